@@ -115,7 +115,7 @@ struct loop_backing {
 	unsigned int		dio_offset_mask;
 
 	/* flushes waiting for the next fsync */
-	spinlock_t		flush_lock;
+	spinlock_t		flush_lock;	/* leaf */
 	struct list_head	flush_list;	/* F: of struct loop_io */
 	struct work_struct	flush_work;
 
@@ -167,13 +167,13 @@ struct loop_device {
 	mempool_t		*io_pool;	/* M: made at the first bind */
 	struct workqueue_struct	*workqueue;	/* M: made at the first bind */
 
-	spinlock_t		lane_lock;
+	spinlock_t		lane_lock;	/* leaf, taken in any context */
 	struct list_head	lanes;		/* L */
 	struct loop_lane	root_lane;
 
-	struct mutex		mutex;
+	struct mutex		mutex;		/* reconfiguration */
 	enum loop_state		state;		/* X */
-	bool			autoclear;	/* X */
+	bool			autoclear;	/* X: set only while bound */
 };
 
 /*
@@ -318,23 +318,25 @@ static void loop_mapping_pin(struct loop_backing *b)
 	struct address_space *mapping = b->file->f_mapping;
 	struct loop_backing *user;
 
-	guard(spinlock)(&loop_mapping_lock);
+	spin_lock(&loop_mapping_lock);
 	user = loop_mapping_user(mapping);
 	b->mapping_gfp = user ? user->mapping_gfp : mapping_gfp_mask(mapping);
 	if (!user)
 		mapping_set_gfp_mask(mapping, b->mapping_gfp &
 				     ~(__GFP_IO | __GFP_FS));
 	hash_add(loop_mappings, &b->mapping_node, (unsigned long)mapping);
+	spin_unlock(&loop_mapping_lock);
 }
 
 static void loop_mapping_unpin(struct loop_backing *b)
 {
 	struct address_space *mapping = b->file->f_mapping;
 
-	guard(spinlock)(&loop_mapping_lock);
+	spin_lock(&loop_mapping_lock);
 	hash_del(&b->mapping_node);
 	if (!loop_mapping_user(mapping))
 		mapping_set_gfp_mask(mapping, b->mapping_gfp);
+	spin_unlock(&loop_mapping_lock);
 }
 
 /*
@@ -411,8 +413,7 @@ static void loop_backing_put(struct loop_backing *b)
 	percpu_ref_put(&b->ref);
 }
 
-DEFINE_FREE(loop_backing_put, struct loop_backing *,
-	    if (!IS_ERR_OR_NULL(_T)) loop_backing_put(_T))
+DEFINE_FREE(loop_backing_put, struct loop_backing *, if (!IS_ERR_OR_NULL(_T)) loop_backing_put(_T))
 
 /* Size and direct I/O alignment, as the file has them now. */
 static int loop_backing_stat(struct loop_backing *b)
@@ -1250,6 +1251,20 @@ static int loop_reconf_end(struct loop_reconf *rc, int err)
 	return err;
 }
 
+/* One change: @change builds a new backing in rc->b and publishes it. */
+static int loop_reconfigure(struct loop_device *lo, bool claim,
+			    int (*change)(struct loop_reconf *rc,
+					  const void *arg), const void *arg)
+{
+	struct loop_reconf rc;
+	int err;
+
+	err = loop_reconf_begin(&rc, lo, claim);
+	if (err)
+		return err;
+	return loop_reconf_end(&rc, change(&rc, arg));
+}
+
 /* Starts a new backing with the parameters in force; NULL: the same file. */
 static int loop_reconf_clone(struct loop_reconf *rc, struct file *file)
 {
@@ -1291,7 +1306,8 @@ static int loop_reconf_publish_medium(struct loop_reconf *rc)
 	return err;
 }
 
-static int loop_params_set(struct loop_params *p, const struct loop_info64 *info)
+static int loop_params_set(struct loop_params *p,
+			   const struct loop_info64 *info)
 {
 	if (info->lo_encrypt_key_size > LO_KEY_SIZE ||
 	    info->lo_encrypt_type != LO_CRYPT_NONE)
@@ -1312,23 +1328,31 @@ static void loop_partscan_allow(struct loop_device *lo, bool allow)
 		set_bit(GD_SUPPRESS_PART_SCAN, &lo->disk->state);
 }
 
-static int loop_bind_params(struct loop_params *p, struct file *file,
-			    blk_mode_t mode, const struct loop_config *config)
+struct loop_bind_arg {
+	struct file			*file;
+	blk_mode_t			mode;
+	const struct loop_config	*config;
+};
+
+static int loop_bind_params(struct loop_params *p,
+			    const struct loop_bind_arg *bind)
 {
+	const struct loop_config *config = bind->config;
 	u32 flags = config->info.lo_flags;
+	struct file *file = bind->file;
+	struct block_device *lower = loop_file_lower_bdev(file);
 	int err;
 
 	p->direct = (flags & LO_FLAGS_DIRECT_IO) || (file->f_flags & O_DIRECT);
 	p->partscan = (flags & LO_FLAGS_PARTSCAN) || loop_part_shift;
 	p->read_only = (flags & LO_FLAGS_READ_ONLY) ||
-		       !(mode & BLK_OPEN_WRITE) ||
+		       !(bind->mode & BLK_OPEN_WRITE) ||
 		       !(file->f_mode & FMODE_WRITE);
 
 	p->block_size = config->block_size ?: SECTOR_SIZE;
-	if (!config->block_size && (file->f_flags & O_DIRECT) &&
-	    loop_file_lower_bdev(file))
+	if (!config->block_size && (file->f_flags & O_DIRECT) && lower)
 		p->block_size = min_t(unsigned int, PAGE_SIZE,
-			bdev_logical_block_size(loop_file_lower_bdev(file)));
+				      bdev_logical_block_size(lower));
 	err = loop_block_size_validate(p->block_size);
 	return err ?: loop_params_set(p, &config->info);
 }
@@ -1348,29 +1372,27 @@ static int loop_device_prepare(struct loop_device *lo)
 	return lo->io_pool && lo->workqueue ? 0 : -ENOMEM;
 }
 
-static int loop_bind_locked(struct loop_reconf *rc, struct file *file,
-			    blk_mode_t mode, const struct loop_config *config)
+static int loop_change_bind(struct loop_reconf *rc, const void *arg)
 {
+	const struct loop_bind_arg *bind = arg;
 	struct loop_device *lo = rc->lo;
 	struct kobject *kobj = &disk_to_dev(lo->disk)->kobj;
 	struct loop_backing *b;
 	int err;
 
-	lockdep_assert_held(&lo->mutex);
-
 	if (READ_ONCE(lo->state) != LOOP_UNBOUND)
 		return -EBUSY;
-	err = loop_file_validate(file);
+	err = loop_file_validate(bind->file);
 	if (err)
 		return err;
 	err = loop_device_prepare(lo);
 	if (err)
 		return err;
-	b = loop_backing_alloc(lo, file);
+	b = loop_backing_alloc(lo, bind->file);
 	if (IS_ERR(b))
 		return PTR_ERR(b);
 	rc->b = b;
-	err = loop_bind_params(&b->params, file, mode, config);
+	err = loop_bind_params(&b->params, bind);
 	if (err)
 		return err;
 	err = sysfs_create_group(kobj, &loop_attr_group);
@@ -1383,7 +1405,8 @@ static int loop_bind_locked(struct loop_reconf *rc, struct file *file,
 	}
 	loop_partscan_allow(lo, b->params.partscan);
 	__module_get(THIS_MODULE);
-	loop_set_autoclear(lo, config->info.lo_flags & LO_FLAGS_AUTOCLEAR);
+	loop_set_autoclear(lo, bind->config->info.lo_flags &
+			   LO_FLAGS_AUTOCLEAR);
 	loop_set_state(lo, LOOP_BOUND);
 	return 0;
 }
@@ -1392,15 +1415,16 @@ static int loop_bind(struct loop_device *lo, blk_mode_t mode,
 		     const struct loop_config *config)
 {
 	struct file *file __free(fput) = fget(config->fd);
-	struct loop_reconf rc;
-	int err;
+	struct loop_bind_arg bind = {
+		.file	= file,
+		.mode	= mode,
+		.config	= config,
+	};
 
 	if (!file)
 		return -EBADF;
-	err = loop_reconf_begin(&rc, lo, !(mode & BLK_OPEN_EXCL));
-	if (err)
-		return err;
-	return loop_reconf_end(&rc, loop_bind_locked(&rc, file, mode, config));
+	return loop_reconfigure(lo, !(mode & BLK_OPEN_EXCL), loop_change_bind,
+				&bind);
 }
 
 /*
@@ -1460,18 +1484,22 @@ static int loop_ioctl_configure(struct loop_device *lo, blk_mode_t mode,
 static int loop_ioctl_clr_fd(struct loop_device *lo, blk_mode_t mode,
 			     unsigned long arg)
 {
-	guard(spinlock)(&loop_index.xa_lock);
-	if (lo->state != LOOP_BOUND)
-		return -ENXIO;
-	if (disk_openers(lo->disk) > 1)
+	int err = -ENXIO;
+
+	xa_lock(&loop_index);
+	if (lo->state == LOOP_BOUND) {
 		WRITE_ONCE(lo->autoclear, true);
-	else
-		__loop_set_state(lo, LOOP_RUNDOWN);
-	return 0;
+		if (disk_openers(lo->disk) == 1)
+			__loop_set_state(lo, LOOP_RUNDOWN);
+		err = 0;
+	}
+	xa_unlock(&loop_index);
+	return err;
 }
 
-static int loop_change_fd(struct loop_reconf *rc, struct file *file)
+static int loop_change_file(struct loop_reconf *rc, const void *arg)
 {
+	struct file *file = (struct file *)arg;
 	struct loop_backing *old;
 	int err;
 
@@ -1497,20 +1525,15 @@ static int loop_ioctl_change_fd(struct loop_device *lo, blk_mode_t mode,
 				unsigned long arg)
 {
 	struct file *file __free(fput) = fget(arg);
-	struct loop_reconf rc;
-	int err;
 
 	if (!file)
 		return -EBADF;
-	err = loop_reconf_begin(&rc, lo, false);
-	if (err)
-		return err;
-	return loop_reconf_end(&rc, loop_change_fd(&rc, file));
+	return loop_reconfigure(lo, false, loop_change_file, file);
 }
 
-static int loop_set_status(struct loop_reconf *rc,
-			   const struct loop_info64 *info)
+static int loop_change_status(struct loop_reconf *rc, const void *arg)
 {
+	const struct loop_info64 *info = arg;
 	struct loop_device *lo = rc->lo;
 	struct loop_params old;
 	bool moved;
@@ -1545,13 +1568,7 @@ static int loop_set_status(struct loop_reconf *rc,
 static int loop_status_change(struct loop_device *lo,
 			      const struct loop_info64 *info)
 {
-	struct loop_reconf rc;
-	int err;
-
-	err = loop_reconf_begin(&rc, lo, false);
-	if (err)
-		return err;
-	return loop_reconf_end(&rc, loop_set_status(&rc, info));
+	return loop_reconfigure(lo, false, loop_change_status, info);
 }
 
 static int loop_status_read(struct loop_device *lo, struct loop_info64 *info)
@@ -1613,67 +1630,64 @@ static int loop_ioctl_get_status64(struct loop_device *lo, blk_mode_t mode,
 	return 0;
 }
 
-/*
- * struct loop_info, whose layout depends on the word size of the program. Each
- * layout is read into, or written from, the fields that have a meaning.
- */
-#define loop_info_import(_old, _info)					\
-({									\
-	struct loop_info64 *__info = (_info);				\
-									\
-	memset(__info, 0, sizeof(*__info));				\
-	__info->lo_offset = (_old)->lo_offset;				\
-	__info->lo_encrypt_type = (_old)->lo_encrypt_type;		\
-	__info->lo_encrypt_key_size = (_old)->lo_encrypt_key_size;	\
-	__info->lo_flags = (_old)->lo_flags;				\
-	memcpy(__info->lo_file_name, (_old)->lo_name, LO_NAME_SIZE);	\
-})
+/* struct loop_info has fewer and smaller fields than struct loop_info64. */
+static int loop_status_change_old(struct loop_device *lo,
+				  const struct loop_info *old)
+{
+	struct loop_info64 info = {
+		.lo_offset		= old->lo_offset,
+		.lo_encrypt_type	= old->lo_encrypt_type,
+		.lo_encrypt_key_size	= old->lo_encrypt_key_size,
+		.lo_flags		= old->lo_flags,
+	};
 
-#define loop_info_export(_info, _old)					\
-({									\
-	const struct loop_info64 *__info = (_info);			\
-	typeof(_old) __old = (_old);					\
-									\
-	memset(__old, 0, sizeof(*__old));				\
-	__old->lo_number = __info->lo_number;				\
-	__old->lo_device = __info->lo_device;				\
-	__old->lo_inode = __info->lo_inode;				\
-	__old->lo_rdevice = __info->lo_rdevice;				\
-	__old->lo_offset = __info->lo_offset;				\
-	__old->lo_flags = __info->lo_flags;				\
-	memcpy(__old->lo_name, __info->lo_file_name, LO_NAME_SIZE);	\
-	__old->lo_device != __info->lo_device ||			\
-	__old->lo_inode != __info->lo_inode ||				\
-	__old->lo_rdevice != __info->lo_rdevice ||			\
-	__old->lo_offset < 0 ||						\
-	__old->lo_offset != __info->lo_offset ? -EOVERFLOW : 0;		\
-})
+	memcpy(info.lo_file_name, old->lo_name, LO_NAME_SIZE);
+	return loop_status_change(lo, &info);
+}
+
+static int loop_status_read_old(struct loop_device *lo, struct loop_info *old)
+{
+	struct loop_info64 info;
+	int err;
+
+	err = loop_status_read(lo, &info);
+	if (err)
+		return err;
+	memset(old, 0, sizeof(*old));
+	old->lo_number = info.lo_number;
+	old->lo_device = info.lo_device;
+	old->lo_inode = info.lo_inode;
+	old->lo_rdevice = info.lo_rdevice;
+	old->lo_offset = info.lo_offset;
+	old->lo_flags = info.lo_flags;
+	memcpy(old->lo_name, info.lo_file_name, LO_NAME_SIZE);
+	if (old->lo_device != info.lo_device ||
+	    old->lo_inode != info.lo_inode ||
+	    old->lo_rdevice != info.lo_rdevice ||
+	    old->lo_offset < 0 || old->lo_offset != info.lo_offset)
+		return -EOVERFLOW;
+	return 0;
+}
 
 static int loop_ioctl_set_status(struct loop_device *lo, blk_mode_t mode,
 				 unsigned long arg)
 {
-	struct loop_info64 info;
 	struct loop_info old;
 
 	if (copy_from_user(&old, (void __user *)arg, sizeof(old)))
 		return -EFAULT;
-	loop_info_import(&old, &info);
-	return loop_status_change(lo, &info);
+	return loop_status_change_old(lo, &old);
 }
 
 static int loop_ioctl_get_status(struct loop_device *lo, blk_mode_t mode,
 				 unsigned long arg)
 {
-	struct loop_info64 info;
 	struct loop_info old;
 	int err;
 
 	if (!arg)
 		return -EINVAL;
-	err = loop_status_read(lo, &info);
-	if (err)
-		return err;
-	err = loop_info_export(&info, &old);
+	err = loop_status_read_old(lo, &old);
 	if (err)
 		return err;
 	if (copy_to_user((void __user *)arg, &old, sizeof(old)))
@@ -1681,7 +1695,8 @@ static int loop_ioctl_get_status(struct loop_device *lo, blk_mode_t mode,
 	return 0;
 }
 
-static int loop_set_params(struct loop_reconf *rc)
+/* A backing built again follows the size the file has now. */
+static int loop_change_nothing(struct loop_reconf *rc, const void *arg)
 {
 	int err = loop_reconf_clone(rc, NULL);
 
@@ -1691,17 +1706,12 @@ static int loop_set_params(struct loop_reconf *rc)
 static int loop_ioctl_set_capacity(struct loop_device *lo, blk_mode_t mode,
 				   unsigned long arg)
 {
-	struct loop_reconf rc;
-	int err;
-
-	err = loop_reconf_begin(&rc, lo, false);
-	if (err)
-		return err;
-	return loop_reconf_end(&rc, loop_set_params(&rc));
+	return loop_reconfigure(lo, false, loop_change_nothing, NULL);
 }
 
-static int loop_set_direct_io(struct loop_reconf *rc, bool direct)
+static int loop_change_direct_io(struct loop_reconf *rc, const void *arg)
 {
+	bool direct = *(const unsigned long *)arg;
 	int err;
 
 	err = loop_reconf_clone(rc, NULL);
@@ -1719,18 +1729,13 @@ static int loop_set_direct_io(struct loop_reconf *rc, bool direct)
 static int loop_ioctl_set_direct_io(struct loop_device *lo, blk_mode_t mode,
 				    unsigned long arg)
 {
-	struct loop_reconf rc;
-	int err;
-
-	err = loop_reconf_begin(&rc, lo, false);
-	if (err)
-		return err;
-	return loop_reconf_end(&rc, loop_set_direct_io(&rc, arg));
+	return loop_reconfigure(lo, false, loop_change_direct_io, &arg);
 }
 
-static int loop_set_block_size(struct loop_reconf *rc, unsigned long size)
+static int loop_change_block_size(struct loop_reconf *rc, const void *arg)
 {
 	struct block_device *bdev = rc->lo->disk->part0;
+	unsigned long size = *(const unsigned long *)arg;
 	int err;
 
 	err = loop_reconf_clone(rc, NULL);
@@ -1751,13 +1756,8 @@ static int loop_set_block_size(struct loop_reconf *rc, unsigned long size)
 static int loop_ioctl_set_block_size(struct loop_device *lo, blk_mode_t mode,
 				     unsigned long arg)
 {
-	struct loop_reconf rc;
-	int err;
-
-	err = loop_reconf_begin(&rc, lo, !(mode & BLK_OPEN_EXCL));
-	if (err)
-		return err;
-	return loop_reconf_end(&rc, loop_set_block_size(&rc, arg));
+	return loop_reconfigure(lo, !(mode & BLK_OPEN_EXCL),
+				loop_change_block_size, &arg);
 }
 
 struct loop_ioctl {
@@ -1824,31 +1824,44 @@ struct compat_loop_info {
 static int loop_compat_set_status(struct loop_device *lo, blk_mode_t mode,
 				  unsigned long arg)
 {
-	struct compat_loop_info old;
-	struct loop_info64 info;
+	struct compat_loop_info compat;
+	struct loop_info old = { };
 
-	if (copy_from_user(&old, (void __user *)arg, sizeof(old)))
+	if (copy_from_user(&compat, (void __user *)arg, sizeof(compat)))
 		return -EFAULT;
-	loop_info_import(&old, &info);
-	return loop_status_change(lo, &info);
+	old.lo_offset = compat.lo_offset;
+	old.lo_encrypt_type = compat.lo_encrypt_type;
+	old.lo_encrypt_key_size = compat.lo_encrypt_key_size;
+	old.lo_flags = compat.lo_flags;
+	memcpy(old.lo_name, compat.lo_name, LO_NAME_SIZE);
+	return loop_status_change_old(lo, &old);
 }
 
 static int loop_compat_get_status(struct loop_device *lo, blk_mode_t mode,
 				  unsigned long arg)
 {
-	struct compat_loop_info old;
-	struct loop_info64 info;
+	struct compat_loop_info compat;
+	struct loop_info old;
 	int err;
 
 	if (!arg)
 		return -EINVAL;
-	err = loop_status_read(lo, &info);
+	err = loop_status_read_old(lo, &old);
 	if (err)
 		return err;
-	err = loop_info_export(&info, &old);
-	if (err)
-		return err;
-	if (copy_to_user((void __user *)arg, &old, sizeof(old)))
+	memset(&compat, 0, sizeof(compat));
+	compat.lo_number = old.lo_number;
+	compat.lo_device = old.lo_device;
+	compat.lo_inode = old.lo_inode;
+	compat.lo_rdevice = old.lo_rdevice;
+	compat.lo_offset = old.lo_offset;
+	compat.lo_flags = old.lo_flags;
+	memcpy(compat.lo_name, old.lo_name, LO_NAME_SIZE);
+	if (compat.lo_device != old.lo_device ||
+	    compat.lo_inode != old.lo_inode ||
+	    compat.lo_rdevice != old.lo_rdevice)
+		return -EOVERFLOW;
+	if (copy_to_user((void __user *)arg, &compat, sizeof(compat)))
 		return -EFAULT;
 	return 0;
 }
@@ -1889,16 +1902,17 @@ static int loop_open(struct gendisk *disk, blk_mode_t mode)
 static void loop_release(struct gendisk *disk)
 {
 	struct loop_device *lo = disk->private_data;
+	bool unbind;
 
 	if (disk_openers(disk) > 0)
 		return;
-	scoped_guard(spinlock, &loop_index.xa_lock) {
-		if (lo->state == LOOP_BOUND && lo->autoclear)
-			__loop_set_state(lo, LOOP_RUNDOWN);
-		if (lo->state != LOOP_RUNDOWN)
-			return;
-	}
-	loop_unbind(lo);
+	xa_lock(&loop_index);
+	unbind = lo->autoclear;
+	if (unbind)
+		__loop_set_state(lo, LOOP_RUNDOWN);
+	xa_unlock(&loop_index);
+	if (unbind)
+		loop_unbind(lo);
 }
 
 static void loop_device_free(struct loop_device *lo)
@@ -2041,20 +2055,19 @@ static void loop_device_delete(struct loop_device *lo)
 /* Nobody has it open, and from now on nobody can. */
 static int loop_device_retire(struct loop_device *lo)
 {
+	int err = -EBUSY;
+
 	lockdep_assert_held(&lo->disk->open_mutex);
 
-	if (disk_openers(lo->disk) > 0)
-		return -EBUSY;
-	guard(spinlock)(&loop_index.xa_lock);
-	switch (lo->state) {
-	case LOOP_UNBOUND:
+	xa_lock(&loop_index);
+	if (lo->state == LOOP_DELETING) {
+		err = -ENODEV;
+	} else if (lo->state == LOOP_UNBOUND && !disk_openers(lo->disk)) {
 		__loop_set_state(lo, LOOP_DELETING);
-		return 0;
-	case LOOP_DELETING:
-		return -ENODEV;
-	default:
-		return -EBUSY;
+		err = 0;
 	}
+	xa_unlock(&loop_index);
+	return err;
 }
 
 /* The index holds a reference on the disk of each device in it. */
@@ -2062,10 +2075,11 @@ static struct loop_device *loop_device_get(int number)
 {
 	struct loop_device *lo;
 
-	guard(spinlock)(&loop_index.xa_lock);
+	xa_lock(&loop_index);
 	lo = xa_load(&loop_index, number);
 	if (lo)
 		get_device(disk_to_dev(lo->disk));
+	xa_unlock(&loop_index);
 	return lo;
 }
 
