@@ -7,7 +7,12 @@
 #ifndef _LOOP_COMPAT_H
 #define _LOOP_COMPAT_H
 
+#include <linux/blkdev.h>
 #include <linux/slab.h>
+
+#ifndef blk_queue_rot
+#define blk_queue_rot(q)	(!blk_queue_nonrot(q))
+#endif
 
 #ifndef kzalloc_obj
 #define kzalloc_obj(obj, gfp) \

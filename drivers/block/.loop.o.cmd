@@ -13,35 +13,19 @@ deps_/work/main/drivers/block/loop.o := \
     $(wildcard include/config/BOOGER) \
     $(wildcard include/config/FOO) \
   /work/main/compat/compat.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/slab.h \
-    $(wildcard include/config/DEBUG_OBJECTS) \
-    $(wildcard include/config/FAILSLAB) \
-    $(wildcard include/config/KASAN_GENERIC) \
-    $(wildcard include/config/KFENCE) \
-    $(wildcard include/config/SLUB_TINY) \
-    $(wildcard include/config/SLAB_OBJ_EXT) \
-    $(wildcard include/config/SLUB_DEBUG) \
-    $(wildcard include/config/SLAB_FREELIST_HARDENED) \
-    $(wildcard include/config/PRINTK) \
-    $(wildcard include/config/RANDOM_KMALLOC_CACHES) \
-    $(wildcard include/config/ZONE_DMA) \
-    $(wildcard include/config/PROFILE_ALL_BRANCHES) \
-    $(wildcard include/config/SLAB_BUCKETS) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/bug.h \
-    $(wildcard include/config/GENERIC_BUG) \
-    $(wildcard include/config/BUG_ON_DATA_CORRUPTION) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/bug.h \
-    $(wildcard include/config/X86_32) \
-    $(wildcard include/config/DEBUG_BUGVERBOSE) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/stringify.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/instrumentation.h \
-    $(wildcard include/config/NOINSTR_VALIDATION) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/objtool.h \
-    $(wildcard include/config/OBJTOOL) \
-    $(wildcard include/config/FRAME_POINTER) \
-    $(wildcard include/config/MITIGATION_UNRET_ENTRY) \
-    $(wildcard include/config/MITIGATION_SRSO) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/objtool_types.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/blkdev.h \
+    $(wildcard include/config/BLOCK_HOLDER_DEPRECATED) \
+    $(wildcard include/config/BLK_DEV_ZONED) \
+    $(wildcard include/config/CDROM) \
+    $(wildcard include/config/PM) \
+    $(wildcard include/config/BLK_INLINE_ENCRYPTION) \
+    $(wildcard include/config/BLK_CGROUP) \
+    $(wildcard include/config/BLK_DEV_IO_TRACE) \
+    $(wildcard include/config/BLK_DEV_THROTTLING) \
+    $(wildcard include/config/LOCKDEP) \
+    $(wildcard include/config/BLK_RQ_ALLOC_TIME) \
+    $(wildcard include/config/BLOCK) \
+    $(wildcard include/config/BLK_DEV_INTEGRITY) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/types.h \
     $(wildcard include/config/HAVE_UID16) \
     $(wildcard include/config/UID16) \
@@ -82,45 +66,52 @@ deps_/work/main/drivers/block/loop.o := \
     $(wildcard include/config/SHADOW_CALL_STACK) \
     $(wildcard include/config/KCOV) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/posix_types.h \
+    $(wildcard include/config/X86_32) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/uapi/asm/posix_types_64.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/asm-generic/posix_types.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/asm.h \
-    $(wildcard include/config/KPROBES) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/extable_fixup_types.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/asm-generic/bug.h \
-    $(wildcard include/config/BUG) \
-    $(wildcard include/config/GENERIC_BUG_RELATIVE_POINTERS) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/blk_types.h \
+    $(wildcard include/config/FAIL_MAKE_REQUEST) \
+    $(wildcard include/config/SECURITY) \
+    $(wildcard include/config/BLK_CGROUP_IOCOST) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/bvec.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/highmem.h \
+    $(wildcard include/config/HIGHMEM) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/fs.h \
+    $(wildcard include/config/FANOTIFY_ACCESS_PERMISSIONS) \
+    $(wildcard include/config/READ_ONLY_THP_FOR_FS) \
     $(wildcard include/config/SMP) \
+    $(wildcard include/config/FS_POSIX_ACL) \
+    $(wildcard include/config/CGROUP_WRITEBACK) \
+    $(wildcard include/config/IMA) \
+    $(wildcard include/config/FILE_LOCKING) \
+    $(wildcard include/config/FSNOTIFY) \
+    $(wildcard include/config/FS_ENCRYPTION) \
+    $(wildcard include/config/FS_VERITY) \
+    $(wildcard include/config/PREEMPTION) \
+    $(wildcard include/config/EPOLL) \
+    $(wildcard include/config/UNICODE) \
+    $(wildcard include/config/MMU) \
+    $(wildcard include/config/QUOTA) \
+    $(wildcard include/config/FS_DAX) \
+    $(wildcard include/config/SWAP) \
+    $(wildcard include/config/DEBUG_LOCK_ALLOC) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/linkage.h \
+    $(wildcard include/config/ARCH_USE_SYM_ANNOTATIONS) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/stringify.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/export.h \
+    $(wildcard include/config/MODVERSIONS) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/compiler.h \
     $(wildcard include/config/TRACE_BRANCH_PROFILING) \
+    $(wildcard include/config/PROFILE_ALL_BRANCHES) \
+    $(wildcard include/config/OBJTOOL) \
   arch/x86/include/generated/asm/rwonce.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/asm-generic/rwonce.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/kasan-checks.h \
+    $(wildcard include/config/KASAN_GENERIC) \
     $(wildcard include/config/KASAN_SW_TAGS) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/kcsan-checks.h \
     $(wildcard include/config/KCSAN_WEAK_MEMORY) \
     $(wildcard include/config/KCSAN_IGNORE_ATOMICS) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/once_lite.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/panic.h \
-    $(wildcard include/config/PANIC_TIMEOUT) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/printk.h \
-    $(wildcard include/config/MESSAGE_LOGLEVEL_DEFAULT) \
-    $(wildcard include/config/CONSOLE_LOGLEVEL_DEFAULT) \
-    $(wildcard include/config/CONSOLE_LOGLEVEL_QUIET) \
-    $(wildcard include/config/EARLY_PRINTK) \
-    $(wildcard include/config/PRINTK_INDEX) \
-    $(wildcard include/config/DYNAMIC_DEBUG) \
-    $(wildcard include/config/DYNAMIC_DEBUG_CORE) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/stdarg.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/init.h \
-    $(wildcard include/config/MEMORY_HOTPLUG) \
-    $(wildcard include/config/HAVE_ARCH_PREL32_RELOCATIONS) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/build_bug.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/kern_levels.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/linkage.h \
-    $(wildcard include/config/ARCH_USE_SYM_ANNOTATIONS) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/export.h \
-    $(wildcard include/config/MODVERSIONS) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/linkage.h \
     $(wildcard include/config/CALL_PADDING) \
     $(wildcard include/config/MITIGATION_RETHUNK) \
@@ -129,11 +120,57 @@ deps_/work/main/drivers/block/loop.o := \
     $(wildcard include/config/UML) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/ibt.h \
     $(wildcard include/config/X86_KERNEL_IBT) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/ratelimit_types.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/bits.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/wait_bit.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/wait.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/list.h \
+    $(wildcard include/config/LIST_HARDENED) \
+    $(wildcard include/config/DEBUG_LIST) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/container_of.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/build_bug.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/poison.h \
+    $(wildcard include/config/ILLEGAL_POINTER_VALUE) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/const.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/vdso/const.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/linux/const.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/barrier.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/alternative.h \
+    $(wildcard include/config/CALL_THUNKS) \
+    $(wildcard include/config/MITIGATION_ITS) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/asm.h \
+    $(wildcard include/config/KPROBES) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/extable_fixup_types.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/bug.h \
+    $(wildcard include/config/GENERIC_BUG) \
+    $(wildcard include/config/DEBUG_BUGVERBOSE) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/instrumentation.h \
+    $(wildcard include/config/NOINSTR_VALIDATION) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/objtool.h \
+    $(wildcard include/config/FRAME_POINTER) \
+    $(wildcard include/config/MITIGATION_UNRET_ENTRY) \
+    $(wildcard include/config/MITIGATION_SRSO) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/objtool_types.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/asm-generic/bug.h \
+    $(wildcard include/config/BUG) \
+    $(wildcard include/config/GENERIC_BUG_RELATIVE_POINTERS) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/once_lite.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/panic.h \
+    $(wildcard include/config/PANIC_TIMEOUT) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/printk.h \
+    $(wildcard include/config/MESSAGE_LOGLEVEL_DEFAULT) \
+    $(wildcard include/config/CONSOLE_LOGLEVEL_DEFAULT) \
+    $(wildcard include/config/CONSOLE_LOGLEVEL_QUIET) \
+    $(wildcard include/config/EARLY_PRINTK) \
+    $(wildcard include/config/PRINTK) \
+    $(wildcard include/config/PRINTK_INDEX) \
+    $(wildcard include/config/DYNAMIC_DEBUG) \
+    $(wildcard include/config/DYNAMIC_DEBUG_CORE) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/stdarg.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/init.h \
+    $(wildcard include/config/MEMORY_HOTPLUG) \
+    $(wildcard include/config/HAVE_ARCH_PREL32_RELOCATIONS) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/kern_levels.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/ratelimit_types.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/bits.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/vdso/bits.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/linux/bits.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/overflow.h \
@@ -147,7 +184,6 @@ deps_/work/main/drivers/block/loop.o := \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/asm-generic/param.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/spinlock_types_raw.h \
     $(wildcard include/config/DEBUG_SPINLOCK) \
-    $(wildcard include/config/DEBUG_LOCK_ALLOC) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/spinlock_types.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/asm-generic/qspinlock_types.h \
     $(wildcard include/config/NR_CPUS) \
@@ -161,7 +197,6 @@ deps_/work/main/drivers/block/loop.o := \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/byteorder/generic.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/lockdep_types.h \
     $(wildcard include/config/PROVE_RAW_LOCK_NESTING) \
-    $(wildcard include/config/LOCKDEP) \
     $(wildcard include/config/LOCK_STAT) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/dynamic_debug.h \
     $(wildcard include/config/JUMP_LABEL) \
@@ -170,47 +205,8 @@ deps_/work/main/drivers/block/loop.o := \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/jump_label.h \
     $(wildcard include/config/HAVE_JUMP_LABEL_HACK) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/nops.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/cache.h \
-    $(wildcard include/config/ARCH_HAS_CACHE_LINE_SIZE) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/linux/kernel.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/linux/sysinfo.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/cache.h \
-    $(wildcard include/config/X86_L1_CACHE_SHIFT) \
-    $(wildcard include/config/X86_INTERNODE_CACHE_SHIFT) \
-    $(wildcard include/config/X86_VSMP) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/gfp.h \
-    $(wildcard include/config/HIGHMEM) \
-    $(wildcard include/config/ZONE_DMA32) \
-    $(wildcard include/config/ZONE_DEVICE) \
-    $(wildcard include/config/NUMA) \
-    $(wildcard include/config/COMPACTION) \
-    $(wildcard include/config/CONTIG_ALLOC) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/gfp_types.h \
-    $(wildcard include/config/KASAN_HW_TAGS) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/mmzone.h \
-    $(wildcard include/config/ARCH_FORCE_MAX_ORDER) \
-    $(wildcard include/config/CMA) \
-    $(wildcard include/config/MEMORY_ISOLATION) \
-    $(wildcard include/config/ZSMALLOC) \
-    $(wildcard include/config/UNACCEPTED_MEMORY) \
-    $(wildcard include/config/IOMMU_SUPPORT) \
-    $(wildcard include/config/SWAP) \
-    $(wildcard include/config/NUMA_BALANCING) \
-    $(wildcard include/config/TRANSPARENT_HUGEPAGE) \
-    $(wildcard include/config/LRU_GEN) \
-    $(wildcard include/config/LRU_GEN_STATS) \
-    $(wildcard include/config/LRU_GEN_WALKS_MMU) \
-    $(wildcard include/config/SPARSEMEM) \
-    $(wildcard include/config/MEMORY_FAILURE) \
-    $(wildcard include/config/FLATMEM) \
-    $(wildcard include/config/PAGE_EXTENSION) \
-    $(wildcard include/config/DEFERRED_STRUCT_PAGE_INIT) \
-    $(wildcard include/config/HAVE_MEMORYLESS_NODES) \
-    $(wildcard include/config/SPARSEMEM_VMEMMAP) \
-    $(wildcard include/config/SPARSEMEM_EXTREME) \
-    $(wildcard include/config/HAVE_ARCH_PFN_VALID) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/asm-generic/barrier.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/spinlock.h \
-    $(wildcard include/config/PREEMPTION) \
     $(wildcard include/config/PREEMPT_RT) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/typecheck.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/preempt.h \
@@ -239,6 +235,14 @@ deps_/work/main/drivers/block/loop.o := \
     $(wildcard include/config/AMD_MEM_ENCRYPT) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/current.h \
     $(wildcard include/config/MITIGATION_CALL_DEPTH_TRACKING) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/cache.h \
+    $(wildcard include/config/ARCH_HAS_CACHE_LINE_SIZE) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/linux/kernel.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/linux/sysinfo.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/cache.h \
+    $(wildcard include/config/X86_L1_CACHE_SHIFT) \
+    $(wildcard include/config/X86_INTERNODE_CACHE_SHIFT) \
+    $(wildcard include/config/X86_VSMP) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/static_call_types.h \
     $(wildcard include/config/HAVE_STATIC_CALL) \
     $(wildcard include/config/HAVE_STATIC_CALL_INLINE) \
@@ -267,11 +271,8 @@ deps_/work/main/drivers/block/loop.o := \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/nospec-branch.h \
     $(wildcard include/config/CALL_THUNKS_DEBUG) \
     $(wildcard include/config/MITIGATION_IBPB_ENTRY) \
-    $(wildcard include/config/MITIGATION_ITS) \
     $(wildcard include/config/BPF_JIT) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/static_key.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/alternative.h \
-    $(wildcard include/config/CALL_THUNKS) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/cpufeatures.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/required-features.h \
     $(wildcard include/config/X86_MINIMUM_CPU_FAMILY) \
@@ -327,6 +328,9 @@ deps_/work/main/drivers/block/loop.o := \
     $(wildcard include/config/KMSAN) \
     $(wildcard include/config/DEBUG_KMAP_LOCAL_FORCE_MAP) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/sparsemem.h \
+    $(wildcard include/config/SPARSEMEM) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/bug.h \
+    $(wildcard include/config/BUG_ON_DATA_CORRUPTION) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/cpumask.h \
     $(wildcard include/config/FORCE_NR_CPUS) \
     $(wildcard include/config/HOTPLUG_CPU) \
@@ -338,16 +342,12 @@ deps_/work/main/drivers/block/loop.o := \
     $(wildcard include/config/HAVE_PREEMPT_DYNAMIC_KEY) \
     $(wildcard include/config/PREEMPT_) \
     $(wildcard include/config/DEBUG_ATOMIC_SLEEP) \
-    $(wildcard include/config/MMU) \
     $(wildcard include/config/TRACING) \
     $(wildcard include/config/FTRACE_MCOUNT_RECORD) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/align.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/array_size.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/container_of.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/bitops.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/asm-generic/bitops/generic-non-atomic.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/barrier.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/asm-generic/barrier.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/bitops.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/asm-generic/bitops/sched.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/arch_hweight.h \
@@ -402,9 +402,13 @@ deps_/work/main/drivers/block/loop.o := \
     $(wildcard include/config/GENERIC_ATOMIC64) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/atomic/atomic-long.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/atomic/atomic-instrumented.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/gfp_types.h \
+    $(wildcard include/config/KASAN_HW_TAGS) \
+    $(wildcard include/config/SLAB_OBJ_EXT) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/numa.h \
     $(wildcard include/config/NODES_SHIFT) \
     $(wildcard include/config/NUMA_KEEP_MEMINFO) \
+    $(wildcard include/config/NUMA) \
     $(wildcard include/config/HAVE_ARCH_NODE_DEV_GROUP) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/frame.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/thread_info.h \
@@ -421,6 +425,8 @@ deps_/work/main/drivers/block/loop.o := \
     $(wildcard include/config/X86_VSYSCALL_EMULATION) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/range.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/asm-generic/memory_model.h \
+    $(wildcard include/config/FLATMEM) \
+    $(wildcard include/config/SPARSEMEM_VMEMMAP) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/pfn.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/asm-generic/getorder.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/cpufeature.h \
@@ -454,11 +460,6 @@ deps_/work/main/drivers/block/loop.o := \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/smp.h \
     $(wildcard include/config/UP_LATE_INIT) \
     $(wildcard include/config/CSD_LOCK_WAIT_DEBUG) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/list.h \
-    $(wildcard include/config/LIST_HARDENED) \
-    $(wildcard include/config/DEBUG_LIST) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/poison.h \
-    $(wildcard include/config/ILLEGAL_POINTER_VALUE) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/smp_types.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/llist.h \
     $(wildcard include/config/ARCH_HAVE_NMI_SAFE_CMPXCHG) \
@@ -507,63 +508,11 @@ deps_/work/main/drivers/block/loop.o := \
     $(wildcard include/config/INLINE_WRITE_UNLOCK_IRQ) \
     $(wildcard include/config/INLINE_READ_UNLOCK_IRQRESTORE) \
     $(wildcard include/config/INLINE_WRITE_UNLOCK_IRQRESTORE) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/list_nulls.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/wait.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/seqlock.h \
-    $(wildcard include/config/CC_IS_GCC) \
-    $(wildcard include/config/GCC_VERSION) \
-    $(wildcard include/config/UBSAN_ALIGNMENT) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/mutex.h \
-    $(wildcard include/config/DEBUG_MUTEXES) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/osq_lock.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/debug_locks.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/mutex_types.h \
-    $(wildcard include/config/MUTEX_SPIN_ON_OWNER) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/seqlock_types.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/nodemask.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/nodemask_types.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/random.h \
-    $(wildcard include/config/VMGENID) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/linux/random.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/linux/ioctl.h \
-  arch/x86/include/generated/uapi/asm/ioctl.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/asm-generic/ioctl.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/asm-generic/ioctl.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/irqnr.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/linux/irqnr.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/prandom.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/once.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/pageblock-flags.h \
-    $(wildcard include/config/HUGETLB_PAGE) \
-    $(wildcard include/config/HUGETLB_PAGE_SIZE_VARIABLE) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/page-flags-layout.h \
-  include/generated/bounds.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/mm_types.h \
-    $(wildcard include/config/HAVE_ALIGNED_STRUCT_PAGE) \
-    $(wildcard include/config/HUGETLB_PMD_PAGE_TABLE_SHARING) \
-    $(wildcard include/config/USERFAULTFD) \
-    $(wildcard include/config/ANON_VMA_NAME) \
-    $(wildcard include/config/PER_VMA_LOCK) \
-    $(wildcard include/config/SCHED_MM_CID) \
-    $(wildcard include/config/HAVE_ARCH_COMPAT_MMAP_BASES) \
-    $(wildcard include/config/MEMBARRIER) \
-    $(wildcard include/config/FUTEX) \
-    $(wildcard include/config/AIO) \
-    $(wildcard include/config/MMU_NOTIFIER) \
-    $(wildcard include/config/SPLIT_PMD_PTLOCKS) \
-    $(wildcard include/config/ARCH_WANT_BATCHED_UNMAP_TLB_FLUSH) \
-    $(wildcard include/config/IOMMU_MM_DATA) \
-    $(wildcard include/config/KSM) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/mm_types_task.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/tlbbatch.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/auxvec.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/linux/auxvec.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/uapi/asm/auxvec.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/kref.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/refcount.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/refcount_types.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/rbtree.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/rbtree_types.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/kdev_t.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/linux/kdev_t.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/dcache.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/rculist.h \
+    $(wildcard include/config/PROVE_RCU_LIST) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/rcupdate.h \
     $(wildcard include/config/PREEMPT_RCU) \
     $(wildcard include/config/TINY_RCU) \
@@ -584,31 +533,31 @@ deps_/work/main/drivers/block/loop.o := \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/context_tracking_irq.h \
     $(wildcard include/config/CONTEXT_TRACKING_IDLE) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/rcutree.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/maple_tree.h \
-    $(wildcard include/config/MAPLE_RCU_DISABLED) \
-    $(wildcard include/config/DEBUG_MAPLE_TREE) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/rwsem.h \
-    $(wildcard include/config/RWSEM_SPIN_ON_OWNER) \
-    $(wildcard include/config/DEBUG_RWSEMS) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/completion.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/swait.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/uprobes.h \
-    $(wildcard include/config/UPROBES) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/uprobes.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/notifier.h \
-    $(wildcard include/config/TREE_SRCU) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/srcu.h \
-    $(wildcard include/config/TINY_SRCU) \
-    $(wildcard include/config/NEED_SRCU_NMI_SAFE) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/workqueue.h \
-    $(wildcard include/config/DEBUG_OBJECTS_WORK) \
-    $(wildcard include/config/FREEZER) \
-    $(wildcard include/config/SYSFS) \
-    $(wildcard include/config/WQ_WATCHDOG) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/timer.h \
-    $(wildcard include/config/DEBUG_OBJECTS_TIMERS) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/ktime.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/jiffies.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/rculist_bl.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/list_bl.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/bit_spinlock.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/seqlock.h \
+    $(wildcard include/config/CC_IS_GCC) \
+    $(wildcard include/config/GCC_VERSION) \
+    $(wildcard include/config/UBSAN_ALIGNMENT) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/mutex.h \
+    $(wildcard include/config/DEBUG_MUTEXES) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/osq_lock.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/debug_locks.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/mutex_types.h \
+    $(wildcard include/config/MUTEX_SPIN_ON_OWNER) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/seqlock_types.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/lockref.h \
+    $(wildcard include/config/ARCH_USE_CMPXCHG_LOCKREF) \
+  include/generated/bounds.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/stringhash.h \
+    $(wildcard include/config/DCACHE_WORD_ACCESS) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/hash.h \
+    $(wildcard include/config/HAVE_ARCH_HASH) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/path.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/stat.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/uapi/asm/stat.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/linux/stat.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/time.h \
     $(wildcard include/config/POSIX_TIMERS) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/time64.h \
@@ -624,10 +573,15 @@ deps_/work/main/drivers/block/loop.o := \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/msr.h \
     $(wildcard include/config/TRACEPOINTS) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/uapi/asm/msr.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/linux/ioctl.h \
+  arch/x86/include/generated/uapi/asm/ioctl.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/asm-generic/ioctl.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/asm-generic/ioctl.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/shared/msr.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/percpu.h \
     $(wildcard include/config/MODULES) \
     $(wildcard include/config/MEM_ALLOC_PROFILING) \
+    $(wildcard include/config/RANDOM_KMALLOC_CACHES) \
     $(wildcard include/config/PAGE_SIZE_4KB) \
     $(wildcard include/config/NEED_PER_CPU_PAGE_FIRST_CHUNK) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/alloc_tag.h \
@@ -652,11 +606,10 @@ deps_/work/main/drivers/block/loop.o := \
     $(wildcard include/config/KMAP_LOCAL) \
     $(wildcard include/config/SCHED_CLASS_EXT) \
     $(wildcard include/config/CGROUP_SCHED) \
-    $(wildcard include/config/BLK_DEV_IO_TRACE) \
     $(wildcard include/config/MEMCG_V1) \
+    $(wildcard include/config/LRU_GEN) \
     $(wildcard include/config/COMPAT_BRK) \
     $(wildcard include/config/CGROUPS) \
-    $(wildcard include/config/BLK_CGROUP) \
     $(wildcard include/config/PSI) \
     $(wildcard include/config/PAGE_OWNER) \
     $(wildcard include/config/EVENTFD) \
@@ -675,19 +628,23 @@ deps_/work/main/drivers/block/loop.o := \
     $(wildcard include/config/AUDITSYSCALL) \
     $(wildcard include/config/UBSAN) \
     $(wildcard include/config/UBSAN_TRAP) \
+    $(wildcard include/config/COMPACTION) \
     $(wildcard include/config/TASK_XACCT) \
     $(wildcard include/config/CPUSETS) \
     $(wildcard include/config/X86_CPU_RESCTRL) \
+    $(wildcard include/config/FUTEX) \
     $(wildcard include/config/PERF_EVENTS) \
+    $(wildcard include/config/NUMA_BALANCING) \
     $(wildcard include/config/RSEQ) \
+    $(wildcard include/config/SCHED_MM_CID) \
     $(wildcard include/config/FAULT_INJECTION) \
     $(wildcard include/config/LATENCYTOP) \
     $(wildcard include/config/KUNIT) \
     $(wildcard include/config/FUNCTION_GRAPH_TRACER) \
+    $(wildcard include/config/UPROBES) \
     $(wildcard include/config/BCACHE) \
     $(wildcard include/config/VMAP_STACK) \
     $(wildcard include/config/LIVEPATCH) \
-    $(wildcard include/config/SECURITY) \
     $(wildcard include/config/BPF_SYSCALL) \
     $(wildcard include/config/GCC_PLUGIN_STACKLEAK) \
     $(wildcard include/config/RANDOMIZE_KSTACK_OFFSET) \
@@ -706,9 +663,12 @@ deps_/work/main/drivers/block/loop.o := \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/plist_types.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/hrtimer_types.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/timerqueue_types.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/rbtree_types.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/timer_types.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/seccomp_types.h \
     $(wildcard include/config/SECCOMP) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/nodemask_types.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/refcount_types.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/resource.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/linux/resource.h \
   arch/x86/include/generated/uapi/asm/resource.h \
@@ -726,6 +686,9 @@ deps_/work/main/drivers/block/loop.o := \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/uapi/asm/siginfo.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/asm-generic/siginfo.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/syscall_user_dispatch_types.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/mm_types_task.h \
+    $(wildcard include/config/ARCH_WANT_BATCHED_UNMAP_TLB_FLUSH) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/tlbbatch.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/netdevice_xmit.h \
     $(wildcard include/config/NET_ACT_MIRRED) \
     $(wildcard include/config/NET_EGRESS) \
@@ -746,6 +709,92 @@ deps_/work/main/drivers/block/loop.o := \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/tracepoint-defs.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/vdso/time32.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/vdso/time.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/uidgid.h \
+    $(wildcard include/config/MULTIUSER) \
+    $(wildcard include/config/USER_NS) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/highuid.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/list_lru.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/nodemask.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/random.h \
+    $(wildcard include/config/VMGENID) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/linux/random.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/irqnr.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/linux/irqnr.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/prandom.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/once.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/shrinker.h \
+    $(wildcard include/config/SHRINKER_DEBUG) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/refcount.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/completion.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/swait.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/xarray.h \
+    $(wildcard include/config/XARRAY_MULTI) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/gfp.h \
+    $(wildcard include/config/ZONE_DMA) \
+    $(wildcard include/config/ZONE_DMA32) \
+    $(wildcard include/config/ZONE_DEVICE) \
+    $(wildcard include/config/CONTIG_ALLOC) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/mmzone.h \
+    $(wildcard include/config/ARCH_FORCE_MAX_ORDER) \
+    $(wildcard include/config/CMA) \
+    $(wildcard include/config/MEMORY_ISOLATION) \
+    $(wildcard include/config/ZSMALLOC) \
+    $(wildcard include/config/UNACCEPTED_MEMORY) \
+    $(wildcard include/config/IOMMU_SUPPORT) \
+    $(wildcard include/config/TRANSPARENT_HUGEPAGE) \
+    $(wildcard include/config/LRU_GEN_STATS) \
+    $(wildcard include/config/LRU_GEN_WALKS_MMU) \
+    $(wildcard include/config/MEMORY_FAILURE) \
+    $(wildcard include/config/PAGE_EXTENSION) \
+    $(wildcard include/config/DEFERRED_STRUCT_PAGE_INIT) \
+    $(wildcard include/config/HAVE_MEMORYLESS_NODES) \
+    $(wildcard include/config/SPARSEMEM_EXTREME) \
+    $(wildcard include/config/HAVE_ARCH_PFN_VALID) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/list_nulls.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/pageblock-flags.h \
+    $(wildcard include/config/HUGETLB_PAGE) \
+    $(wildcard include/config/HUGETLB_PAGE_SIZE_VARIABLE) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/page-flags-layout.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/mm_types.h \
+    $(wildcard include/config/HAVE_ALIGNED_STRUCT_PAGE) \
+    $(wildcard include/config/HUGETLB_PMD_PAGE_TABLE_SHARING) \
+    $(wildcard include/config/USERFAULTFD) \
+    $(wildcard include/config/ANON_VMA_NAME) \
+    $(wildcard include/config/PER_VMA_LOCK) \
+    $(wildcard include/config/HAVE_ARCH_COMPAT_MMAP_BASES) \
+    $(wildcard include/config/MEMBARRIER) \
+    $(wildcard include/config/AIO) \
+    $(wildcard include/config/MMU_NOTIFIER) \
+    $(wildcard include/config/SPLIT_PMD_PTLOCKS) \
+    $(wildcard include/config/IOMMU_MM_DATA) \
+    $(wildcard include/config/KSM) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/auxvec.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/linux/auxvec.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/uapi/asm/auxvec.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/kref.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/rbtree.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/maple_tree.h \
+    $(wildcard include/config/MAPLE_RCU_DISABLED) \
+    $(wildcard include/config/DEBUG_MAPLE_TREE) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/rwsem.h \
+    $(wildcard include/config/RWSEM_SPIN_ON_OWNER) \
+    $(wildcard include/config/DEBUG_RWSEMS) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/uprobes.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/asm/uprobes.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/notifier.h \
+    $(wildcard include/config/TREE_SRCU) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/srcu.h \
+    $(wildcard include/config/TINY_SRCU) \
+    $(wildcard include/config/NEED_SRCU_NMI_SAFE) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/workqueue.h \
+    $(wildcard include/config/DEBUG_OBJECTS_WORK) \
+    $(wildcard include/config/FREEZER) \
+    $(wildcard include/config/SYSFS) \
+    $(wildcard include/config/WQ_WATCHDOG) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/timer.h \
+    $(wildcard include/config/DEBUG_OBJECTS_TIMERS) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/ktime.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/jiffies.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/vdso/jiffies.h \
   include/generated/timeconst.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/vdso/ktime.h \
@@ -753,6 +802,7 @@ deps_/work/main/drivers/block/loop.o := \
     $(wildcard include/config/GENERIC_CMOS_UPDATE) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/clocksource_ids.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/debugobjects.h \
+    $(wildcard include/config/DEBUG_OBJECTS) \
     $(wildcard include/config/DEBUG_OBJECTS_FREE) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/workqueue_types.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/rcu_segcblist.h \
@@ -794,74 +844,6 @@ deps_/work/main/drivers/block/loop.o := \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/asm-generic/topology.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/cpu_smt.h \
     $(wildcard include/config/HOTPLUG_SMT) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/percpu-refcount.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/hash.h \
-    $(wildcard include/config/HAVE_ARCH_HASH) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/kasan.h \
-    $(wildcard include/config/KASAN_STACK) \
-    $(wildcard include/config/KASAN_VMALLOC) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/kasan-enabled.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/kasan-tags.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/blk-cgroup.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/blk-mq.h \
-    $(wildcard include/config/BLK_RQ_ALLOC_TIME) \
-    $(wildcard include/config/BLK_WBT) \
-    $(wildcard include/config/BLK_INLINE_ENCRYPTION) \
-    $(wildcard include/config/BLK_DEBUG_FS) \
-    $(wildcard include/config/FAIL_IO_TIMEOUT) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/blkdev.h \
-    $(wildcard include/config/BLOCK_HOLDER_DEPRECATED) \
-    $(wildcard include/config/BLK_DEV_ZONED) \
-    $(wildcard include/config/CDROM) \
-    $(wildcard include/config/PM) \
-    $(wildcard include/config/BLK_DEV_THROTTLING) \
-    $(wildcard include/config/BLOCK) \
-    $(wildcard include/config/BLK_DEV_INTEGRITY) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/blk_types.h \
-    $(wildcard include/config/FAIL_MAKE_REQUEST) \
-    $(wildcard include/config/BLK_CGROUP_IOCOST) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/bvec.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/highmem.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/fs.h \
-    $(wildcard include/config/FANOTIFY_ACCESS_PERMISSIONS) \
-    $(wildcard include/config/READ_ONLY_THP_FOR_FS) \
-    $(wildcard include/config/FS_POSIX_ACL) \
-    $(wildcard include/config/CGROUP_WRITEBACK) \
-    $(wildcard include/config/IMA) \
-    $(wildcard include/config/FILE_LOCKING) \
-    $(wildcard include/config/FSNOTIFY) \
-    $(wildcard include/config/FS_ENCRYPTION) \
-    $(wildcard include/config/FS_VERITY) \
-    $(wildcard include/config/EPOLL) \
-    $(wildcard include/config/UNICODE) \
-    $(wildcard include/config/QUOTA) \
-    $(wildcard include/config/FS_DAX) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/wait_bit.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/kdev_t.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/linux/kdev_t.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/dcache.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/rculist.h \
-    $(wildcard include/config/PROVE_RCU_LIST) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/rculist_bl.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/list_bl.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/bit_spinlock.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/lockref.h \
-    $(wildcard include/config/ARCH_USE_CMPXCHG_LOCKREF) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/stringhash.h \
-    $(wildcard include/config/DCACHE_WORD_ACCESS) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/path.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/stat.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/arch/x86/include/uapi/asm/stat.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/linux/stat.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/uidgid.h \
-    $(wildcard include/config/MULTIUSER) \
-    $(wildcard include/config/USER_NS) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/highuid.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/list_lru.h \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/shrinker.h \
-    $(wildcard include/config/SHRINKER_DEBUG) \
-  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/xarray.h \
-    $(wildcard include/config/XARRAY_MULTI) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/sched/mm.h \
     $(wildcard include/config/MMU_LAZY_TLB_REFCOUNT) \
     $(wildcard include/config/ARCH_HAS_MEMBARRIER_CALLBACKS) \
@@ -979,6 +961,19 @@ deps_/work/main/drivers/block/loop.o := \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/fs_types.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/mount.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/mnt_idmapping.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/slab.h \
+    $(wildcard include/config/FAILSLAB) \
+    $(wildcard include/config/KFENCE) \
+    $(wildcard include/config/SLUB_TINY) \
+    $(wildcard include/config/SLUB_DEBUG) \
+    $(wildcard include/config/SLAB_FREELIST_HARDENED) \
+    $(wildcard include/config/SLAB_BUCKETS) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/percpu-refcount.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/kasan.h \
+    $(wildcard include/config/KASAN_STACK) \
+    $(wildcard include/config/KASAN_VMALLOC) \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/kasan-enabled.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/kasan-tags.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/rw_hint.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/linux/fs.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/quota.h \
@@ -1210,6 +1205,11 @@ deps_/work/main/drivers/block/loop.o := \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/uapi/linux/blkzoned.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/sbitmap.h \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/file.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/blk-cgroup.h \
+  /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/blk-mq.h \
+    $(wildcard include/config/BLK_WBT) \
+    $(wildcard include/config/BLK_DEBUG_FS) \
+    $(wildcard include/config/FAIL_IO_TIMEOUT) \
   /work/main/build/kernel/usr/src/linux-headers-6.12.117+deb12-common/include/linux/scatterlist.h \
     $(wildcard include/config/NEED_SG_DMA_LENGTH) \
     $(wildcard include/config/NEED_SG_DMA_FLAGS) \

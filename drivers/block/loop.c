@@ -470,7 +470,7 @@ static void loop_backing_offer(struct loop_backing *b)
 	struct kstatfs statfs;
 
 	b->write_cache = b->file->f_op->fsync && !b->params.read_only;
-	b->rotational = lower && !bdev_nonrot(lower);
+	b->rotational = lower && blk_queue_rot(bdev_get_queue(lower));
 
 	if (bdev && !(b->params.offset & b->dio_offset_mask)) {
 		b->max_discard_sectors = bdev_max_discard_sectors(bdev);
@@ -868,6 +868,8 @@ static void loop_io_complete(struct kiocb *iocb, long ret)
 static void loop_io_iter(const struct loop_io *io, struct iov_iter *iter)
 {
 	struct bio *bio = io->bio;
+	const struct bio_vec *first = __bvec_iter_bvec(bio->bi_io_vec,
+						       bio->bi_iter);
 	struct bvec_iter pos;
 	struct bio_vec bvec;
 	unsigned int nr = 0;
@@ -875,9 +877,9 @@ static void loop_io_iter(const struct loop_io *io, struct iov_iter *iter)
 	bio_for_each_bvec(bvec, bio, pos)
 		nr++;
 	iov_iter_bvec(iter, op_is_write(bio_op(bio)) ? ITER_SOURCE : ITER_DEST,
-		      __bvec_iter_bvec(bio->bi_io_vec, bio->bi_iter), nr,
-		      bio->bi_iter.bi_size);
-	iter->iov_offset = bio->bi_iter.bi_bvec_done;
+		      first, nr, bio->bi_iter.bi_size);
+	iter->iov_offset = mp_bvec_iter_offset(bio->bi_io_vec, bio->bi_iter) -
+			   first->bv_offset;
 }
 
 static bool loop_io_direct(const struct loop_io *io, struct iov_iter *iter)
@@ -903,7 +905,7 @@ static void loop_io_rw(struct loop_io *io)
 		.ki_filp	= file,
 		.ki_pos		= loop_io_pos(io),
 		.ki_complete	= loop_io_complete,
-		.ki_ioprio	= bio_prio(bio),
+		.ki_ioprio	= bio->bi_ioprio,
 	};
 	if (loop_io_direct(io, &iter))
 		iocb->ki_flags |= IOCB_DIRECT;
