@@ -425,8 +425,9 @@ static int loop_backing_stat(struct loop_backing *b)
 	loff_t size;
 	int err;
 
-	b->dio_mem_mask = SECTOR_SIZE - 1;
-	b->dio_offset_mask = SECTOR_SIZE - 1;
+	/* a file that does not tell is asked, and refuses with EINVAL */
+	b->dio_mem_mask = 0;
+	b->dio_offset_mask = 0;
 	if (lower) {
 		b->dio_mem_mask = bdev_dma_alignment(lower);
 		b->dio_offset_mask = bdev_logical_block_size(lower) - 1;
@@ -561,10 +562,6 @@ static int loop_backing_swap(struct loop_device *lo, struct loop_backing **bp)
 		return err;
 	rcu_assign_pointer(lo->backing, b);
 	set_disk_ro(lo->disk, b && b->params.read_only);
-	if (b)
-		set_capacity_and_notify(lo->disk, b->nr_sectors);
-	else
-		set_capacity(lo->disk, 0);
 	*bp = old;
 	return 0;
 }
@@ -1195,7 +1192,8 @@ struct loop_reconf {
 	struct loop_device	*lo;
 	struct loop_backing	*b;
 	bool			claimed;
-	bool			scan;
+	bool			moved;	/* content changes: say so */
+	bool			scan;	/* partitions may have changed */
 };
 
 /*
@@ -1287,9 +1285,19 @@ static int loop_reconf_clone(struct loop_reconf *rc, struct file *file)
 
 static int loop_reconf_publish(struct loop_reconf *rc)
 {
-	int err = loop_backing_complete(rc->b);
+	struct gendisk *disk = rc->lo->disk;
+	struct loop_backing *b = rc->b;
+	int err;
 
-	return err ?: loop_backing_publish(rc->lo, &rc->b);
+	err = loop_backing_complete(b);
+	if (err)
+		return err;
+	err = loop_backing_publish(rc->lo, &rc->b);
+	if (err)
+		return err;
+	if (!set_capacity_and_notify(disk, b->nr_sectors) && rc->moved)
+		kobject_uevent(&disk_to_dev(disk)->kobj, KOBJ_CHANGE);
+	return 0;
 }
 
 /* As above, and the medium is another one: loop_rescan() will announce it. */
@@ -1352,7 +1360,7 @@ static int loop_bind_params(struct loop_params *p,
 		       !(file->f_mode & FMODE_WRITE);
 
 	p->block_size = config->block_size ?: SECTOR_SIZE;
-	if (!config->block_size && (file->f_flags & O_DIRECT) && lower)
+	if (!config->block_size && p->direct && lower)
 		p->block_size = min_t(unsigned int, PAGE_SIZE,
 				      bdev_logical_block_size(lower));
 	err = loop_block_size_validate(p->block_size);
@@ -1445,6 +1453,7 @@ static void loop_unbind(struct loop_device *lo)
 	dev_set_uevent_suppress(dev, 1);
 	scoped_guard(mutex, &lo->mutex)
 		WARN_ON_ONCE(loop_backing_swap(lo, &b));
+	set_capacity(lo->disk, 0);
 	disk_force_media_change(lo->disk);
 	bdev_disk_changed(lo->disk, false);
 	loop_partscan_allow(lo, loop_part_shift);
@@ -1513,6 +1522,8 @@ static int loop_change_file(struct loop_reconf *rc, const void *arg)
 	err = loop_file_validate(file);
 	if (err)
 		return err;
+	if (file->f_flags & O_DIRECT)
+		rc->b->params.direct = true;
 	err = loop_backing_complete(rc->b);
 	if (err)
 		return err;
@@ -1538,7 +1549,6 @@ static int loop_change_status(struct loop_reconf *rc, const void *arg)
 	const struct loop_info64 *info = arg;
 	struct loop_device *lo = rc->lo;
 	struct loop_params old;
-	bool moved;
 	int err;
 
 	err = loop_reconf_clone(rc, NULL);
@@ -1550,16 +1560,16 @@ static int loop_change_status(struct loop_reconf *rc, const void *arg)
 		return err;
 	rc->b->params.partscan |= !!(info->lo_flags & LO_FLAGS_PARTSCAN);
 	rc->scan = rc->b->params.partscan && !old.partscan;
-	moved = rc->b->params.offset != old.offset ||
-		rc->b->params.sizelimit != old.sizelimit;
+	rc->moved = rc->b->params.offset != old.offset ||
+		    rc->b->params.sizelimit != old.sizelimit;
 
 	/* what is dirty belongs to the old place, what is cached is no more */
-	if (moved)
+	if (rc->moved)
 		sync_blockdev(lo->disk->part0);
 	err = loop_reconf_publish(rc);
 	if (err)
 		return err;
-	if (moved)
+	if (rc->moved)
 		invalidate_bdev(lo->disk->part0);
 	if (rc->scan)
 		loop_partscan_allow(lo, true);
@@ -1632,15 +1642,16 @@ static int loop_ioctl_get_status64(struct loop_device *lo, blk_mode_t mode,
 	return 0;
 }
 
-/* struct loop_info has fewer and smaller fields than struct loop_info64. */
+/*
+ * struct loop_info has fewer and smaller fields than struct loop_info64. Its
+ * encryption fields have always been ignored since there is no encryption.
+ */
 static int loop_status_change_old(struct loop_device *lo,
 				  const struct loop_info *old)
 {
 	struct loop_info64 info = {
-		.lo_offset		= old->lo_offset,
-		.lo_encrypt_type	= old->lo_encrypt_type,
-		.lo_encrypt_key_size	= old->lo_encrypt_key_size,
-		.lo_flags		= old->lo_flags,
+		.lo_offset	= old->lo_offset,
+		.lo_flags	= old->lo_flags,
 	};
 
 	memcpy(info.lo_file_name, old->lo_name, LO_NAME_SIZE);
@@ -1698,17 +1709,18 @@ static int loop_ioctl_get_status(struct loop_device *lo, blk_mode_t mode,
 }
 
 /* A backing built again follows the size the file has now. */
-static int loop_change_nothing(struct loop_reconf *rc, const void *arg)
+static int loop_change_capacity(struct loop_reconf *rc, const void *arg)
 {
 	int err = loop_reconf_clone(rc, NULL);
 
+	rc->moved = true;
 	return err ?: loop_reconf_publish(rc);
 }
 
 static int loop_ioctl_set_capacity(struct loop_device *lo, blk_mode_t mode,
 				   unsigned long arg)
 {
-	return loop_reconfigure(lo, false, loop_change_nothing, NULL);
+	return loop_reconfigure(lo, false, loop_change_capacity, NULL);
 }
 
 static int loop_change_direct_io(struct loop_reconf *rc, const void *arg)
@@ -1737,7 +1749,7 @@ static int loop_ioctl_set_direct_io(struct loop_device *lo, blk_mode_t mode,
 static int loop_change_block_size(struct loop_reconf *rc, const void *arg)
 {
 	struct block_device *bdev = rc->lo->disk->part0;
-	unsigned long size = *(const unsigned long *)arg;
+	unsigned long size = *(const unsigned long *)arg ?: SECTOR_SIZE;
 	int err;
 
 	err = loop_reconf_clone(rc, NULL);
@@ -1832,8 +1844,6 @@ static int loop_compat_set_status(struct loop_device *lo, blk_mode_t mode,
 	if (copy_from_user(&compat, (void __user *)arg, sizeof(compat)))
 		return -EFAULT;
 	old.lo_offset = compat.lo_offset;
-	old.lo_encrypt_type = compat.lo_encrypt_type;
-	old.lo_encrypt_key_size = compat.lo_encrypt_key_size;
 	old.lo_flags = compat.lo_flags;
 	memcpy(old.lo_name, compat.lo_name, LO_NAME_SIZE);
 	return loop_status_change_old(lo, &old);
@@ -1884,7 +1894,8 @@ static int loop_compat_ioctl(struct block_device *bdev, blk_mode_t mode,
 			      ARRAY_SIZE(loop_compat_ioctls), bdev, mode, cmd,
 			      arg);
 	if (ret == -ENOIOCTLCMD)
-		ret = loop_ioctl(bdev, mode, cmd, arg);
+		ret = loop_ioctl_call(loop_ioctls, ARRAY_SIZE(loop_ioctls),
+				      bdev, mode, cmd, arg);
 	return ret;
 }
 #endif

@@ -50,9 +50,8 @@ enum {
  * @lo_rdevice: device number of the backing file if it is a block device, else
  *	0 (out).
  * @lo_offset: start of the data in the backing file, in bytes.
- * @lo_encrypt_type: LO_CRYPT_NONE; another value is EINVAL.
- * @lo_encrypt_key_size: size of @lo_encrypt_key in bytes, not above
- *	LO_KEY_SIZE; the key has no effect.
+ * @lo_encrypt_type: no effect.
+ * @lo_encrypt_key_size: no effect.
  * @lo_flags: LO_FLAGS_*.
  * @lo_name: a name given by the user, cut to LO_NAME_SIZE - 1 bytes.
  * @lo_encrypt_key: no effect.
@@ -119,7 +118,7 @@ struct loop_info64 {
  * @fd: the backing file, open for reading, and for writing if the device is to
  *	be written to.
  * @block_size: logical block size in bytes, a power of two from 512 to the page
- *	size; 0: 512, or what the file needs if @fd is open with O_DIRECT.
+ *	size; 0: 512 or, for direct I/O, that of the block device below.
  * @info: the status to start with.
  * @__reserved: zeroes, else EINVAL.
  *
