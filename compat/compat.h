@@ -10,13 +10,17 @@
 #include <linux/blkdev.h>
 #include <linux/slab.h>
 
+/* A kernel that has no loop driver has no number either. */
+#ifndef CONFIG_BLK_DEV_LOOP_MIN_COUNT
+#define CONFIG_BLK_DEV_LOOP_MIN_COUNT	8
+#endif
+
 #ifndef blk_queue_rot
 #define blk_queue_rot(q)	(!blk_queue_nonrot(q))
 #endif
 
 #ifndef kzalloc_obj
-#define kzalloc_obj(obj, gfp) \
-	((typeof(obj) *)kzalloc(sizeof(typeof(obj)), gfp))
+#define kzalloc_obj(obj, gfp)	kzalloc(sizeof(typeof(obj)), gfp)
 #endif
 
 #endif /* _LOOP_COMPAT_H */

@@ -29,19 +29,20 @@
  * Locks, outermost first
  *
  *   disk->open_mutex	 the block layer's: open, last close, partition scans
- *   lo->mutex		 reconfiguration of one device; open() and close() do
- *			 not wait for it
+ *   lo->mutex		 reconfiguration of one device. It may sleep on the
+ *			 file; open() does not take it, the last close takes it
+ *			 when nobody else can
  *   loop_chain_mutex	 publishing a backing that is itself a loop device or
  *			 lies on one, so that no cycle can be closed
  *   limits lock, freeze the block layer's: change of queue limits
  *
- * and, as leaves, the index's own lock, lo->lane_lock, b->flush_lock and
- * loop_mapping_lock. A lock is never held across add_disk(), del_gendisk(),
- * fput() or a wait for user space.
+ * and, inside all of these, the spinlocks: the index's own, lo->lane_lock,
+ * b->flush_lock and loop_mapping_lock. No lock is held across add_disk() or del_gendisk(), and
+ * none while a file is released: fput() leaves that to the caller's way back to
+ * user space.
  */
 
 #include <linux/blk-cgroup.h>
-#include <linux/blk-mq.h>
 #include <linux/blkdev.h>
 #include <linux/cgroup.h>
 #include <linux/cleanup.h>
@@ -78,7 +79,7 @@ static_assert(sizeof(struct loop_config) == 304);
 /* Bios that a device can always make progress with when memory is short. */
 #define LOOP_IO_RESERVE		4
 
-/* Largest bio: past it, a file is not read or written any faster. */
+/* Largest bio. Its pages go to the file as they are: it costs no memory. */
 #define LOOP_MAX_HW_SECTORS	(SZ_4M >> SECTOR_SHIFT)
 
 enum loop_state {
@@ -115,7 +116,7 @@ struct loop_backing {
 	unsigned int		dio_offset_mask;
 
 	/* flushes waiting for the next fsync */
-	spinlock_t		flush_lock;	/* leaf */
+	spinlock_t		flush_lock;	/* taken by tasks only */
 	struct list_head	flush_list;	/* F: of struct loop_io */
 	struct work_struct	flush_work;
 
@@ -167,13 +168,13 @@ struct loop_device {
 	mempool_t		*io_pool;	/* M: made at the first bind */
 	struct workqueue_struct	*workqueue;	/* M: made at the first bind */
 
-	spinlock_t		lane_lock;	/* leaf, taken in any context */
+	spinlock_t		lane_lock;	/* taken in any context */
 	struct list_head	lanes;		/* L */
 	struct loop_lane	root_lane;
 
 	struct mutex		mutex;		/* reconfiguration */
 	enum loop_state		state;		/* X */
-	bool			autoclear;	/* X: set only while bound */
+	bool			autoclear;	/* X: unbind at the last close */
 };
 
 /*
@@ -188,11 +189,14 @@ struct loop_io {
 	struct list_head	node;		/* in a lane or a flush list */
 	refcount_t		ref;
 	bool			buffered;	/* direct I/O was refused */
+	loff_t			pos;		/* next byte, in the file */
 	long			ret;
-	unsigned long		start_time;	/* of I/O accounting, jiffies */
+	unsigned int		sectors;	/* accounted, or 0 */
+	unsigned long		start_time;	/* jiffies */
 };
 
 static struct kmem_cache *loop_io_cache;
+static atomic_t loop_nr_devices;	/* whose memory is not freed yet */
 static unsigned int loop_part_shift;
 static unsigned int loop_queue_depth = 128;
 
@@ -220,6 +224,7 @@ static void __loop_set_state(struct loop_device *lo, enum loop_state state)
 	lockdep_assert_held(&loop_index.xa_lock);
 
 	WRITE_ONCE(lo->state, state);
+	WRITE_ONCE(lo->autoclear, state == LOOP_RUNDOWN);
 	if (state == LOOP_UNBOUND)
 		__xa_set_mark(&loop_index, lo->number, LOOP_INDEX_UNBOUND);
 	else
@@ -233,10 +238,12 @@ static void loop_set_state(struct loop_device *lo, enum loop_state state)
 	xa_unlock(&loop_index);
 }
 
+/* A device that is on its way to unbound already stays on it. */
 static void loop_set_autoclear(struct loop_device *lo, bool autoclear)
 {
 	xa_lock(&loop_index);
-	WRITE_ONCE(lo->autoclear, autoclear);
+	if (lo->state == LOOP_BOUND)
+		WRITE_ONCE(lo->autoclear, autoclear);
 	xa_unlock(&loop_index);
 }
 
@@ -385,7 +392,11 @@ static void loop_backing_free(struct loop_backing *b)
 	kfree(b);
 }
 
-/* Waits for the I/O on a backing that is no longer published, and frees it. */
+/*
+ * Waits for the I/O on a backing that is no longer published, and frees it. A
+ * killed reference drains only after a grace period, so that nobody who found
+ * the backing under RCU still looks at it.
+ */
 static void loop_backing_retire(struct loop_backing *b)
 {
 	percpu_ref_kill(&b->ref);
@@ -413,10 +424,11 @@ static void loop_backing_put(struct loop_backing *b)
 	percpu_ref_put(&b->ref);
 }
 
-DEFINE_FREE(loop_backing_put, struct loop_backing *, if (!IS_ERR_OR_NULL(_T)) loop_backing_put(_T))
+DEFINE_FREE(loop_backing_put, struct loop_backing *,
+	    IS_ERR_OR_NULL(_T) ? (void)0 : loop_backing_put(_T))
 
 /* Size and direct I/O alignment, as the file has them now. */
-static int loop_backing_stat(struct loop_backing *b)
+static int loop_backing_stat(struct loop_backing *b, bool resize)
 {
 	struct block_device *bdev = loop_file_bdev(b->file);
 	struct block_device *lower = loop_file_lower_bdev(b->file);
@@ -448,6 +460,8 @@ static int loop_backing_stat(struct loop_backing *b)
 		}
 	}
 
+	if (!resize)
+		return 0;
 	size = max(size - p->offset, 0);
 	if (p->sizelimit)
 		size = min(size, p->sizelimit);
@@ -473,7 +487,8 @@ static void loop_backing_offer(struct loop_backing *b)
 	b->write_cache = b->file->f_op->fsync && !b->params.read_only;
 	b->rotational = lower && blk_queue_rot(bdev_get_queue(lower));
 
-	if (bdev && !(b->params.offset & b->dio_offset_mask)) {
+	if (bdev && !((b->params.offset | b->params.block_size) &
+		      b->dio_offset_mask)) {
 		b->max_discard_sectors = bdev_max_discard_sectors(bdev);
 		b->max_write_zeroes_sectors = bdev_write_zeroes_sectors(bdev);
 		b->discard_granularity = bdev_discard_granularity(bdev);
@@ -485,12 +500,15 @@ static void loop_backing_offer(struct loop_backing *b)
 	}
 }
 
-/* All that follows from the file and the parameters. Sleeps on the file. */
-static int loop_backing_complete(struct loop_backing *b)
+/*
+ * All that follows from the file and the parameters; the size only if it is to
+ * follow the file. Sleeps on the file.
+ */
+static int loop_backing_complete(struct loop_backing *b, bool resize)
 {
 	int err;
 
-	err = loop_backing_stat(b);
+	err = loop_backing_stat(b, resize);
 	if (err)
 		return err;
 	b->params.direct = b->params.direct && loop_backing_can_direct(b);
@@ -506,7 +524,6 @@ static void loop_limits_fill(struct queue_limits *lim,
 
 	lim->features &= ~(BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA |
 			   BLK_FEAT_ROTATIONAL);
-	lim->features |= BLK_FEAT_NOWAIT | BLK_FEAT_IO_STAT;
 	if (b && b->write_cache)
 		lim->features |= BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA;
 	if (b && b->rotational)
@@ -632,11 +649,6 @@ loop_lane_memcg(struct cgroup_subsys_state *blkcg)
 #endif
 }
 
-static struct mem_cgroup *loop_lane_charge(const struct loop_lane *lane)
-{
-	return lane->memcg ? mem_cgroup_from_css(lane->memcg) : NULL;
-}
-
 static struct loop_lane *loop_lane_find(struct loop_device *lo,
 					struct cgroup_subsys_state *blkcg)
 {
@@ -732,7 +744,7 @@ static bool loop_lane_enter(struct loop_lane *lane, bool nowait)
 	}
 }
 
-/* Gives back the room of a bio that a worker has taken, or that failed. */
+/* Gives back the room of a bio that no worker will see. */
 static void loop_lane_leave(struct loop_lane *lane)
 {
 	scoped_guard(spinlock_irqsave, &lane->lo->lane_lock)
@@ -755,15 +767,18 @@ static void loop_lane_queue(struct loop_io *io)
 			return;
 		__set_bit(nr, lane->busy);
 		lane->users++;
+		/* once unlocked, the bio may be done and the device gone */
+		queue_work(lo->workqueue, &lane->workers[nr].work);
 	}
-	queue_work(lo->workqueue, &lane->workers[nr].work);
 }
 
 /* A bio comes back that had left the lane: it need not wait for room. */
 static void loop_lane_requeue(struct loop_io *io)
 {
-	scoped_guard(spinlock_irqsave, &io->lane->lo->lane_lock)
-		io->lane->waiting++;
+	struct loop_lane *lane = io->lane;
+
+	scoped_guard(spinlock_irqsave, &lane->lo->lane_lock)
+		lane->waiting++;
 	loop_lane_queue(io);
 }
 
@@ -781,8 +796,10 @@ static struct loop_io *loop_lane_next(struct loop_worker *worker)
 			return NULL;
 		}
 		list_del(&io->node);
+		lane->waiting--;
 	}
-	loop_lane_leave(lane);
+	if (wq_has_sleeper(&lane->room))
+		wake_up(&lane->room);
 	return io;
 }
 
@@ -804,23 +821,19 @@ static void loop_io_end(struct loop_io *io, blk_status_t status)
 {
 	struct bio *bio = io->bio;
 
-	if (io->lane)
-		bio_end_io_acct(bio, io->start_time);
+	if (io->sectors)
+		bdev_end_io_acct(bio->bi_bdev, bio_op(bio), io->sectors,
+				 io->start_time);
 	loop_io_free(io);
 	if (status)
 		bio->bi_status = status;
 	bio_endio(bio);
 }
 
-static loff_t loop_io_pos(const struct loop_io *io)
-{
-	return ((loff_t)io->bio->bi_iter.bi_sector << SECTOR_SHIFT) +
-	       io->b->params.offset;
-}
-
 /*
  * Neither side uses the kiocb any more. What was not transferred is tried
- * again from where it stopped; only a try that moves nothing fails the bio.
+ * again from where it stopped, and what direct I/O refused is tried buffered;
+ * only a try that moves nothing fails the bio.
  */
 static void loop_io_settle(struct loop_io *io)
 {
@@ -840,7 +853,9 @@ static void loop_io_settle(struct loop_io *io)
 		loop_io_end(io, errno_to_blk_status(ret ?: -EIO));
 		return;
 	}
-	bio_advance(bio, min_t(unsigned long, ret, bio->bi_iter.bi_size));
+	/* not always by whole sectors: bi_sector is of no use from here on */
+	io->pos += ret;
+	bio_advance(bio, ret);
 	if (bio->bi_iter.bi_size)
 		loop_lane_requeue(io);
 	else
@@ -900,7 +915,7 @@ static void loop_io_rw(struct loop_io *io)
 	loop_io_iter(io, &iter);
 	*iocb = (struct kiocb) {
 		.ki_filp	= file,
-		.ki_pos		= loop_io_pos(io),
+		.ki_pos		= io->pos,
 		.ki_complete	= loop_io_complete,
 		.ki_ioprio	= bio->bi_ioprio,
 	};
@@ -945,7 +960,7 @@ static void loop_io_unmap(struct loop_io *io)
 	unsigned int len = io->bio->bi_iter.bi_size;
 	int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 	enum req_op op = bio_op(io->bio);
-	loff_t pos = loop_io_pos(io);
+	loff_t pos = io->pos;
 	int err;
 
 	if (op == REQ_OP_WRITE_ZEROES && (io->bio->bi_opf & REQ_NOUNMAP))
@@ -996,16 +1011,14 @@ static void loop_lane_work(struct work_struct *work)
 	struct loop_io *io;
 
 	current->flags |= PF_LOCAL_THROTTLE;
-	if (lane->blkcg)
-		kthread_associate_blkcg(lane->blkcg);
-	memcg = set_active_memcg(loop_lane_charge(lane));
+	kthread_associate_blkcg(lane->blkcg);
+	memcg = set_active_memcg(mem_cgroup_from_css(lane->memcg));
 
 	while ((io = loop_lane_next(worker)))
 		loop_io_issue(io);
 
 	set_active_memcg(memcg);
-	if (lane->blkcg)
-		kthread_associate_blkcg(NULL);
+	kthread_associate_blkcg(NULL);
 	current_restore_flags(throttle, PF_LOCAL_THROTTLE);
 	memalloc_noio_restore(noio);
 	loop_lane_put(lane);
@@ -1036,11 +1049,11 @@ static void loop_flush_work(struct work_struct *work)
 	LIST_HEAD(served);
 	int err;
 
-	spin_lock_irq(&b->flush_lock);
+	spin_lock(&b->flush_lock);
 	list_splice_init(&b->flush_list, &served);
-	spin_unlock_irq(&b->flush_lock);
+	spin_unlock(&b->flush_lock);
 
-	err = vfs_fsync(b->file, 1);
+	err = list_empty(&served) ? 0 : vfs_fsync(b->file, 1);
 	list_for_each_entry_safe(io, next, &served, node)
 		loop_io_flushed(io, err);
 	memalloc_noio_restore(noio);
@@ -1052,9 +1065,9 @@ static void loop_flush_queue(struct loop_io *io)
 	struct loop_backing *b = io->b;
 
 	percpu_ref_get(&b->ref);
-	spin_lock_irq(&b->flush_lock);
+	spin_lock(&b->flush_lock);
 	list_add_tail(&io->node, &b->flush_list);
-	spin_unlock_irq(&b->flush_lock);
+	spin_unlock(&b->flush_lock);
 	if (!queue_work(b->lo->workqueue, &b->flush_work))
 		loop_backing_put(b);
 }
@@ -1095,7 +1108,12 @@ static void loop_submit_bio(struct bio *bio)
 		bio_wouldblock_error(bio);
 		return;
 	}
-	*io = (struct loop_io) { .bio = bio, .b = b };
+	*io = (struct loop_io) {
+		.bio	= bio,
+		.b	= b,
+		.pos	= b->params.offset +
+			  ((loff_t)bio->bi_iter.bi_sector << SECTOR_SHIFT),
+	};
 	if (bio->bi_iter.bi_size) {
 		io->lane = loop_lane_get(lo, bio);
 		if (!loop_lane_enter(io->lane, nowait)) {
@@ -1103,7 +1121,10 @@ static void loop_submit_bio(struct bio *bio)
 			bio_wouldblock_error(bio);
 			return;
 		}
-		io->start_time = bio_start_io_acct(bio);
+		if (blk_queue_io_stat(lo->disk->queue)) {
+			io->sectors = bio_sectors(bio);
+			io->start_time = bio_start_io_acct(bio);
+		}
 	}
 	if (bio->bi_opf & REQ_PREFLUSH)
 		loop_flush_queue(io);
@@ -1115,14 +1136,11 @@ static void loop_submit_bio(struct bio *bio)
  * sysfs: /sys/block/loopN/loop, while the device is bound
  */
 
-static struct loop_device *dev_to_loop(struct device *dev)
-{
-	return dev_to_disk(dev)->private_data;
-}
-
 static struct loop_backing *loop_sysfs_backing(struct device *dev)
 {
-	return loop_backing_get(dev_to_loop(dev)) ?: ERR_PTR(-ENXIO);
+	struct loop_device *lo = dev_to_disk(dev)->private_data;
+
+	return loop_backing_get(lo) ?: ERR_PTR(-ENXIO);
 }
 
 static ssize_t backing_file_show(struct device *dev,
@@ -1192,24 +1210,29 @@ struct loop_reconf {
 	struct loop_device	*lo;
 	struct loop_backing	*b;
 	bool			claimed;
-	bool			moved;	/* content changes: say so */
+	bool			announce; /* by a CHANGE uevent, if not done */
+	bool			stale;	/* what is cached is no longer true */
 	bool			scan;	/* partitions may have changed */
 };
 
 /*
  * Reads the partition table anew, if the device has one, and announces the
- * device: first its partitions, then itself, once.
+ * device: first its partitions, then itself, once. Partitions that are open
+ * stay as they are.
  */
 static void loop_rescan(struct loop_device *lo)
 {
 	struct device *dev = disk_to_dev(lo->disk);
 	struct block_device *part;
 	unsigned long partno;
+	int err;
 
 	scoped_guard(mutex, &lo->disk->open_mutex) {
 		dev_set_uevent_suppress(dev, 1);
-		bdev_disk_changed(lo->disk, false);
+		err = bdev_disk_changed(lo->disk, false);
 		dev_set_uevent_suppress(dev, 0);
+		if (err)
+			break;
 		xa_for_each_start(&lo->disk->part_tbl, partno, part, 1)
 			kobject_uevent(bdev_kobj(part), KOBJ_ADD);
 	}
@@ -1244,8 +1267,12 @@ static int loop_reconf_end(struct loop_reconf *rc, int err)
 		loop_backing_free(rc->b);
 	else if (rc->b)
 		loop_backing_retire(rc->b);
+	if (rc->stale && !err)
+		invalidate_bdev(lo->disk->part0);
 	if (rc->scan && !err)
 		loop_rescan(lo);
+	else if (rc->announce && !err)
+		kobject_uevent(&disk_to_dev(lo->disk)->kobj, KOBJ_CHANGE);
 	if (rc->claimed)
 		bd_abort_claiming(lo->disk->part0, rc);
 	return err;
@@ -1270,33 +1297,34 @@ static int loop_reconf_clone(struct loop_reconf *rc, struct file *file)
 {
 	struct loop_device *lo = rc->lo;
 	struct loop_backing *old, *b;
+	int err;
 
 	old = rcu_dereference_protected(lo->backing,
 					lockdep_is_held(&lo->mutex));
 	if (READ_ONCE(lo->state) != LOOP_BOUND)
 		return -ENXIO;
+	err = file ? loop_file_validate(file) : 0;
+	if (err)
+		return err;
 	b = loop_backing_alloc(lo, file ?: old->file);
 	if (IS_ERR(b))
 		return PTR_ERR(b);
 	b->params = old->params;
+	b->nr_sectors = old->nr_sectors;
 	rc->b = b;
 	return 0;
 }
 
 static int loop_reconf_publish(struct loop_reconf *rc)
 {
-	struct gendisk *disk = rc->lo->disk;
-	struct loop_backing *b = rc->b;
+	sector_t nr_sectors = rc->b->nr_sectors;
 	int err;
 
-	err = loop_backing_complete(b);
-	if (err)
-		return err;
 	err = loop_backing_publish(rc->lo, &rc->b);
 	if (err)
 		return err;
-	if (!set_capacity_and_notify(disk, b->nr_sectors) && rc->moved)
-		kobject_uevent(&disk_to_dev(disk)->kobj, KOBJ_CHANGE);
+	if (set_capacity_and_notify(rc->lo->disk, nr_sectors))
+		rc->announce = false;
 	return 0;
 }
 
@@ -1375,10 +1403,14 @@ static int loop_device_prepare(struct loop_device *lo)
 	if (!lo->io_pool)
 		lo->io_pool = mempool_create_slab_pool(LOOP_IO_RESERVE,
 						       loop_io_cache);
+	/*
+	 * Not WQ_MEM_RECLAIM: what a worker calls may flush a workqueue that is
+	 * not either, as xfs does when it is out of space.
+	 */
 	if (!lo->workqueue)
-		lo->workqueue = alloc_workqueue("loop%d", WQ_UNBOUND |
-						WQ_FREEZABLE | WQ_MEM_RECLAIM,
-						0, lo->number);
+		lo->workqueue = alloc_workqueue("loop%d",
+						WQ_UNBOUND | WQ_FREEZABLE, 0,
+						lo->number);
 	return lo->io_pool && lo->workqueue ? 0 : -ENOMEM;
 }
 
@@ -1405,6 +1437,9 @@ static int loop_change_bind(struct loop_reconf *rc, const void *arg)
 	err = loop_bind_params(&b->params, bind);
 	if (err)
 		return err;
+	err = loop_backing_complete(b, true);
+	if (err)
+		return err;
 	err = sysfs_create_group(kobj, &loop_attr_group);
 	if (err)
 		return err;
@@ -1415,9 +1450,9 @@ static int loop_change_bind(struct loop_reconf *rc, const void *arg)
 	}
 	loop_partscan_allow(lo, b->params.partscan);
 	__module_get(THIS_MODULE);
+	loop_set_state(lo, LOOP_BOUND);
 	loop_set_autoclear(lo, bind->config->info.lo_flags &
 			   LO_FLAGS_AUTOCLEAR);
-	loop_set_state(lo, LOOP_BOUND);
 	return 0;
 }
 
@@ -1451,8 +1486,9 @@ static void loop_unbind(struct loop_device *lo)
 
 	sysfs_remove_group(&dev->kobj, &loop_attr_group);
 	dev_set_uevent_suppress(dev, 1);
+	/* never fails: an unbound device's limits are valid */
 	scoped_guard(mutex, &lo->mutex)
-		WARN_ON_ONCE(loop_backing_swap(lo, &b));
+		loop_backing_swap(lo, &b);
 	set_capacity(lo->disk, 0);
 	disk_force_media_change(lo->disk);
 	bdev_disk_changed(lo->disk, false);
@@ -1460,7 +1496,6 @@ static void loop_unbind(struct loop_device *lo)
 	dev_set_uevent_suppress(dev, 0);
 
 	loop_backing_retire(b);
-	loop_set_autoclear(lo, false);
 	loop_set_state(lo, LOOP_UNBOUND);
 	kobject_uevent(&dev->kobj, KOBJ_CHANGE);
 	module_put(THIS_MODULE);
@@ -1492,6 +1527,10 @@ static int loop_ioctl_configure(struct loop_device *lo, blk_mode_t mode,
 	return loop_bind(lo, mode, &config);
 }
 
+/*
+ * Without lo->mutex: detaching must not wait for a change that waits for its
+ * file. The state keeps the two apart.
+ */
 static int loop_ioctl_clr_fd(struct loop_device *lo, blk_mode_t mode,
 			     unsigned long arg)
 {
@@ -1499,9 +1538,10 @@ static int loop_ioctl_clr_fd(struct loop_device *lo, blk_mode_t mode,
 
 	xa_lock(&loop_index);
 	if (lo->state == LOOP_BOUND) {
-		WRITE_ONCE(lo->autoclear, true);
 		if (disk_openers(lo->disk) == 1)
 			__loop_set_state(lo, LOOP_RUNDOWN);
+		else
+			WRITE_ONCE(lo->autoclear, true);
 		err = 0;
 	}
 	xa_unlock(&loop_index);
@@ -1519,12 +1559,9 @@ static int loop_change_file(struct loop_reconf *rc, const void *arg)
 		return err;
 	if (!rc->b->params.read_only)
 		return -EINVAL;
-	err = loop_file_validate(file);
-	if (err)
-		return err;
 	if (file->f_flags & O_DIRECT)
 		rc->b->params.direct = true;
-	err = loop_backing_complete(rc->b);
+	err = loop_backing_complete(rc->b, true);
 	if (err)
 		return err;
 	old = rcu_dereference_protected(rc->lo->backing,
@@ -1549,6 +1586,7 @@ static int loop_change_status(struct loop_reconf *rc, const void *arg)
 	const struct loop_info64 *info = arg;
 	struct loop_device *lo = rc->lo;
 	struct loop_params old;
+	bool moved;
 	int err;
 
 	err = loop_reconf_clone(rc, NULL);
@@ -1560,17 +1598,20 @@ static int loop_change_status(struct loop_reconf *rc, const void *arg)
 		return err;
 	rc->b->params.partscan |= !!(info->lo_flags & LO_FLAGS_PARTSCAN);
 	rc->scan = rc->b->params.partscan && !old.partscan;
-	rc->moved = rc->b->params.offset != old.offset ||
-		    rc->b->params.sizelimit != old.sizelimit;
+	moved = rc->b->params.offset != old.offset ||
+		rc->b->params.sizelimit != old.sizelimit;
+	rc->announce = moved;
+	rc->stale = moved;
+	err = loop_backing_complete(rc->b, moved);
+	if (err)
+		return err;
 
-	/* what is dirty belongs to the old place, what is cached is no more */
-	if (rc->moved)
+	/* what is dirty belongs to the old place */
+	if (moved)
 		sync_blockdev(lo->disk->part0);
 	err = loop_reconf_publish(rc);
 	if (err)
 		return err;
-	if (rc->moved)
-		invalidate_bdev(lo->disk->part0);
 	if (rc->scan)
 		loop_partscan_allow(lo, true);
 	loop_set_autoclear(lo, info->lo_flags & LO_FLAGS_AUTOCLEAR);
@@ -1711,10 +1752,16 @@ static int loop_ioctl_get_status(struct loop_device *lo, blk_mode_t mode,
 /* A backing built again follows the size the file has now. */
 static int loop_change_capacity(struct loop_reconf *rc, const void *arg)
 {
-	int err = loop_reconf_clone(rc, NULL);
+	int err;
 
-	rc->moved = true;
-	return err ?: loop_reconf_publish(rc);
+	err = loop_reconf_clone(rc, NULL);
+	if (err)
+		return err;
+	err = loop_backing_complete(rc->b, true);
+	if (err)
+		return err;
+	rc->announce = true;
+	return loop_reconf_publish(rc);
 }
 
 static int loop_ioctl_set_capacity(struct loop_device *lo, blk_mode_t mode,
@@ -1732,7 +1779,7 @@ static int loop_change_direct_io(struct loop_reconf *rc, const void *arg)
 	if (err)
 		return err;
 	rc->b->params.direct = direct;
-	err = loop_backing_complete(rc->b);
+	err = loop_backing_complete(rc->b, false);
 	if (err)
 		return err;
 	if (rc->b->params.direct != direct)
@@ -1748,7 +1795,6 @@ static int loop_ioctl_set_direct_io(struct loop_device *lo, blk_mode_t mode,
 
 static int loop_change_block_size(struct loop_reconf *rc, const void *arg)
 {
-	struct block_device *bdev = rc->lo->disk->part0;
 	unsigned long size = *(const unsigned long *)arg ?: SECTOR_SIZE;
 	int err;
 
@@ -1759,12 +1805,12 @@ static int loop_change_block_size(struct loop_reconf *rc, const void *arg)
 	if (err)
 		return err;
 	rc->b->params.block_size = size;
-	sync_blockdev(bdev);
-	err = loop_reconf_publish(rc);
+	err = loop_backing_complete(rc->b, false);
 	if (err)
 		return err;
-	invalidate_bdev(bdev);
-	return 0;
+	rc->stale = true;
+	sync_blockdev(rc->lo->disk->part0);
+	return loop_reconf_publish(rc);
 }
 
 static int loop_ioctl_set_block_size(struct loop_device *lo, blk_mode_t mode,
@@ -1834,6 +1880,8 @@ struct compat_loop_info {
 	compat_ulong_t	lo_init[2];
 	char		reserved[4];
 };
+
+static_assert(sizeof(struct compat_loop_info) == 140);
 
 static int loop_compat_set_status(struct loop_device *lo, blk_mode_t mode,
 				  unsigned long arg)
@@ -1935,6 +1983,8 @@ static void loop_device_free(struct loop_device *lo)
 	mempool_destroy(lo->io_pool);
 	mutex_destroy(&lo->mutex);
 	kfree(lo);
+	if (atomic_dec_and_test(&loop_nr_devices))
+		wake_up_var(&loop_nr_devices);
 }
 
 static void loop_free_disk(struct gendisk *disk)
@@ -1966,13 +2016,16 @@ static unsigned int loop_number_max(void)
 
 static struct loop_device *loop_device_alloc(int number)
 {
-	struct queue_limits lim = { };
+	struct queue_limits lim = {
+		.features = BLK_FEAT_NOWAIT | BLK_FEAT_IO_STAT,
+	};
 	struct loop_device *lo;
 	struct gendisk *disk;
 
 	lo = kzalloc_obj(*lo, GFP_KERNEL);
 	if (!lo)
 		return ERR_PTR(-ENOMEM);
+	atomic_inc(&loop_nr_devices);
 	lo->number = number;
 	mutex_init(&lo->mutex);
 	spin_lock_init(&lo->lane_lock);
@@ -2238,6 +2291,8 @@ static void loop_device_delete_all(void)
 
 	xa_for_each(&loop_index, number, lo)
 		loop_device_delete(lo);
+	/* whoever looked a device up just now still has a reference on it */
+	wait_var_event(&loop_nr_devices, !atomic_read(&loop_nr_devices));
 }
 
 static int __init loop_init(void)
