@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Binds a file to a free loop device, and takes a loop device off its file,
+ * with nothing but the ioctls of /dev/loop-control and /dev/loopN.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <linux/loop.h>
+
+#define CONTROL "/dev/loop-control"
+
+/* Somebody else may bind the device that was found free: look for another. */
+#define ATTEMPTS 64
+
+/* udev may make the node of a new device a moment later than the kernel. */
+#define NODE_WAIT_MS 5000
+#define NODE_STEP_MS 10
+
+enum status {
+	STATUS_OK,
+	STATUS_FAILED,
+	STATUS_USAGE,
+	STATUS_NO_DEVICE,	/* others were faster each time */
+};
+
+static const char *program;
+
+/* What failed on @path, and why. */
+static void complain(const char *path, const char *call)
+{
+	fprintf(stderr, "%s: %s: %s: %s\n", program, path, call,
+		strerror(errno));
+}
+
+static enum status explain(void)
+{
+	fprintf(stderr,
+		"usage: %s [-r] FILE      bind FILE, print the device\n"
+		"       %s -d DEVICE      unbind DEVICE\n"
+		"\n"
+		"  -r  read-only\n"
+		"\n"
+		"exit status: 0 done, 1 failed, 2 wrong usage, 3 no free device could be had\n",
+		program, program);
+	return STATUS_USAGE;
+}
+
+/* The number of a device that is unbound now, or -1. */
+static int find_free(int control)
+{
+	int number = ioctl(control, LOOP_CTL_GET_FREE);
+
+	if (number < 0)
+		complain(CONTROL, "LOOP_CTL_GET_FREE");
+	return number;
+}
+
+static int open_device(const char *path, int flags)
+{
+	int fd, waited;
+
+	for (waited = 0; ; waited += NODE_STEP_MS) {
+		fd = open(path, flags | O_CLOEXEC);
+		if (fd >= 0 || errno != ENOENT || waited >= NODE_WAIT_MS)
+			return fd;
+		usleep(NODE_STEP_MS * 1000);
+	}
+}
+
+/* Whether a device was lost to somebody who took it after it was found. */
+static bool lost_race(int err)
+{
+	return err == EBUSY ||	/* bound, or held exclusively */
+	       err == ENXIO;	/* bound and half way to unbound, or removed */
+}
+
+static enum status bind_once(int control, int file, int flags, bool *again)
+{
+	char path[32];
+	int number, device;
+
+	*again = false;
+	number = find_free(control);
+	if (number < 0)
+		return STATUS_FAILED;
+	snprintf(path, sizeof(path), "/dev/loop%d", number);
+
+	device = open_device(path, flags);
+	if (device < 0) {
+		*again = lost_race(errno);
+		if (!*again)
+			complain(path, "open");
+		return STATUS_FAILED;
+	}
+	if (ioctl(device, LOOP_SET_FD, file)) {
+		*again = lost_race(errno);
+		if (!*again)
+			complain(path, "LOOP_SET_FD");
+		close(device);
+		return STATUS_FAILED;
+	}
+	/* The binding stays: only LOOP_CLR_FD or autoclear end it. */
+	close(device);
+	printf("%s\n", path);
+	return STATUS_OK;
+}
+
+static enum status bind_file(const char *name, bool read_only)
+{
+	int flags = read_only ? O_RDONLY : O_RDWR;
+	enum status status = STATUS_FAILED;
+	int control, file, i;
+	bool again = true;
+
+	file = open(name, flags | O_CLOEXEC);
+	if (file < 0) {
+		complain(name, "open");
+		return STATUS_FAILED;
+	}
+	control = open(CONTROL, O_RDWR | O_CLOEXEC);
+	if (control < 0) {
+		complain(CONTROL, "open");
+		close(file);
+		return STATUS_FAILED;
+	}
+	for (i = 0; i < ATTEMPTS && again; i++)
+		status = bind_once(control, file, flags, &again);
+	if (again) {
+		fprintf(stderr, "%s: %d free devices were taken by others\n",
+			program, ATTEMPTS);
+		status = STATUS_NO_DEVICE;
+	}
+	close(control);
+	close(file);
+	return status;
+}
+
+static enum status unbind_device(const char *path)
+{
+	enum status status = STATUS_OK;
+	int device = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (device < 0) {
+		complain(path, "open");
+		return STATUS_FAILED;
+	}
+	if (ioctl(device, LOOP_CLR_FD)) {
+		if (errno == ENXIO)
+			fprintf(stderr, "%s: %s: not bound\n", program, path);
+		else
+			complain(path, "LOOP_CLR_FD");
+		status = STATUS_FAILED;
+	}
+	/* If nobody else has it open, the file is released in this close(). */
+	close(device);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	const char *device = NULL;
+	bool read_only = false;
+	int opt;
+
+	program = argv[0];
+	while ((opt = getopt(argc, argv, "d:r")) != -1) {
+		switch (opt) {
+		case 'd':
+			device = optarg;
+			break;
+		case 'r':
+			read_only = true;
+			break;
+		default:
+			return explain();
+		}
+	}
+	if (device)
+		return optind == argc && !read_only ? unbind_device(device) :
+						      explain();
+	if (optind != argc - 1)
+		return explain();
+	return bind_file(argv[optind], read_only);
+}

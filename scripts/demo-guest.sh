@@ -1,0 +1,80 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Runs in the VM: a partitioned image on a loop device from the first open of
+# /dev/loop-control to rmmod, each command shown before its output.
+set -eu
+
+say() {
+	printf '\n# %s\n' "$*"
+}
+
+# Shows and runs a command line.
+run() {
+	printf '$ %s\n' "$*"
+	eval "$*"
+}
+
+# What a booting Debian does: nodes from modules.devname, then udev. A node made
+# so is not the driver's to remove, which the VM's leak check has to know.
+mkdir -p /run/tmpfiles.d
+kmod static-nodes --format=tmpfiles --output=/run/tmpfiles.d/static-nodes.conf
+systemd-tmpfiles --boot --prefix=/dev --create /run/tmpfiles.d/static-nodes.conf
+: > /run/vm/static-nodes
+/lib/systemd/systemd-udevd --daemon
+cd /tmp
+
+say "The driver is not loaded; its control node is there, from modules.devname"
+run "grep '^loop ' /proc/modules || echo 'loop is not loaded'"
+run "grep loop /lib/modules/$(uname -r)/modules.devname"
+run "ls -l /dev/loop*"
+
+say "Opening the control node loads it"
+run "losetup -f"
+run "grep '^loop ' /proc/modules"
+run "modinfo -F filename loop"
+
+say "An image with two partitions"
+run "truncate -s 512M disk.img"
+run "printf '%s\n' ,100M , | sfdisk -q -X gpt disk.img"
+run "sfdisk -l disk.img"
+
+say "Bound to a free device; the kernel finds the partitions, udev makes links"
+run "dev=\$(losetup -f --show -P disk.img); echo \$dev"
+run "udevadm settle"
+run "losetup -l -O NAME,BACK-FILE,PARTSCAN,DIO,LOG-SEC"
+run "lsblk -o NAME,SIZE,TYPE,RO,MAJ:MIN \$dev"
+run "cat /sys/block/\${dev##*/}/loop/backing_file"
+
+say "File systems on the partitions, mounted and written"
+run "mkfs.ext4 -q \${dev}p1"
+run "mkfs.xfs -q \${dev}p2"
+run "mkdir -p /mnt/1 /mnt/2"
+run "mount \${dev}p1 /mnt/1"
+run "mount \${dev}p2 /mnt/2"
+run "cp /etc/services /etc/protocols /mnt/1"
+run "dd if=/dev/urandom of=/mnt/2/random bs=1M count=8 conv=fsync status=none"
+run "sync"
+run "sha256sum /mnt/2/random > sum"
+run "df -h --output=source,fstype,used,target /mnt/1 /mnt/2"
+
+say "Unmounted and checked"
+run "umount /mnt/1 /mnt/2"
+run "fsck.ext4 -fn \${dev}p1"
+run "xfs_repair -n \${dev}p2 > /dev/null 2>&1 && echo xfs is clean"
+
+say "Detached, bound again, and the data is there"
+run "losetup -d \$dev"
+run "dev=\$(losetup -f --show -P -r disk.img); echo \$dev"
+run "udevadm settle"
+run "mount -o ro,norecovery \${dev}p2 /mnt/2"
+run "sha256sum -c sum"
+run "umount /mnt/2"
+
+say "Detached and gone; the module goes, too"
+run "losetup -d \$dev"
+run "udevadm settle"
+run "losetup -l"
+run "ls /sys/block/\${dev##*/}/loop 2>/dev/null || echo '\$dev is not bound'"
+run "rmmod loop"
+run "ls -d /sys/block/loop* /sys/module/loop 2>/dev/null || echo nothing left"
+udevadm control --exit

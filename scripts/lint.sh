@@ -1,0 +1,42 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# checkpatch, sparse and shellcheck on everything here. Prints nothing but what
+# it does ("== ...") and what it finds; a finding makes it fail.
+set -eu
+
+top=$(cd "$(dirname "$0")/.." && pwd -P)
+cd "$top"
+scripts/deps.sh
+scripts/fetch-kernel.sh
+scripts/fetch-source.sh
+shopt -s nullglob globstar
+status=0
+
+echo "== checkpatch"
+# Not applicable out of tree:
+# UNDOCUMENTED_SETUP	looks a parameter up in the tree's documentation
+# ENOSYS		today's ABI returns it for unknown control commands
+checkpatch() {
+	perl build/linux-source/scripts/checkpatch.pl --no-tree --strict --quiet \
+		--no-summary --terse --show-types --ignore "$1" -f "${@:2}" || status=1
+}
+checkpatch UNDOCUMENTED_SETUP,ENOSYS drivers/block/*.c include/**/*.h compat/*.h
+# Not applicable to programs, which have the C library's headers only:
+# CAMELCASE		names of C itself, like PRIx64 and _Noreturn
+# PREFER_DEFINED_ATTRIBUTE_MACRO	no __aligned and the like there
+checkpatch CAMELCASE,PREFER_DEFINED_ATTRIBUTE_MACRO samples/loop/*.c \
+	tools/testing/selftests/loop/*.[ch]
+
+echo "== sparse"
+# -s leaves only warnings, of the compiler as well; the kernel's own headers
+# have some under sparse.
+found=$(make -s --no-print-directory KDIR=build/kernel/headers C=2 2>&1) || status=1
+found=$(grep -vE "^($top/)?build/kernel/" <<< "$found" || true)
+if [ "$found" ]; then
+	echo "$found"
+	status=1
+fi
+
+echo "== shellcheck"
+shellcheck -x -P SCRIPTDIR scripts/*.sh qemu/* .ci/run tools/testing/selftests/loop/*.sh || status=1
+exit $status

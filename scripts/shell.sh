@@ -1,0 +1,10 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# A VM with the driver loaded and a prompt on this terminal.
+set -eu
+
+top=$(cd "$(dirname "$0")/.." && pwd -P)
+"$top/scripts/build.sh"
+echo "== booting the VM; exit or ^D ends it, what is written there is gone then"
+exec "$top/qemu/vm" --name shell --interactive -- \
+	sh -c 'modprobe loop; exec bash -i'

@@ -1,0 +1,257 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Compares the module under test with the one the kernel came with: the same
+# program runs on both in one boot, and each line of its output that differs
+# must be in conformance.differences, and each of those must differ.
+#
+# usage: conformance.sh [GROUP]...
+#
+# shellcheck disable=SC1091,SC2119,SC2317
+. ./common.sh
+
+differences=conformance.differences
+need_root
+[ -x "$LOOP_TEST_BIN/conformance" ] || skip_all "conformance is not built"
+[ -n "$(loop_stock_ko)" ] || skip_all "no stock module to compare with"
+
+scratch_init || bail_out "no scratch space"
+work=$LOOP_SCRATCH/work
+mkdir "$work"
+set_up()
+{
+	ext4=$(scratch_fs ext4) && xfs=$(scratch_fs xfs) &&
+		btrfs=$(scratch_fs btrfs) && tmpfs=$(scratch_fs tmpfs)
+}
+set_up || bail_out "no scratch file systems"
+modprobe -q null_blk nr_devices=1 gb=1 memory_backed=1 discard=1
+
+# An overlay of its own, so that the file is always there
+overlay=$LOOP_SCRATCH/mnt/overlay
+mkdir -p "$overlay" "$work/upper" "$work/work" "$work/lower"
+mount -t overlay -o "lowerdir=$work/lower,upperdir=$work/upper,workdir=$work/work" \
+	overlay "$overlay" || diag "no overlay"
+
+# The host's root, when this is the VM of this repository.
+p9=$LOOP_SCRATCH/mnt/9p
+mkdir -p "$p9"
+mount -t 9p -o trans=virtio,version=9p2000.L,ro root "$p9" 2>/dev/null
+p9file=$p9/etc/debian_version
+
+# run PROGRAM OUTPUT [GROUP]...
+run()
+{
+	_program=$1
+	_out=$2
+	shift 2
+	"$LOOP_TEST_BIN/$_program" -d "$ext4" -f "ext4=$ext4" -f "xfs=$xfs" \
+		-f "btrfs=$btrfs" -f "tmpfs=$tmpfs" -f "overlay=$overlay" \
+		-f "9p=$p9file" "$@" > "$_out" 2> "$_out.errors"
+	_rc=$?
+	sed 's/^#* */# /' "$_out.errors"
+	return "$_rc"
+}
+
+# run_all NAME [GROUP]...: all word sizes on the module that is loaded
+run_all()
+{
+	_name=$1
+	shift
+	for bits in 64 32; do
+		_prog=conformance
+		[ "$bits" = 64 ] || _prog=conformance_32
+		[ -x "$LOOP_TEST_BIN/$_prog" ] || continue
+		# The other word size is about the translation of calls.
+		if [ "$bits" = 32 ] && [ $# -eq 0 ]; then
+			tap_run "$_name, $bits bits, ran to its end" \
+				run "$_prog" "$work/$_name.$bits" -b states \
+				fields pointers control control_nobody
+		else
+			tap_run "$_name, $bits bits, ran to its end" \
+				run "$_prog" "$work/$_name.$bits" "$@"
+		fi
+	done
+}
+
+# compare BITS: TAP lines, one per group of cases.  A line of the list is a
+# glob of case names, optionally with "@" and the words that may differ: the
+# part of "word=value" before "=", or of a line that has no such words "value".
+compare()
+{
+	awk -v bits="$1" -v used="$work/used" '
+	function to_regex(glob,    i, c, re) {
+		re = "^"
+		for (i = 1; i <= length(glob); i++) {
+			c = substr(glob, i, 1)
+			if (c == "*")
+				re = re ".*"
+			else if (c == "?")
+				re = re "."
+			else if (index(".+(){}[]^$|\\", c))
+				re = re "\\" c
+			else
+				re = re c
+		}
+		return re "$"
+	}
+	# Which words differ, as ",a,b,"; words are told apart by their names.
+	# "same" is what is there when there is no other.
+	function changed(x, y,    n, m, i, a, b, va, vb, k, out) {
+		n = split(x, a, " ")
+		m = split(y, b, " ")
+		for (i = 1; i <= n; i++) {
+			k = a[i]
+			sub(/=.*/, "", k)
+			if (k != "same")
+				va[k] = va[k] " " a[i]
+		}
+		for (i = 1; i <= m; i++) {
+			k = b[i]
+			sub(/=.*/, "", k)
+			if (k != "same")
+				vb[k] = vb[k] " " b[i]
+		}
+		out = ","
+		for (k in va)
+			if (va[k] != vb[k])
+				out = out k ","
+		for (k in vb)
+			if (!(k in va))
+				out = out k ","
+		return out == "," ? ",order," : out
+	}
+	function allowed(name, words,    i, w, k, n, parts, rest) {
+		rest = words
+		for (i = 1; i <= globs; i++) {
+			if (name !~ regex[i])
+				continue
+			if (fields[i] == "") {
+				hit[i] = 1
+				return 1
+			}
+			n = split(fields[i], parts, ",")
+			for (k = 1; k <= n; k++) {
+				w = "," parts[k] ","
+				if (index(rest, w)) {
+					hit[i] = 1
+					sub(w, ",", rest)
+				}
+			}
+		}
+		return rest == ","
+	}
+	FILENAME == ARGV[1] {
+		if ($0 == "" || /^#/)
+			next
+		tab = index($0, "\t")
+		glob = substr($0, 1, tab - 1)
+		globs++
+		text[globs] = glob
+		at = index(glob, "@")
+		fields[globs] = at ? substr(glob, at + 1) : ""
+		regex[globs] = to_regex(at ? substr(glob, 1, at - 1) : glob)
+		next
+	}
+	{
+		colon = index($0, ": ")
+		name = colon ? substr($0, 1, colon - 1) : $0
+		rest = colon ? substr($0, colon + 2) : ""
+		sub(/:$/, "", name)
+	}
+	FILENAME == ARGV[2] {
+		stock[name] = rest
+		order[++count] = name
+		next
+	}
+	{
+		ours[name] = rest
+		if (!(name in stock))
+			order[++count] = name
+	}
+	END {
+		for (i = 1; i <= count; i++) {
+			name = order[i]
+			group = name
+			sub(/\..*/, "", group)
+			if (!(group in cases))
+				groups[++group_count] = group
+			cases[group]++
+			if ((name in stock) && (name in ours) &&
+			    stock[name] == ours[name])
+				continue
+			if (!(name in stock) || !(name in ours))
+				words = ",absent,"
+			else
+				words = changed(stock[name], ours[name])
+			if (allowed(name, words)) {
+				intended[group]++
+				continue
+			}
+			bad[group]++
+			report[group] = report[group] \
+				"# " name "\n#   stock: " \
+				(name in stock ? stock[name] : "(no such line)") \
+				"\n#   ours:  " \
+				(name in ours ? ours[name] : "(no such line)") "\n"
+		}
+		for (i = 1; i <= group_count; i++) {
+			group = groups[i]
+			if (bad[group])
+				printf "%s", report[group]
+			printf "%s %s %s, %s bits: %d cases, %d intended differences, %d others\n",
+				bad[group] ? "bad" : "good", group, group, bits,
+				cases[group], intended[group], bad[group]
+		}
+		for (i = 1; i <= globs; i++)
+			if (hit[i])
+				print text[i] >> used
+	}' "$differences" "$work/stock.$1" "$work/ours.$1"
+}
+
+tap_start
+loop_load_stock || bail_out "the stock module does not load"
+run_all stock "$@"
+# What a run leaves behind, or what depends on time, shows up here.
+if [ -n "${LOOP_TEST_TWICE:-}" ]; then
+	run_all again "$@"
+	for bits in 64 32; do
+		[ -e "$work/again.$bits" ] || continue
+		tap_run "two runs on stock are alike, $bits bits" \
+			cmp "$work/stock.$bits" "$work/again.$bits"
+		diff "$work/stock.$bits" "$work/again.$bits" | sed 's/^/# /'
+	done
+fi
+loop_unload || bail_out "the stock module does not unload"
+loop_load || bail_out "the module under test does not load"
+run_all ours "$@"
+loop_unload || tap_not_ok "the module under test unloads"
+
+: > "$work/used"
+for bits in 64 32; do
+	[ -e "$work/ours.$bits" ] || continue
+	[ -e "$work/stock.$bits" ] || continue
+	compare "$bits" > "$work/verdicts"
+	while read -r verdict group text; do
+		case $verdict in
+		good) tap_ok "$text" ;;
+		bad) tap_not_ok "$text" ;;
+		*) echo "$verdict $group $text" ;;
+		esac
+	done < "$work/verdicts"
+done
+
+# With some groups only, nothing can be said about the rest of the list.
+if [ $# -eq 0 ]; then
+	cut -f 1 "$differences" | grep -v -e '^#' -e '^$' > "$work/listed"
+	while read -r glob; do
+		if grep -qxF -e "$glob" "$work/used"; then
+			tap_ok "intended difference $glob"
+		else
+			tap_not_ok "intended difference $glob: none is left"
+		fi
+	done < "$work/listed"
+fi
+if [ -n "${LOOP_TEST_KEEP:-}" ]; then
+	cp "$work"/stock.* "$work"/ours.* "$LOOP_TEST_KEEP"
+fi
+tap_plan_end

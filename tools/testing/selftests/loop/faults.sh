@@ -1,0 +1,345 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Faults from below: bad sectors, a disk that fails for a while, no space, a
+# file that shrinks, a disk that is pulled.  The error reaches who asked for
+# the data, nobody else, and the device can be used, detached and bound again.
+
+# shellcheck disable=SC2317,SC2119 # claims call functions by name
+
+cd "$(dirname "$0")" || exit 1
+# shellcheck source=system.sh
+. ./system.sh
+need_root
+need_cmd losetup dmsetup mkfs.ext4 blockdev
+tap_start
+
+mapped=/dev/mapper/loop-selftest
+nulls=/sys/kernel/config/nullb
+
+finish()
+{
+	loop_detach_all
+	umount "$LOOP_SCRATCH"/at* 2>/dev/null
+	[ ! -e "$mapped" ] || dmsetup remove --noudevsync loop-selftest
+	[ ! -d "$nulls/selftest" ] || rmdir "$nulls/selftest"
+	! grep -q "^null_blk " /proc/modules || rmmod null_blk
+	scratch_exit
+}
+
+scratch_init || bail_out "no scratch space"
+trap finish EXIT
+loop_load || bail_out "the module does not load"
+mkdir "$LOOP_SCRATCH/at" "$LOOP_SCRATCH/small"
+at=$LOOP_SCRATCH/at
+head -c 8M /dev/urandom > "$LOOP_SCRATCH/random"
+random=$LOOP_SCRATCH/random
+image "$LOOP_SCRATCH/spare.img" 1M
+mib=1048576
+
+# same_data OFFSET LENGTH [FILE]: in 4 KiB; the device has what is in FILE,
+# and says so without its cache.  Whole and quick: cmp, not a checksum.
+same_data()
+{
+	dd if="$dev" bs=256k iflag=skip_bytes,count_bytes,direct status=none \
+		skip=$(($1 * 4096)) count=$(($2 * 4096)) |
+		cmp -n $(($2 * 4096)) -i "0:$(($1 * 4096))" - "${3:-$random}"
+	same "reading and comparing" "0 0" "${PIPESTATUS[*]}"
+}
+
+# eio COMMAND...: fails, and says that it was the device
+eio()
+{
+	local error
+
+	if error=$("$@" 2>&1); then
+		echo "no error"
+		return 1
+	fi
+	case $error in
+	*"Input/output error"*) ;;
+	*) echo "$error"; return 1 ;;
+	esac
+}
+
+read_at()
+{
+	dd if="$dev" of=/dev/null bs=4k skip="$1" count="${2:-1}" iflag=direct status=none
+}
+
+write_at()
+{
+	dd if=/dev/zero of="$dev" bs=4k seek="$1" count="${2:-1}" oflag=direct \
+		conv=fsync,notrunc status=none
+}
+
+# bind FILE [LOSETUP-ARGUMENT...]: sets dev and file
+bind()
+{
+	file=$1
+	dev=$(attach "$@") || bail_out "cannot attach $1"
+}
+
+# After a fault: the binding says what it said, and lets itself be replaced.
+recovers()
+{
+	local n=${dev##*/}
+
+	same backing_file "${1:-$file}" "$(attr "$dev" backing_file)" &&
+		losetup "$dev" >/dev/null && detach "$dev" &&
+		same uevents "change $n" "$("$helper" uevents losetup "$dev" \
+			"$LOOP_SCRATCH/spare.img" | cut -d' ' -f1,2 | paste -sd,)" &&
+		read_at 0 && write_at 3 && detach "$dev"
+}
+
+# map TABLE...: replaces what the device mapper does
+map()
+{
+	printf '%s\n' "$@" | dmsetup load --noudevsync loop-selftest &&
+		dmsetup resume --noudevsync --noflush loop-selftest
+}
+
+forget()
+{
+	"$helper" forget "$dev" "$file"
+}
+
+# ---- bad sectors of a backing block device ----
+
+disk=$(brd_take) || bail_out "no RAM disk"
+sectors=$((64 * 2048))
+if ! modprobe dm_flakey 2>/dev/null ||
+	! dmsetup create --noudevsync loop-selftest --table "0 $sectors linear $disk 0"; then
+	bail_out "no device mapper"
+fi
+[ -e "$mapped" ] || dmsetup mknodes loop-selftest
+
+good=("0 $sectors linear $disk 0")
+# Sectors 8192 to 8199, the 4 KiB at 4 MiB.
+bad=("0 8192 linear $disk 0" "8192 8 error"
+	"8200 $((sectors - 8200)) linear $disk 8200")
+
+bad_sectors()
+{
+	local name="bad sectors below, $1 mode"
+
+	dd if="$random" of="$mapped" bs=1M oflag=direct status=none
+	bind "$mapped" "--direct-io=$2"
+	forget
+	map "${bad[@]}"
+	claim "$name: EIO where they are" eio read_at 1024
+	claim "$name: EIO for a read across them" eio dd if="$dev" of=/dev/null \
+		bs=64k skip=63 count=2 iflag=direct status=none
+	claim "$name: the 4 KiB before and after" eval \
+		'same_data 1023 1 && same_data 1025 1'
+	claim "$name: everything else" eval 'same_data 0 1024 && same_data 1025 1023'
+	claim "$name: EIO for a write" eio write_at 1024
+	claim "$name: a write next to them" write_at 1030
+	map "${good[@]}"
+	forget
+	claim "$name: gone, all can be read and written" eval \
+		'read_at 1024 && write_at 1024 && same_data 0 1024'
+	claim "$name: status, detach, attach, uevent" recovers
+}
+bad_sectors direct on
+bad_sectors buffered off
+
+# ---- a file on a disk that fails for a while ----
+
+# Without a journal: its own writes must not decide what is tested here.
+mkfs.ext4 -q -F -O ^has_journal "$mapped" 60M
+mount -o noatime,errors=continue "$mapped" "$at" || bail_out "cannot mount"
+
+failing_disk()
+{
+	local name="failing disk below a file, $1 mode"
+
+	cp "$random" "$at/img"
+	sync
+	bind "$at/img" "--direct-io=$2"
+	forget
+	map "0 $sectors flakey $disk 0 0 3600"
+	claim "$name: EIO for reads" eio read_at 100
+	claim "$name: EIO for writes" eio write_at 200
+	claim "$name: status is as before" same dio "$3" "$(attr "$dev" dio)"
+	map "${good[@]}"
+	claim "$name: over, reads are right" same_data 0 200
+	claim "$name: over, writes work" eval 'write_at 200 && read_at 200'
+	claim "$name: the rest is unharmed" same_data 201 1847
+	claim "$name: status, detach, attach, uevent" recovers
+}
+failing_disk direct on 1
+failing_disk buffered off 0
+umount "$at"
+
+# ---- no space for a sparse file ----
+
+small=$LOOP_SCRATCH/small
+
+no_space()
+{
+	local name="no space on $1"
+
+	head -c 4M /dev/zero > "$small/filler"
+	sync
+	image "$small/img" 32M
+	bind "$small/img" "--direct-io=$2"
+	claim "$name: writes fail, and say so" full
+	claim "$name: what was written is there" same_data 0 128
+	claim "$name: still fails, still answers" eval 'fails write_at 8000 && read_at 8000'
+	rm "$small/filler"
+	[ "$1" = tmpfs ] || sync -f "$small"
+	claim "$name: there is space again: writes work" write_at 8000 64
+	claim "$name: and the first data is still right" same_data 0 128
+	claim "$name: status, detach, attach, uevent" recovers
+	umount "$small"
+}
+
+# Fills all there is, first with data that can be checked.
+full()
+{
+	local error
+
+	dd if="$random" of="$dev" bs=64k count=8 oflag=direct status=none || return
+	if error=$(dd if=/dev/zero of="$dev" bs=256k seek=2 oflag=direct conv=fsync \
+		status=none 2>&1); then
+		echo "32 MiB fitted"
+		return 1
+	fi
+	case $error in
+	*"No space left on device"* | *"Input/output error"*) ;;
+	*) echo "$error"; return 1 ;;
+	esac
+}
+
+mount -t tmpfs -o size=12m small "$small"
+no_space tmpfs off
+disk2=$(brd_take) || bail_out "no RAM disk"
+for io in on off; do
+	mkfs.ext4 -q -F -m 0 -O ^has_journal "$disk2" 16M
+	mount "$disk2" "$small"
+	no_space "ext4, direct $io" $io
+done
+
+# ---- the file shrinks ----
+
+base=$(scratch_fs ext4) || bail_out "no ext4"
+
+reader()
+{
+	while :; do
+		dd if="$dev" of=/dev/null bs=128k iflag=direct status=none
+	done 2>/dev/null
+}
+
+shrinks_under_load()
+{
+	local i pid
+
+	reader &
+	pid=$!
+	for ((i = 0; i < 4; i++)); do
+		truncate -s 4M "$base/img"
+		sleep 0.1
+		truncate -s 8M "$base/img"
+		sleep 0.05
+	done
+	kill "$pid"
+	wait "$pid" 2>/dev/null
+	same_data 0 1024
+}
+
+shrinks()
+{
+	local name="the file shrinks, $1 mode"
+
+	cp "$random" "$base/img"
+	bind "$base/img" "--direct-io=$2"
+	claim "$name: while it is read, to and fro" shrinks_under_load
+	truncate -s 4M "$base/img"
+	claim "$name: EIO for what is gone" eio read_at 1024
+	claim "$name: EIO to the last block" eio read_at 2047
+	claim "$name: EIO for a read that begins before" eio dd if="$dev" of=/dev/null \
+		bs=64k skip=1 count=127 iflag=direct status=none
+	claim "$name: all that is not gone" same_data 0 1024
+	claim "$name: the size stays until LOOP_SET_CAPACITY" \
+		same size $((8 * mib)) "$(size_of "$dev")"
+	truncate -s 8M "$base/img"
+	claim "$name: grown, the new part is zeroes" \
+		same_data 1024 1024 /dev/zero
+	claim "$name: grown, writes work and the old part is right" \
+		eval 'write_at 1500 && same_data 0 1024'
+	claim "$name: status, detach, attach, uevent" recovers
+}
+shrinks direct on
+shrinks buffered off
+
+# ---- the disk is pulled ----
+
+null_up()
+{
+	mkdir "$nulls/selftest" && (
+		cd "$nulls/selftest" && echo 1 > memory_backed &&
+			echo 64 > size && echo 1 > power
+	) && null=/dev/$(cd "$nulls/selftest" && echo "nullb$(cat index)")
+	[ -b "$null" ] || null=/dev/selftest
+	wait_for 5 test -b "$null"
+}
+
+null_down()
+{
+	echo 0 > "$nulls/selftest/power"
+}
+
+fails_now()
+{
+	fails read_at 100 && fails write_at 100
+}
+
+pulled()
+{
+	local name="disk pulled, $1"
+
+	claim "$name: reads and writes fail" fails_now
+	claim "$name: status is as before" same backing_file "$2" \
+		"$(attr "$dev" backing_file | sed 's/ (deleted)$//')"
+	claim "$name: status, detach, attach, uevent" recovers "$(attr "$dev" backing_file)"
+}
+
+modprobe null_blk nr_devices=0
+[ ! -d /sys/kernel/config ] || mountpoint -q /sys/kernel/config ||
+	mount -t configfs configfs /sys/kernel/config
+if [ -d "$nulls" ] && null_up; then
+	for io in on off; do
+		[ -d "$nulls/selftest" ] || null_up
+		dd if="$random" of="$null" bs=1M oflag=direct status=none
+		bind "$null" "--direct-io=$io"
+		claim "before the disk is pulled, direct $io" same_data 0 2048
+		null_down
+		pulled "loop on it, direct $io" "$null"
+		rmdir "$nulls/selftest"
+	done
+	null_up
+	mkfs.ext4 -q -F "$null"
+	mount "$null" "$at"
+	cp "$random" "$at/img"
+	sync
+	bind "$at/img" --direct-io=on
+	null_down
+	pulled "loop on a file on it" "$at/img"
+	claim "the file system above it can be unmounted" umount "$at"
+	rmdir "$nulls/selftest"
+	null_up
+	bind "$null"
+	claim "a disk of the same name can be bound" write_at 0
+	detach "$dev"
+	null_down
+	rmdir "$nulls/selftest"
+else
+	tap_skip "disk pulled" "no null_blk with configfs"
+fi
+
+finish
+trap - EXIT
+claim "the module unloads" loop_unload
+tap_plan_end

@@ -1,0 +1,541 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the shell tests of the loop driver cannot do themselves.
+ *
+ *   sys_helper open PATH [rw]           "ok" or the name of the errno
+ *   sys_helper ctl PATH CMD [N]         get-free, add, remove: number or errno
+ *   sys_helper forget PATH...          syncs, and drops them from the page cache
+ *   sys_helper configure-bad DEVICE FILE   with a block size of 3
+ *   sys_helper cycles DEVICE FILE N     attaches and detaches N times
+ *   sys_helper uevents COMMAND...       runs it, prints the block uevents the
+ *                                       kernel sent meanwhile, one per line
+ *   sys_helper storm SECONDS PROCESSES  opens, ioctls, adds, removes, attaches
+ *   sys_helper extents FILE DEVICE      checksums where FILE has data; reads
+ *                                       DEVICE for zeroes where it has none
+ *   sys_helper records-write TARGET COUNT READY   see records_write()
+ *   sys_helper records-check TARGET COUNT
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/loop.h>
+#include <linux/netlink.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SLOT		65536
+#define PAGE		4096
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
+static void die(const char *what)
+{
+	fprintf(stderr, "sys_helper: %s: %s\n", what, strerror(errno));
+	exit(2);
+}
+
+static int result(long value)
+{
+	if (value < 0) {
+		puts(strerrorname_np(errno));
+		return 1;
+	}
+	printf("%ld\n", value);
+	return 0;
+}
+
+static int cmd_open(char **arg)
+{
+	int flags = arg[1] && !strcmp(arg[1], "rw") ? O_RDWR : O_RDONLY;
+	int fd = open(arg[0], flags | O_CLOEXEC);
+
+	if (fd < 0)
+		return result(-1);
+	puts("ok");
+	close(fd);
+	return 0;
+}
+
+static int cmd_ctl(char **arg)
+{
+	unsigned long number = arg[2] ? strtoul(arg[2], NULL, 0) : 0;
+	unsigned long request;
+	int fd;
+
+	if (!strcmp(arg[1], "get-free"))
+		request = LOOP_CTL_GET_FREE;
+	else if (!strcmp(arg[1], "add"))
+		request = LOOP_CTL_ADD;
+	else if (!strcmp(arg[1], "remove"))
+		request = LOOP_CTL_REMOVE;
+	else
+		return 2;
+	fd = open(arg[0], O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return result(-1);
+	return result(ioctl(fd, request, number));
+}
+
+static int cmd_forget(char **arg)
+{
+	for (; *arg; arg++) {
+		int fd = open(*arg, O_RDONLY | O_CLOEXEC);
+
+		if (fd < 0)
+			die(*arg);
+		fsync(fd);
+		if (posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED))
+			die(*arg);
+		close(fd);
+	}
+	return 0;
+}
+
+static int cmd_configure_bad(char **arg)
+{
+	struct loop_config config = { .block_size = 3 };
+	int fd = open(arg[0], O_RDWR | O_CLOEXEC);
+
+	config.fd = open(arg[1], O_RDWR | O_CLOEXEC);
+	if (fd < 0 || config.fd == (__u32)-1)
+		die("open");
+	return result(ioctl(fd, LOOP_CONFIGURE, &config));
+}
+
+static int cmd_cycles(char **arg)
+{
+	struct loop_config config = {
+		.info.lo_flags = LO_FLAGS_PARTSCAN,
+	};
+	int file = open(arg[1], O_RDWR | O_CLOEXEC);
+	int count = atoi(arg[2]);
+
+	config.fd = file;
+	while (count-- > 0) {
+		int fd = open(arg[0], O_RDWR | O_CLOEXEC);
+
+		if (fd < 0 || ioctl(fd, LOOP_CONFIGURE, &config))
+			die("LOOP_CONFIGURE");
+		if (ioctl(fd, LOOP_CLR_FD, 0))
+			die("LOOP_CLR_FD");
+		close(fd);
+	}
+	return 0;
+}
+
+/* ---- uevents ---- */
+
+struct uevent {
+	const char *action, *devname, *subsystem, *devtype;
+	const char *media, *diskseq, *synth, *resize;
+};
+
+static const char *value_of(const char *text, const char *key)
+{
+	size_t len = strlen(key);
+
+	return !strncmp(text, key, len) && text[len] == '=' ?
+		text + len + 1 : NULL;
+}
+
+static void uevent_parse(struct uevent *event, const char *text, size_t len)
+{
+	const struct {
+		const char *key;
+		const char **where;
+	} table[] = {
+		{ "ACTION", &event->action }, { "DEVNAME", &event->devname },
+		{ "SUBSYSTEM", &event->subsystem },
+		{ "DEVTYPE", &event->devtype },
+		{ "DISK_MEDIA_CHANGE", &event->media },
+		{ "DISKSEQ", &event->diskseq },
+		{ "SYNTH_UUID", &event->synth }, { "RESIZE", &event->resize },
+	};
+	const char *end = text + len;
+
+	memset(event, 0, sizeof(*event));
+	for (; text < end; text += strlen(text) + 1) {
+		for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+			const char *value = value_of(text, table[i].key);
+
+			if (value)
+				*table[i].where = value;
+		}
+	}
+}
+
+/* ACTION NAME DEVTYPE [diskseq=N] [media] [resize] [synth] */
+static void uevent_print(const char *text, size_t len)
+{
+	struct uevent event;
+
+	uevent_parse(&event, text, len);
+	if (!event.subsystem || strcmp(event.subsystem, "block"))
+		return;
+	printf("%s %s %s", event.action, event.devname, event.devtype);
+	if (event.diskseq)
+		printf(" diskseq=%s", event.diskseq);
+	if (event.media)
+		printf(" media");
+	if (event.resize)
+		printf(" resize");
+	if (event.synth)
+		printf(" synth");
+	putchar('\n');
+}
+
+/*
+ * The kernel puts an event into the socket before the call that caused it
+ * returns, so that nothing is missed by draining after the command's end.
+ */
+static int cmd_uevents(char **arg)
+{
+	struct sockaddr_nl address = {
+		.nl_family = AF_NETLINK, .nl_groups = 1,
+	};
+	int size = 32 << 20, status;
+	static char text[65536];
+	ssize_t len;
+	pid_t pid;
+	int fd;
+
+	fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC,
+		    NETLINK_KOBJECT_UEVENT);
+	if (fd < 0 || bind(fd, (void *)&address, sizeof(address)))
+		die("netlink");
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))
+		die("SO_RCVBUFFORCE");
+	pid = fork();
+	if (!pid) {
+		dup2(2, 1);
+		execvp(arg[0], arg);
+		die(arg[0]);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		die("fork");
+	while ((len = recv(fd, text, sizeof(text) - 1, MSG_DONTWAIT)) > 0) {
+		text[len] = 0;
+		uevent_print(text, len);
+	}
+	if (len < 0 && errno != EAGAIN)
+		die("recv");
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 2;
+}
+
+/* ---- storm ---- */
+
+static void storm_attach(int fd, int file)
+{
+	struct loop_info64 info;
+	static char data[PAGE];
+
+	if (ioctl(fd, LOOP_SET_FD, file))
+		return;
+	ioctl(fd, LOOP_GET_STATUS64, &info);
+	if (pread(fd, data, sizeof(data), 0) < 0)
+		errno = 0;
+	ioctl(fd, LOOP_CLR_FD, 0);
+}
+
+static void storm_one(int file)
+{
+	struct loop_info64 info;
+	char path[32];
+	int fd;
+
+	switch (rand() % 32) {
+	case 0:
+		fd = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			return;
+		ioctl(fd, LOOP_CTL_ADD, 100 + rand() % 8);
+		ioctl(fd, LOOP_CTL_REMOVE, 100 + rand() % 8);
+		ioctl(fd, LOOP_CTL_GET_FREE);
+		break;
+	case 1:
+		snprintf(path, sizeof(path), "/dev/loop%d", rand() % 2);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			return;
+		storm_attach(fd, file);
+		break;
+	case 2 ... 7:
+		fd = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			return;
+		ioctl(fd, LOOP_CTL_REMOVE, rand() % 8 + 100);
+		break;
+	default:
+		snprintf(path, sizeof(path), "/dev/loop%d", rand() % 2);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			return;
+		ioctl(fd, LOOP_GET_STATUS64, &info);
+		break;
+	}
+	close(fd);
+}
+
+static int cmd_storm(char **arg)
+{
+	time_t end = time(NULL) + atoi(arg[0]);
+	int processes = atoi(arg[1]);
+	int file;
+
+	file = memfd_create("storm", MFD_CLOEXEC);
+	if (file < 0 || ftruncate(file, 1 << 20))
+		die("memfd");
+	while (--processes > 0 && fork() > 0)
+		;
+	srand(getpid());
+	/* Pauses for rmmod to find nobody in, few events to keep udev busy. */
+	while (time(NULL) < end && getppid() != 1) {
+		for (int i = rand() % 4; i >= 0; i--)
+			storm_one(file);
+		usleep(1000 * (20 + rand() % 80));
+	}
+	return 0;
+}
+
+/* ---- extents ---- */
+
+static uint64_t hash(uint64_t sum, const void *data, size_t len)
+{
+	const uint64_t *word = data;
+
+	for (size_t i = 0; i < len / 8; i++)
+		sum = (sum ^ word[i]) * 0x9e3779b97f4a7c15ULL;
+	return sum;
+}
+
+static uint64_t hash_range(int fd, off_t at, off_t end, uint64_t sum)
+{
+	static char buf[1 << 18] __attribute__((aligned(PAGE)));
+
+	while (at < end) {
+		size_t want = end - at < (off_t)sizeof(buf) ?
+			(size_t)(end - at) : sizeof(buf);
+		ssize_t got = pread(fd, buf, want, at);
+
+		if (got <= 0)
+			die("read");
+		sum = hash(sum, buf, got);
+		at += got;
+	}
+	return sum;
+}
+
+/* The first page, or less, of a hole */
+static bool is_zero(int fd, off_t at, off_t end)
+{
+	static uint64_t buf[PAGE / 8];
+	size_t want = end - at < PAGE ? end - at : PAGE;
+	ssize_t got = pread(fd, buf, want, at);
+
+	if (got < 0)
+		die("read");
+	for (ssize_t i = 0; i < got / 8; i++)
+		if (buf[i])
+			return false;
+	return true;
+}
+
+static int cmd_extents(char **arg)
+{
+	uint64_t a = 1, b = 1;
+	off_t data, hole = 0, total = 0, end;
+	int file = open(arg[0], O_RDONLY | O_CLOEXEC);
+	int dev = open(arg[1], O_RDONLY | O_CLOEXEC);
+
+	if (file < 0 || dev < 0)
+		die("open");
+	end = lseek(file, 0, SEEK_END);
+	if (lseek(dev, 0, SEEK_END) != end) {
+		printf("sizes differ\n");
+		return 1;
+	}
+	while ((data = lseek(file, hole, SEEK_DATA)) >= 0) {
+		if (data > hole && !is_zero(dev, hole, data)) {
+			printf("not zero at %jd\n", (intmax_t)hole);
+			return 1;
+		}
+		hole = lseek(file, data, SEEK_HOLE);
+		a = hash_range(file, data, hole, a);
+		b = hash_range(dev, data, hole, b);
+		total += hole - data;
+	}
+	if (hole < end && !is_zero(dev, hole, end)) {
+		printf("not zero at the end\n");
+		return 1;
+	}
+	printf("%jd bytes, file %016" PRIx64 ", device %016" PRIx64 "\n",
+	       (intmax_t)total, a, b);
+	return a != b;
+}
+
+/* ---- records ---- */
+
+static size_t record_fill(uint64_t *buf, unsigned int number)
+{
+	size_t len = 512 * (1 + number * 37 % 96);
+	uint64_t x = number * 0x9e3779b97f4a7c15ULL + 1;
+
+	for (size_t i = 0; i < len / 8; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		buf[i] = x;
+	}
+	return len;
+}
+
+static void dir_sync(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || fsync(fd))
+		die("fsync of the directory");
+	close(fd);
+}
+
+static void record_to_dir(const char *dir, unsigned int number, bool sync)
+{
+	static uint64_t buf[SLOT / 8];
+	size_t len = record_fill(buf, number);
+	char path[4096];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/r%u", dir, number);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0 || write(fd, buf, len) != (ssize_t)len)
+		die(path);
+	if (sync) {
+		if (fsync(fd))
+			die("fsync");
+		dir_sync(dir);
+	}
+	close(fd);
+}
+
+/*
+ * A third of the records each: fsync, fdatasync, and a synchronous direct
+ * write (what a device that advertises FUA may do without a flush).
+ */
+static void record_to_device(int fd, int direct, unsigned int number, bool sync)
+{
+	static uint64_t buf[SLOT / 8] __attribute__((aligned(PAGE)));
+	size_t len = record_fill(buf, number);
+	struct iovec iov = { .iov_base = buf, .iov_len = len };
+	off_t at = (off_t)number * SLOT;
+
+	if (sync && number % 3 == 2) {
+		if (pwritev2(direct, &iov, 1, at, RWF_DSYNC) != (ssize_t)len)
+			die("direct write");
+		return;
+	}
+	if (pwrite(fd, buf, len, at) != (ssize_t)len)
+		die("write");
+	if (sync && (number % 3 ? fdatasync(fd) : fsync(fd)))
+		die("fsync");
+}
+
+/*
+ * Writes COUNT records and makes each durable, creates READY, and goes on
+ * with records nobody waits for until the power is cut.
+ */
+static _Noreturn int cmd_records_write(char **arg)
+{
+	unsigned int count = strtoul(arg[1], NULL, 0);
+	const char *target = arg[0];
+	int fd, direct = -1;
+	struct stat st;
+
+	if (stat(target, &st))
+		die(target);
+	fd = open(target, S_ISDIR(st.st_mode) ? O_RDONLY : O_RDWR);
+	if (!S_ISDIR(st.st_mode))
+		direct = open(target, O_RDWR | O_DIRECT);
+	if (fd < 0 || (!S_ISDIR(st.st_mode) && direct < 0))
+		die(target);
+	for (unsigned int i = 0; ; i++) {
+		unsigned int number = i < count ? i : count + i % count;
+
+		if (i == count)
+			close(open(arg[2], O_WRONLY | O_CREAT, 0600));
+		if (S_ISDIR(st.st_mode))
+			record_to_dir(target, number, i < count);
+		else
+			record_to_device(fd, direct, number, i < count);
+	}
+}
+
+static int cmd_records_check(char **arg)
+{
+	unsigned int count = strtoul(arg[1], NULL, 0);
+	static uint64_t want[SLOT / 8], got[SLOT / 8];
+	unsigned int bad = 0;
+	struct stat st;
+	int fd;
+
+	if (stat(arg[0], &st))
+		die(arg[0]);
+	for (unsigned int i = 0; i < count; i++) {
+		size_t len = record_fill(want, i);
+		bool dir = S_ISDIR(st.st_mode);
+		char path[4096];
+
+		snprintf(path, sizeof(path), "%s/r%u", arg[0], i);
+		fd = open(dir ? path : arg[0], O_RDONLY | O_CLOEXEC);
+		memset(got, 0, len);
+		if (fd < 0 ||
+		    pread(fd, got, len, dir ? 0 : (off_t)i * SLOT) !=
+		    (ssize_t)len || memcmp(want, got, len)) {
+			fprintf(stderr, "# record %u is lost\n", i);
+			bad++;
+		}
+		if (fd >= 0)
+			close(fd);
+	}
+	return bad != 0;
+}
+
+static const struct {
+	const char *name;
+	int arguments;
+	int (*run)(char **arg);
+} commands[] = {
+	{ "open", 1, cmd_open },
+	{ "ctl", 2, cmd_ctl },
+	{ "forget", 1, cmd_forget },
+	{ "configure-bad", 2, cmd_configure_bad },
+	{ "cycles", 3, cmd_cycles },
+	{ "uevents", 1, cmd_uevents },
+	{ "storm", 2, cmd_storm },
+	{ "extents", 2, cmd_extents },
+	{ "records-write", 3, cmd_records_write },
+	{ "records-check", 2, cmd_records_check },
+};
+
+int main(int argc, char **argv)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (argc >= 2 && !strcmp(argv[1], commands[i].name) &&
+		    argc - 2 >= commands[i].arguments)
+			return commands[i].run(argv + 2);
+	fprintf(stderr, "sys_helper: see the top of sys_helper.c\n");
+	return 2;
+}

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# Sourced by the bash tests, after which common.sh is there too: udev, claims
+# with a reason when they fail, and waiting for what happens on its own time.
+
+# shellcheck source=common.sh
+. ./common.sh
+
+helper=$LOOP_TEST_BIN/sys_helper
+export helper
+
+# claim NAME COMMAND...: a TAP line; what the command said only if it failed.
+# The command runs in a subshell.
+claim()
+{
+	local name=$1 out rc=0 start=${EPOCHREALTIME/.}
+
+	shift
+	out=$("$@" 2>&1) || rc=$?
+	tap_result "$rc" "$name"
+	[ -z "${LOOP_TEST_TIMES:-}" ] ||
+		diag "$(((${EPOCHREALTIME/.} - start) / 1000)) ms"
+	if [ "$rc" -ne 0 ] && [ "$rc" -ne "$KSFT_SKIP" ]; then
+		diag "exit status $rc: $1"
+		[ -z "$out" ] || printf '%s\n' "$out" | sed 's/^/# /'
+	fi
+	return 0
+}
+
+# same WHAT WANTED GOT: for use in claims
+same()
+{
+	[ "$2" != "$3" ] || return 0
+	echo "$1: wanted \"$2\", got \"$3\""
+	return 1
+}
+
+# fails COMMAND...: the claim is that it does not succeed
+fails()
+{
+	"$@" || return 0
+	echo "succeeded: $*"
+	return 1
+}
+
+# wait_for SECONDS COMMAND...
+wait_for()
+{
+	local end=$((SECONDS + $1))
+
+	shift
+	until "$@"; do
+		if [ "$SECONDS" -gt "$end" ]; then
+			echo "did not happen: $*"
+			return 1
+		fi
+		sleep 0.05
+	done
+}
+
+# numbers: the loop devices there are, in order, on one line
+numbers()
+{
+	local dir list=()
+
+	for dir in /sys/block/loop*; do
+		[ ! -d "$dir" ] || list+=("${dir##*/loop}")
+	done
+	printf '%s\n' "${list[@]}" | sort -n | paste -sd' '
+}
+
+# nodes_remove: nodes the driver did not make are not removed by it
+nodes_remove()
+{
+	rm -f /dev/loop[0-9]* /dev/loop-control
+}
+
+udev_start()
+{
+	local bin
+
+	for bin in /usr/lib/systemd/systemd-udevd /lib/systemd/systemd-udevd; do
+		[ ! -x "$bin" ] || break
+	done
+	[ -x "$bin" ] || skip_all "no systemd-udevd"
+	mkdir -p /run/udev
+	"$bin" --daemon >/dev/null 2>&1 || bail_out "udevd does not start"
+	udevadm settle
+}
+
+udev_stop()
+{
+	udevadm control --exit
+}
+
+# image FILE SIZE: sparse
+image()
+{
+	rm -f "$1"
+	truncate -s "$2" "$1"
+}
+
+# attach FILE [LOSETUP-ARGUMENT...]: the device's name
+attach()
+{
+	local file=$1
+
+	shift
+	losetup --show -f "$@" "$file"
+}
+
+unbound()
+{
+	[ ! -d "/sys/block/${1##*/}/loop" ]
+}
+
+# detach DEVICE: and be sure of it
+detach()
+{
+	losetup -d "$1" && wait_for 5 unbound "$1"
+}
+
+# attr DEVICE NAME: an attribute of the binding
+attr()
+{
+	local value
+
+	read -r value < "/sys/block/${1##*/}/loop/$2" && echo "$value"
+}
+
+# size_of DEVICE: in bytes
+size_of()
+{
+	local sectors
+
+	read -r sectors < "/sys/block/${1##*/}/size" && echo $((sectors * 512))
+}

@@ -1,0 +1,116 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# What the kernel tells udev: which events, how many, in which order.  No
+# udevd runs here, it would add events of its own.
+
+# shellcheck disable=SC2317,SC2119 # claims call functions by name
+
+cd "$(dirname "$0")" || exit 1
+# shellcheck source=system.sh
+. ./system.sh
+need_root
+need_cmd losetup sfdisk partx mkfs.ext4
+tap_start
+
+finish()
+{
+	loop_detach_all
+	scratch_exit
+}
+
+scratch_init || bail_out "no scratch space"
+trap finish EXIT
+loop_load || bail_out "the module does not load"
+
+disk=$LOOP_SCRATCH/disk.img
+image "$disk" 8M
+printf 'label: dos\nsize=1MiB\nsize=1MiB\n' | sfdisk -q "$disk"
+plain=$LOOP_SCRATCH/plain.img
+image "$plain" 2M
+fs=$LOOP_SCRATCH/fs.img
+image "$fs" 2M
+mkfs.ext4 -q -F "$fs"
+mkdir "$LOOP_SCRATCH/at"
+dev=/dev/loop0
+
+# events COMMAND...: "ACTION NAME" of each, separated by commas
+events()
+{
+	"$helper" uevents "$@" 2>/dev/null | cut -d' ' -f1,2 | paste -sd,
+}
+
+parts_add="add loop0p1,add loop0p2"
+parts_remove="remove loop0p1,remove loop0p2"
+
+claim "attach: partitions, then exactly one CHANGE" \
+	same events "$parts_add,change loop0" "$(events losetup -P $dev "$disk")"
+claim "detach: partitions go, then exactly one CHANGE" \
+	same events "$parts_remove,change loop0" "$(events losetup -d $dev)"
+claim "attach without partition scan: one CHANGE" \
+	same events "change loop0" "$(events losetup "$dev" "$disk")"
+claim "partitions added by partx: one ADD each" \
+	same events "$parts_add" "$(events partx -a $dev)"
+claim "detach takes those along: REMOVEs, then one CHANGE" \
+	same events "$parts_remove,change loop0" "$(events losetup -d $dev)"
+
+diskseq()
+{
+	local before after event
+
+	before=$(cat /sys/block/loop0/diskseq)
+	event=$("$helper" uevents losetup "$dev" "$plain" | grep -o 'diskseq=[0-9]*' | tail -n 1)
+	after=$(cat /sys/block/loop0/diskseq)
+	same "diskseq of the event" "diskseq=$after" "$event" &&
+		[ "$after" -gt "$before" ]
+}
+claim "attach: a new diskseq, which the CHANGE carries" diskseq
+
+claim "direct I/O on and off: no event" \
+	same events "" "$(events sh -c "losetup --direct-io=on $dev; losetup --direct-io=off $dev")"
+truncate -s 4M "$plain"
+claim "losetup -c after growth: one CHANGE with RESIZE" \
+	same events "change loop0 disk resize" \
+	"$("$helper" uevents losetup -c $dev | sed 's/ diskseq=[0-9]*//')"
+claim "a rejected block size: no event" \
+	same events "" "$(events losetup -b 768 $dev)"
+claim "and events are not suppressed after it" \
+	same events "change loop0" "$(events sh -c "echo change > /sys/block/loop0/uevent")"
+losetup -d $dev
+
+claim "a rejected attach: no event" \
+	same events "" "$(events "$helper" configure-bad $dev "$plain")"
+claim "and events are not suppressed after it" \
+	same events "change loop0" "$(events sh -c "echo change > /sys/block/loop0/uevent")"
+claim "nor is the next attach silent" \
+	same events "change loop0" "$(events losetup "$dev" "$plain")"
+losetup -d $dev
+
+claim "mount -o loop: one CHANGE; umount: one CHANGE" \
+	same events "change loop0,change loop0" \
+	"$(events sh -c "mount -o loop '$fs' '$LOOP_SCRATCH/at'; umount '$LOOP_SCRATCH/at'")"
+
+fifty()
+{
+	local i wanted=
+
+	for ((i = 0; i < 50; i++)); do
+		wanted+="$parts_add,change loop0,$parts_remove,change loop0,"
+	done
+	same "50 cycles" "${wanted%,}" "$(events "$helper" cycles "$dev" "$disk" 50)" |
+		sed 's/"\(.\{300\}\)[^"]*"/"\1..."/g'
+	return "${PIPESTATUS[0]}"
+}
+claim "50 cycles of attach and detach: nothing more, nothing less" fifty
+
+claim "LOOP_CTL_ADD: one ADD" \
+	same events "add loop40" "$(events "$helper" ctl /dev/loop-control add 40)"
+claim "LOOP_CTL_REMOVE: one REMOVE" \
+	same events "remove loop40" "$(events "$helper" ctl /dev/loop-control remove 40)"
+claim "LOOP_CTL_GET_FREE and an open: none" \
+	same events "" "$(events sh -c "losetup -f; : < $dev")"
+
+finish
+trap - EXIT
+claim "the module unloads" loop_unload
+tap_plan_end
