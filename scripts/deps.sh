@@ -11,7 +11,7 @@ packages="make gcc gcc-12 libc6-dev libelf1 pahole kmod bc"
 # The VM and its initramfs.
 packages="$packages qemu-system-x86 busybox-static cpio zstd xz-utils"
 # The demo.
-packages="$packages udev util-linux fdisk mount e2fsprogs dosfstools"
+packages="$packages udev util-linux fdisk mount e2fsprogs xfsprogs"
 # 32-bit test programs.
 packages="$packages gcc-multilib"
 # Lint.

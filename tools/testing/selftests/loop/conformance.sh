@@ -209,6 +209,7 @@ compare()
 }
 
 tap_start
+started=$(date +%s)
 loop_load_stock || bail_out "the stock module does not load"
 run_all stock "$@"
 # What a run leaves behind, or what depends on time, shows up here.
@@ -254,4 +255,5 @@ fi
 if [ -n "${LOOP_TEST_KEEP:-}" ]; then
 	cp "$work"/stock.* "$work"/ours.* "$LOOP_TEST_KEEP"
 fi
+diag "$(($(date +%s) - started)) seconds"
 tap_plan_end

@@ -18,7 +18,7 @@ finish()
 {
 	local dir
 
-	for dir in "$LOOP_SCRATCH"/at "$LOOP_SCRATCH"/extra; do
+	for dir in "$LOOP_SCRATCH"/mnt/*/at "$LOOP_SCRATCH/extra"; do
 		! mountpoint -q "$dir" || umount "$dir"
 	done
 	loop_detach_all
@@ -31,8 +31,7 @@ group=/sys/fs/cgroup/loop-selftest
 scratch_init || bail_out "no scratch space"
 trap finish EXIT
 loop_load || bail_out "the module does not load"
-mkdir "$LOOP_SCRATCH/at" "$LOOP_SCRATCH/extra"
-at=$LOOP_SCRATCH/at
+mkdir "$LOOP_SCRATCH/extra"
 declare -A on
 for type in ext4 xfs btrfs; do
 	on[$type]=$(scratch_fs $type) || bail_out "no $type"
@@ -106,7 +105,7 @@ done
 
 tree_is_right()
 {
-	diff -r -x lost+found "$LOOP_SCRATCH/tree" "$at"
+	diff -r -x lost+found "$LOOP_SCRATCH/tree" "$1"
 }
 
 check_fs()
@@ -130,29 +129,52 @@ make_fs()
 # stacked UPPER DIRECTORY on|off
 stacked()
 {
-	local upper=$1 img=$2/img io=$3 size=64M
+	local upper=$1 img=$2/img io=$3 size=64M at=$2/at dev
 
 	case $upper in
 	xfs) size=300M ;;
 	btrfs) size=112M ;;
 	esac
+	mkdir -p "$at"
 	image "$img" "$size"
 	dev=$(attr_attach "$img" "$io") && make_fs "$upper" "$dev" &&
 		mount "$dev" "$at" && cp -r "$LOOP_SCRATCH/tree/." "$at" &&
 		rm "$at/d0/f5" && sync -f "$at" && cp "$LOOP_SCRATCH/tree/d0/f5" "$at/d0" &&
 		umount "$at" && check_fs "$upper" "$dev" && forget "$dev" "$img" &&
-		mount -o ro "$dev" "$at" && tree_is_right && umount "$at" && forget "$dev" "$img" &&
+		mount -o ro "$dev" "$at" && tree_is_right "$at" && umount "$at" && forget "$dev" "$img" &&
 		"$helper" extents "$img" "$dev" && detach "$dev" && rm "$img"
 }
 
+# The file systems below are independent, and two processors are more than one.
 # Off and on alternate; LOOP_DATA_MODE=1 is the other half of the chessboard.
+series()
+{
+	local lower=$1 n=$2 upper rc
+
+	for upper in ext4 xfs btrfs; do
+		rc=0
+		stacked "$upper" "${on[$lower]}" "${modes[n++ % 2]}" \
+			> "$LOOP_SCRATCH/out-$upper-$lower" 2>&1 || rc=$?
+		echo "$rc" > "$LOOP_SCRATCH/rc-$upper-$lower"
+	done
+}
+
+outcome()
+{
+	cat "$LOOP_SCRATCH/out-$1" && return "$(<"$LOOP_SCRATCH/rc-$1")"
+}
+
+modes=(off on)
+n=${LOOP_DATA_MODE:-0}
+for lower in ext4 xfs btrfs; do
+	series "$lower" $((n++)) &
+done
+wait
 n=${LOOP_DATA_MODE:-0}
 for lower in ext4 xfs btrfs; do
 	for upper in ext4 xfs btrfs; do
-		io=off
-		[ $((n++ % 2)) -eq 0 ] || io=on
-		claim "$upper on a file on $lower, direct $io: files, fsck, checksums of both" \
-			stacked $upper "${on[$lower]}" "$io"
+		claim "$upper on a file on $lower, direct ${modes[n++ % 2]}: files, fsck, checksums of both" \
+			outcome "$upper-$lower"
 	done
 done
 

@@ -177,9 +177,9 @@ flushed()
 }
 
 tap_start
-for round in journal no-journal; do
+for round in ${LOOP_POWERCUT_ROUNDS:-journal no-journal}; do
 	truncate -s 256M "$drive"
-	mkfs.ext4 -q -F -O "$([ $round = journal ] || echo ^)has_journal" "$drive"
+	mkfs.ext4 -q -F -O "$([ "$round" = journal ] || echo ^)has_journal" "$drive"
 	claim "ext4 with $round below: writes, syncs, and the power goes" written
 	claim "ext4 with $round below: syncs have flushed the disk's cache" flushed
 	if in_vm -- guest-check "$round below,"; then

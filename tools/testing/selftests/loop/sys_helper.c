@@ -19,9 +19,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <linux/loop.h>
 #include <linux/netlink.h>
+#include <linux/types.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -313,16 +313,16 @@ static int cmd_storm(char **arg)
 
 /* ---- extents ---- */
 
-static uint64_t hash(uint64_t sum, const void *data, size_t len)
+static __u64 hash(__u64 sum, const void *data, size_t len)
 {
-	const uint64_t *word = data;
+	const __u64 *word = data;
 
 	for (size_t i = 0; i < len / 8; i++)
 		sum = (sum ^ word[i]) * 0x9e3779b97f4a7c15ULL;
 	return sum;
 }
 
-static uint64_t hash_range(int fd, off_t at, off_t end, uint64_t sum)
+static __u64 hash_range(int fd, off_t at, off_t end, __u64 sum)
 {
 	static char buf[1 << 18] __attribute__((aligned(PAGE)));
 
@@ -342,7 +342,7 @@ static uint64_t hash_range(int fd, off_t at, off_t end, uint64_t sum)
 /* The first page, or less, of a hole */
 static bool is_zero(int fd, off_t at, off_t end)
 {
-	static uint64_t buf[PAGE / 8];
+	static __u64 buf[PAGE / 8];
 	size_t want = end - at < PAGE ? end - at : PAGE;
 	ssize_t got = pread(fd, buf, want, at);
 
@@ -356,7 +356,7 @@ static bool is_zero(int fd, off_t at, off_t end)
 
 static int cmd_extents(char **arg)
 {
-	uint64_t a = 1, b = 1;
+	__u64 a = 1, b = 1;
 	off_t data, hole = 0, total = 0, end;
 	int file = open(arg[0], O_RDONLY | O_CLOEXEC);
 	int dev = open(arg[1], O_RDONLY | O_CLOEXEC);
@@ -382,17 +382,17 @@ static int cmd_extents(char **arg)
 		printf("not zero at the end\n");
 		return 1;
 	}
-	printf("%jd bytes, file %016" PRIx64 ", device %016" PRIx64 "\n",
+	printf("%jd bytes, file %016llx, device %016llx\n",
 	       (intmax_t)total, a, b);
 	return a != b;
 }
 
 /* ---- records ---- */
 
-static size_t record_fill(uint64_t *buf, unsigned int number)
+static size_t record_fill(__u64 *buf, unsigned int number)
 {
 	size_t len = 512 * (1 + number * 37 % 96);
-	uint64_t x = number * 0x9e3779b97f4a7c15ULL + 1;
+	__u64 x = number * 0x9e3779b97f4a7c15ULL + 1;
 
 	for (size_t i = 0; i < len / 8; i++) {
 		x ^= x << 13;
@@ -414,7 +414,7 @@ static void dir_sync(const char *path)
 
 static void record_to_dir(const char *dir, unsigned int number, bool sync)
 {
-	static uint64_t buf[SLOT / 8];
+	static __u64 buf[SLOT / 8];
 	size_t len = record_fill(buf, number);
 	char path[4096];
 	int fd;
@@ -437,7 +437,7 @@ static void record_to_dir(const char *dir, unsigned int number, bool sync)
  */
 static void record_to_device(int fd, int direct, unsigned int number, bool sync)
 {
-	static uint64_t buf[SLOT / 8] __attribute__((aligned(PAGE)));
+	static __u64 buf[SLOT / 8] __attribute__((aligned(PAGE)));
 	size_t len = record_fill(buf, number);
 	struct iovec iov = { .iov_base = buf, .iov_len = len };
 	off_t at = (off_t)number * SLOT;
@@ -486,7 +486,7 @@ static _Noreturn int cmd_records_write(char **arg)
 static int cmd_records_check(char **arg)
 {
 	unsigned int count = strtoul(arg[1], NULL, 0);
-	static uint64_t want[SLOT / 8], got[SLOT / 8];
+	static __u64 want[SLOT / 8], got[SLOT / 8];
 	unsigned int bad = 0;
 	struct stat st;
 	int fd;
@@ -536,6 +536,6 @@ int main(int argc, char **argv)
 		if (argc >= 2 && !strcmp(argv[1], commands[i].name) &&
 		    argc - 2 >= commands[i].arguments)
 			return commands[i].run(argv + 2);
-	fprintf(stderr, "sys_helper: see the top of sys_helper.c\n");
+	fprintf(stderr, "unknown command or too few arguments\n");
 	return 2;
 }

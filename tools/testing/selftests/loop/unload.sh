@@ -108,7 +108,7 @@ udevadm settle
 percpu=$(kib Percpu)
 slab=$(kib SUnreclaim)
 
-"$helper" storm 3600 2 &
+"$helper" storm 3600 1 &
 storm=$!
 
 ko=${LOOP_KO:-$(modinfo -n loop)}
