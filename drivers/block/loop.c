@@ -37,11 +37,10 @@
  *   limits lock, freeze the block layer's: change of queue limits
  *
  * and, inside all of these, the spinlocks: the index's own, lo->lane_lock,
- * b->flush_lock and loop_mapping_lock. No lock is held across add_disk() or del_gendisk(), and
- * none while a file is released: fput() leaves that to the caller's way back to
- * user space.
+ * b->flush_lock and loop_mapping_lock. No lock is held across add_disk() or
+ * del_gendisk(), and none while a file is released: fput() leaves that to the
+ * caller's way back to user space.
  */
-
 #include <linux/blk-cgroup.h>
 #include <linux/blkdev.h>
 #include <linux/cgroup.h>

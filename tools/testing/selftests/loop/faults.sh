@@ -155,7 +155,7 @@ failing_disk()
 	local name="failing disk below a file, $1 mode"
 
 	cp "$random" "$at/img"
-	sync -f "$at"
+	sync "$at/img"
 	bind "$at/img" "--direct-io=$2"
 	forget
 	map "0 $sectors flakey $disk 0 0 3600"
@@ -181,7 +181,7 @@ no_space()
 	local name="no space on $1"
 
 	head -c 4M /dev/zero > "$small/filler"
-	sync -f "$small"
+	sync "$small/filler"
 	image "$small/img" 32M
 	bind "$small/img" "--direct-io=$2"
 	claim "$name: writes fail, and say so" full
@@ -323,7 +323,7 @@ if [ -d "$nulls" ] && null_up; then
 	mkfs.ext4 -q -F "$null"
 	mount "$null" "$at"
 	cp "$random" "$at/img"
-	sync -f "$at"
+	sync "$at/img"
 	bind "$at/img" --direct-io=on
 	null_down
 	pulled "loop on a file on it" "$at/img"
