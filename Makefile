@@ -40,6 +40,8 @@ shell:
 
 install: KDIR := $(running_headers)
 install:
+	$(if $(usable),,$(error needs Linux 6.12 or newer running, and its \
+		headers; this is $(running)))
 	@$(kbuild) modules
 	install -D -m 644 loop.ko /lib/modules/$(running)/updates/loop.ko
 	depmod $(running)

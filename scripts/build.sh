@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0
 # Installs what is missing, fetches the VM's kernel and builds loop.ko for it,
 # printing only what it does: the first step of everything that boots a VM.
+# Arguments are those of deps.sh.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
 cd "$top"
-scripts/deps.sh
+scripts/deps.sh "$@"
 scripts/fetch-kernel.sh
 echo "== building loop.ko for $(cat build/kernel/release)"
 make -s --no-print-directory KDIR=build/kernel/headers

@@ -22,15 +22,21 @@ release=$(cat build/kernel/release)
 stock=$(cd build/kernel && echo lib/modules/"$release"/kernel/drivers/block/loop.ko*)
 environment=(env LOOP_TEST_BIN="$bin" LOOP_KO="$top/loop.ko" LOOP_STOCK_KO="/$stock")
 
-passed=0
-failed=()
-skipped=()
-results=$logs/results
 mkdir -p "$logs"
 
-# Reads TAP, writes a line "pass|fail|skip NAME" for each result to $results.
-# Indented and commented lines are details of others. Several plans add up, as
-# a group may run several programs.
+# Nobody else's VM runs meanwhile. Here as many groups run at a time as there
+# are processors, for most of them keep one busy only.
+if [ -z "${VM_LOCKED:-}" ]; then
+	exec 9> "$logs/lock"
+	flock -n 9 || { echo "== waiting for another VM to end"; flock 9; }
+	export VM_LOCKED=1
+fi
+jobs=$(nproc)
+[ "$jobs" -le 4 ] || jobs=4
+
+# Reads TAP, writes a line "pass|fail|skip NAME" for each result. Indented and
+# commented lines are details of others. Several plans add up, as a group may
+# run several programs.
 read_tap() {
 	awk -v group="$1" '
 	/^1\.\.0/ {
@@ -56,41 +62,36 @@ read_tap() {
 			print "fail " group ": ended without a plan"
 		else if (seen != planned)
 			print "fail " group ": " planned + 0 " tests planned, " seen + 0 " seen"
-	}' > "$results"
+	}'
 }
 
+# The group's output goes to NAME.log, what it means to NAME.results.
 run_group() {
-	local name=$1 options=$2 command=$3 log=$logs/$1.log status=0 start=$SECONDS
-	local what text before=${#failed[@]} vm_options=()
+	local name=$1 options=$2 command=$3 status=0 start=$SECONDS verdict=pass
+	local log=$logs/$1.log results=$logs/$1.results vm_options=()
 
-	echo "== $name: $command"
 	if [[ $command == host:* ]]; then
 		(cd "$tests" && exec "${environment[@]}" bash -c "${command#host:}") \
-			2>&1 | tee "$log" || status=${PIPESTATUS[0]}
+			> "$log" 2>&1 < /dev/null || status=$?
 	else
 		eval "vm_options=($options)"
 		qemu/vm --name "$name" "${vm_options[@]}" -- "${environment[@]}" \
-			sh -c "cd $tests && $command" 2>&1 | tee "$log" || status=${PIPESTATUS[0]}
+			sh -c "cd $tests && $command" > "$log" 2>&1 < /dev/null || status=$?
 	fi
 
-	read_tap "$name" < "$log"
-	if [[ $command != host:* ]]; then
-		what=pass
-		case $status in 97 | 98 | 99) what=fail ;; esac
-		echo "$what $name: kernel log, rmmod and leak checks" >> "$results"
-	fi
-	while read -r what text; do
-		case $what in
-		pass) passed=$((passed + 1)) ;;
-		fail) failed+=("$text") ;;
-		skip) skipped+=("$text") ;;
-		esac
-	done < "$results"
+	read_tap "$name" < "$log" > "$results"
+	case $status in 97 | 98 | 99) verdict=fail ;; esac
+	echo "$verdict $name: kernel log, rmmod and leak checks" >> "$results"
 	# 4 is kselftest's "skipped".
-	if [ "$status" != 0 ] && [ "$status" != 4 ] && [ ${#failed[@]} = "$before" ]; then
-		failed+=("$name: exit status $status")
+	if [ $status != 0 ] && [ $status != 4 ] && ! grep -q '^fail ' "$results"; then
+		echo "fail $name: exit status $status" >> "$results"
 	fi
-	echo "== $name: $((SECONDS - start)) s"
+	{
+		flock 8
+		echo "== $name: $command"
+		cat "$log"
+		echo "== $name: $((SECONDS - start)) s"
+	} 8> "$logs/print.lock"
 }
 
 selected() {
@@ -103,25 +104,46 @@ selected() {
 }
 
 only=("$@")
-ran=0
-# Not on stdin, which the groups would read.
+ran=()
+rm -f "$logs"/*.results
 while IFS='|' read -r name options command <&3; do
 	case $name in '' | '#'*) continue ;; esac
 	selected "$name" || continue
-	run_group "$name" "$options" "$command" 3<&-
-	ran=$((ran + 1))
+	while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do
+		wait -n
+	done
+	echo "== starting $name"
+	run_group "$name" "$options" "$command" 3<&- &
+	ran+=("$name")
 done 3< "$tests/groups"
-if [ $ran = 0 ] || { [ ${#only[@]} -gt 0 ] && [ $ran != ${#only[@]} ]; }; then
-	failed+=("a test group that was asked for does not exist")
+wait
+
+all=$logs/all.results
+: > "$all"
+for name in "${ran[@]}"; do
+	cat "$logs/$name.results" >> "$all" ||
+		echo "fail $name: no results" >> "$all"
+done
+if [ ${#ran[@]} = 0 ] || { [ ${#only[@]} -gt 0 ] && [ ${#ran[@]} != ${#only[@]} ]; }; then
+	echo "fail a test group that was asked for does not exist" >> "$all"
 fi
 
-if [ ${#skipped[@]} -gt 0 ]; then
+# list skip|fail: the names of those results
+list() {
+	sed -n "s/^$1 //p" "$all"
+}
+
+count() {
+	grep -c "^$1 " "$all" || true
+}
+
+if [ "$(count skip)" != 0 ]; then
 	echo "== skipped:"
-	printf '%s\n' "${skipped[@]}"
+	list skip
 fi
-if [ ${#failed[@]} -gt 0 ]; then
+if [ "$(count fail)" != 0 ]; then
 	echo "== failed:"
-	printf '%s\n' "${failed[@]}"
+	list fail
 fi
-echo "$passed passed, ${#failed[@]} failed, ${#skipped[@]} skipped"
-[ ${#failed[@]} = 0 ]
+echo "$(count pass) passed, $(count fail) failed, $(count skip) skipped"
+[ "$(count fail)" = 0 ]

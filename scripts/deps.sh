@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Installs the Debian packages that building, the VM, the tests and lint need.
 # Tools only: no kernel is installed. Does nothing where all of them are there.
+# "deps.sh demo" leaves out what only the tests and lint need.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -11,14 +12,16 @@ packages="make gcc gcc-12 libc6-dev libelf1 pahole kmod bc"
 # The VM and its initramfs.
 packages="$packages qemu-system-x86 busybox-static cpio zstd xz-utils"
 # The demo.
-packages="$packages udev util-linux fdisk mount e2fsprogs xfsprogs"
-# 32-bit test programs.
-packages="$packages gcc-multilib"
-# Lint.
-packages="$packages perl python3 sparse shellcheck"
-# What the tests say they need.
-tests=$top/tools/testing/selftests/loop/packages
-[ ! -e "$tests" ] || packages="$packages $(sed 's/#.*//' "$tests" | tr '\n' ' ')"
+packages="$packages systemd udev util-linux fdisk mount e2fsprogs xfsprogs"
+if [ "${1:-}" != demo ]; then
+	# 32-bit test programs.
+	packages="$packages gcc-multilib"
+	# Lint.
+	packages="$packages perl python3 sparse shellcheck"
+	# What the tests say they need.
+	tests=$top/tools/testing/selftests/loop/packages
+	packages="$packages $(sed 's/#.*//' "$tests" | tr '\n' ' ')"
+fi
 
 # Prints those of the arguments that are not installed.
 missing() {

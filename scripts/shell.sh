@@ -4,7 +4,7 @@
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
-"$top/scripts/build.sh"
+"$top/scripts/build.sh" demo
 echo "== booting the VM; exit or ^D ends it, what is written there is gone then"
 exec "$top/qemu/vm" --name shell --interactive -- \
 	sh -c 'modprobe loop; exec bash -i'

@@ -486,12 +486,15 @@ static void loop_backing_offer(struct loop_backing *b)
 	b->write_cache = b->file->f_op->fsync && !b->params.read_only;
 	b->rotational = lower && blk_queue_rot(bdev_get_queue(lower));
 
-	if (bdev && !((b->params.offset | b->params.block_size) &
-		      b->dio_offset_mask)) {
+	if (bdev) {
 		b->max_discard_sectors = bdev_max_discard_sectors(bdev);
-		b->max_write_zeroes_sectors = bdev_write_zeroes_sectors(bdev);
 		b->discard_granularity = bdev_discard_granularity(bdev);
-	} else if (!bdev && b->file->f_op->fallocate &&
+		/* zeroes must go everywhere, to the byte */
+		if (!((b->params.offset | b->params.block_size) &
+		      b->dio_offset_mask))
+			b->max_write_zeroes_sectors =
+						bdev_write_zeroes_sectors(bdev);
+	} else if (b->file->f_op->fallocate &&
 		   !vfs_statfs(&b->file->f_path, &statfs)) {
 		b->max_discard_sectors = UINT_MAX >> SECTOR_SHIFT;
 		b->max_write_zeroes_sectors = UINT_MAX >> SECTOR_SHIFT;
@@ -936,17 +939,24 @@ static void loop_io_rw(struct loop_io *io)
 	loop_io_put(io);
 }
 
-/* A discard below leaves the page cache of the backing device behind. */
+/*
+ * The blocks of @bdev that lie in the range are discarded: there and, as a
+ * discard below leaves it behind, in the page cache.
+ */
 static int loop_io_discard_bdev(struct block_device *bdev, loff_t pos,
 				unsigned int len)
 {
+	loff_t end = round_down(pos + len, bdev_logical_block_size(bdev));
+	loff_t start = round_up(pos, bdev_logical_block_size(bdev));
 	struct address_space *mapping = bdev->bd_mapping;
 	int err;
 
+	if (start >= end)
+		return 0;
 	filemap_invalidate_lock(mapping);
-	truncate_inode_pages_range(mapping, pos, pos + len - 1);
-	err = blkdev_issue_discard(bdev, pos >> SECTOR_SHIFT,
-				   len >> SECTOR_SHIFT, GFP_NOIO);
+	truncate_inode_pages_range(mapping, start, end - 1);
+	err = blkdev_issue_discard(bdev, start >> SECTOR_SHIFT,
+				   (end - start) >> SECTOR_SHIFT, GFP_NOIO);
 	filemap_invalidate_unlock(mapping);
 	return err;
 }
@@ -1479,6 +1489,7 @@ static int loop_bind(struct loop_device *lo, blk_mode_t mode,
 static void loop_unbind(struct loop_device *lo)
 {
 	struct device *dev = disk_to_dev(lo->disk);
+	char *envp[2] = { "DISK_MEDIA_CHANGE=1" };
 	struct loop_backing *b = NULL;
 
 	lockdep_assert_held(&lo->disk->open_mutex);
@@ -1496,7 +1507,7 @@ static void loop_unbind(struct loop_device *lo)
 
 	loop_backing_retire(b);
 	loop_set_state(lo, LOOP_UNBOUND);
-	kobject_uevent(&dev->kobj, KOBJ_CHANGE);
+	kobject_uevent_env(&dev->kobj, KOBJ_CHANGE, envp);
 	module_put(THIS_MODULE);
 }
 

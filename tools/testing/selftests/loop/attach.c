@@ -825,6 +825,37 @@ TEST_F_TIMEOUT(attach, killed_caller, 120)
 	EXPECT_FALSE(files_in_use(self));
 }
 
+static void *set_status_on(void *arg)
+{
+	struct loop_info64 info = { .lo_sizelimit = 0 };
+	int fd = *(int *)arg;
+
+	while (!ioctl(fd, LOOP_SET_STATUS64, &info))
+		;
+	return NULL;
+}
+
+/* Whatever LOOP_SET_STATUS64 does meanwhile, the last close unbinds. */
+TEST_F_TIMEOUT(attach, clr_fd_is_final, 120)
+{
+	pthread_t t;
+	unsigned int i;
+	int fd;
+
+	close(self->fd);
+	for (i = 0; i < 100; i++) {
+		fd = dev_rw();
+		ASSERT_GE(fd, 0);
+		ASSERT_EQ(0, ioctl(fd, LOOP_SET_FD, self->file));
+		ASSERT_EQ(0, pthread_create(&t, NULL, set_status_on, &fd));
+		usleep(i * 50);
+		EXPECT_EQ(0, ioctl(fd, LOOP_CLR_FD, 0));
+		pthread_join(t, NULL);
+		close(fd);
+		ASSERT_FALSE(lt_sysfs_bound(NUMBER));
+	}
+}
+
 struct racer {
 	int file;
 	int odd, won;

@@ -3,6 +3,8 @@
  * Input that must be refused.  After each the device is exactly as before, as
  * far as its status, sysfs and uevents tell, and can be bound again.
  */
+#include <pthread.h>
+
 #include "kselftest_harness.h"
 #include "loop_test.h"
 
@@ -341,7 +343,7 @@ static int stack(int number, int below)
 
 TEST_F(cycle, of_one)
 {
-	EXPECT_EQ(-1, ioctl(self->fd, LOOP_CHANGE_FD, self->fd));
+	LT_EXPECT_ERR("EBADF", ioctl(self->fd, LOOP_CHANGE_FD, self->fd));
 }
 
 TEST_F(cycle, of_two)
@@ -351,7 +353,7 @@ TEST_F(cycle, of_two)
 	int upper = stack(SECOND, NUMBER);
 
 	ASSERT_GE(upper, 0);
-	EXPECT_EQ(-1, ioctl(self->fd, LOOP_CHANGE_FD, upper));
+	LT_EXPECT_ERR("EBADF", ioctl(self->fd, LOOP_CHANGE_FD, upper));
 	lt_add_state(&now, NUMBER, self->fd);
 	EXPECT_STREQ(self->before.s, now.s);
 	EXPECT_EQ(512, pread(upper, buf, 512, 8192));
@@ -368,14 +370,59 @@ TEST_F(cycle, of_three)
 	ASSERT_GE(middle, 0);
 	upper = stack(THIRD, SECOND);
 	ASSERT_GE(upper, 0);
-	EXPECT_EQ(-1, ioctl(self->fd, LOOP_CHANGE_FD, upper));
-	EXPECT_EQ(-1, ioctl(self->fd, LOOP_CHANGE_FD, middle));
+	LT_EXPECT_ERR("EBADF", ioctl(self->fd, LOOP_CHANGE_FD, upper));
+	LT_EXPECT_ERR("EBADF", ioctl(self->fd, LOOP_CHANGE_FD, middle));
 	lt_add_state(&now, NUMBER, self->fd);
 	EXPECT_STREQ(self->before.s, now.s);
 	EXPECT_EQ(512, pread(upper, buf, 512, 8192));
 	EXPECT_TRUE(lt_filled(buf, 512, 1, 8192));
 	close(upper);
 	close(middle);
+}
+
+struct changer {
+	pthread_barrier_t *start;
+	int fd, below;
+	bool changed;
+};
+
+static void *change_once(void *arg)
+{
+	struct changer *c = arg;
+
+	pthread_barrier_wait(c->start);
+	c->changed = !ioctl(c->fd, LOOP_CHANGE_FD, c->below);
+	return NULL;
+}
+
+/* Each change alone is fine, both together would close a cycle. */
+TEST_F_TIMEOUT(cycle, of_two_in_a_race, 120)
+{
+	pthread_barrier_t start;
+	struct changer c[2];
+	pthread_t t[2];
+	unsigned int i, n;
+
+	ASSERT_EQ(SECOND, lt_new_device(SECOND));
+	c[0] = (struct changer) { &start, self->fd, lt_open(SECOND, O_RDONLY) };
+	c[1] = (struct changer) { &start, lt_open(SECOND, O_RDWR),
+				  lt_open(NUMBER, O_RDONLY) };
+	ASSERT_EQ(0, ioctl(c[1].fd, LOOP_SET_FD, self->ro));
+	pthread_barrier_init(&start, NULL, 2);
+	for (n = 0; n < 50; n++) {
+		for (i = 0; i < 2; i++)
+			ASSERT_EQ(0, pthread_create(&t[i], NULL, change_once,
+						    &c[i]));
+		for (i = 0; i < 2; i++)
+			pthread_join(t[i], NULL);
+		EXPECT_EQ(1, c[0].changed + c[1].changed);
+		for (i = 0; i < 2; i++)
+			ASSERT_EQ(0, ioctl(c[i].fd, LOOP_CHANGE_FD, self->ro));
+	}
+	pthread_barrier_destroy(&start);
+	for (i = 0; i < 2; i++)
+		close(c[i].below);
+	close(c[1].fd);
 }
 
 /* Block sizes */

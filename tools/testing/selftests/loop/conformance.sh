@@ -32,11 +32,8 @@ mkdir -p "$overlay" "$work/upper" "$work/work" "$work/lower"
 mount -t overlay -o "lowerdir=$work/lower,upperdir=$work/upper,workdir=$work/work" \
 	overlay "$overlay" || diag "no overlay"
 
-# The host's root, when this is the VM of this repository.
-p9=$LOOP_SCRATCH/mnt/9p
-mkdir -p "$p9"
-mount -t 9p -o trans=virtio,version=9p2000.L,ro root "$p9" 2>/dev/null
-p9file=$p9/etc/debian_version
+# The VM of this repository shows the host's root over 9p.
+p9file=/run/vm/root/etc/debian_version
 
 # run PROGRAM OUTPUT [GROUP]...
 run()

@@ -145,36 +145,14 @@ stacked()
 		"$helper" extents "$img" "$dev" && detach "$dev" && rm "$img"
 }
 
-# The file systems below are independent, and two processors are more than one.
 # Off and on alternate; LOOP_DATA_MODE=1 is the other half of the chessboard.
-series()
-{
-	local lower=$1 n=$2 upper rc
-
-	for upper in ext4 xfs btrfs; do
-		rc=0
-		stacked "$upper" "${on[$lower]}" "${modes[n++ % 2]}" \
-			> "$LOOP_SCRATCH/out-$upper-$lower" 2>&1 || rc=$?
-		echo "$rc" > "$LOOP_SCRATCH/rc-$upper-$lower"
-	done
-}
-
-outcome()
-{
-	cat "$LOOP_SCRATCH/out-$1" && return "$(<"$LOOP_SCRATCH/rc-$1")"
-}
-
 modes=(off on)
 n=${LOOP_DATA_MODE:-0}
 for lower in ext4 xfs btrfs; do
-	series "$lower" $((n++)) &
-done
-wait
-n=${LOOP_DATA_MODE:-0}
-for lower in ext4 xfs btrfs; do
 	for upper in ext4 xfs btrfs; do
-		claim "$upper on a file on $lower, direct ${modes[n++ % 2]}: files, fsck, checksums of both" \
-			outcome "$upper-$lower"
+		mode=${modes[n++ % 2]}
+		claim "$upper on a file on $lower, direct $mode: files, fsck, checksums of both" \
+			stacked "$upper" "${on[$lower]}" "$mode"
 	done
 done
 

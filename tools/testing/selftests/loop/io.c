@@ -437,6 +437,39 @@ TEST_F(io, block_device_coherent)
 	close(fd);
 }
 
+static bool sectors(unsigned long long *rd, unsigned long long *wr)
+{
+	char buf[256];
+
+	return sscanf(lt_sysfs(NUMBER, "stat", buf, sizeof(buf)),
+		      "%*u %*u %llu %*u %*u %*u %llu", rd, wr) == 2;
+}
+
+/* /sys/block/loopN/stat, unless queue/iostats says no. */
+TEST_F(io, statistics)
+{
+	unsigned long long rd, wr, rd2, wr2;
+	char path[64];
+
+	ASSERT_EQ(0, bind_file(self, variant, 0, 0));
+	ASSERT_TRUE(sectors(&rd, &wr));
+	ASSERT_EQ(LT_MIB, pread(self->direct, rbuf, LT_MIB, 0));
+	ASSERT_EQ(8192, pwrite(self->direct, rbuf, 8192, LT_MIB));
+	ASSERT_TRUE(sectors(&rd2, &wr2));
+	EXPECT_EQ(LT_MIB / 512, rd2 - rd);
+	EXPECT_EQ(8192 / 512, wr2 - wr);
+
+	snprintf(path, sizeof(path), "/sys/block/loop%d/queue/iostats", NUMBER);
+	lt_write_file(path, "0");
+	ASSERT_EQ(LT_MIB, pread(self->direct, rbuf, LT_MIB, 0));
+	/* A change of the binding does not turn them on again. */
+	ASSERT_EQ(0, ioctl(self->fd, LOOP_SET_BLOCK_SIZE, 4096));
+	ASSERT_EQ(LT_MIB, pread(self->direct, rbuf, LT_MIB, 0));
+	ASSERT_TRUE(sectors(&rd, &wr));
+	EXPECT_EQ(rd2, rd);
+	lt_write_file(path, "1");
+}
+
 /* Errors below */
 
 TEST_F(io, truncated)
@@ -459,6 +492,17 @@ TEST_F(io, truncated)
 	EXPECT_TRUE(lt_filled(rbuf, 4096, 13, 0));
 	EXPECT_EQ(4096, pread(self->direct, rbuf, 4096, 4 * LT_MIB));
 	EXPECT_TRUE(lt_zeroed(rbuf, 4096));
+}
+
+/* A file that ends within a sector: nothing is made up to fill it. */
+TEST_F(io, truncated_in_a_sector)
+{
+	ASSERT_EQ(0, bind_file(self, variant, 0, 0));
+	ASSERT_EQ(0, ftruncate(self->file, 4196));
+	LT_EXPECT_ERR("EIO", pread(self->direct, rbuf, 8192, 0));
+	LT_EXPECT_ERR("EIO", pread(self->direct, rbuf, 512, 4096));
+	EXPECT_EQ(4096, pread(self->direct, rbuf, 4096, 0));
+	EXPECT_TRUE(lt_filled(rbuf, 4096, 1, 0));
 }
 
 struct reader {

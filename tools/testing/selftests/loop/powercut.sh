@@ -142,7 +142,7 @@ vm=$top/qemu/vm
 bin=$(cd "$LOOP_TEST_BIN" && pwd -P)
 need_cmd mkfs.ext4
 drive=$top/build/vm/powercut.img
-log=$top/build/vm/powercut.log
+log=$top/build/vm/powercut-vm.log
 trap 'rm -f "$drive" "$log"' EXIT
 
 # in_vm [VM-OPTION...] -- ROLE...
