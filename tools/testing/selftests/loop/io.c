@@ -439,10 +439,17 @@ TEST_F(io, block_device_coherent)
 
 static bool sectors(unsigned long long *rd, unsigned long long *wr)
 {
-	char buf[256];
+	char path[64];
+	FILE *f;
+	int n;
 
-	return sscanf(lt_sysfs(NUMBER, "stat", buf, sizeof(buf)),
-		      "%*u %*u %llu %*u %*u %*u %llu", rd, wr) == 2;
+	snprintf(path, sizeof(path), "/sys/block/loop%d/stat", NUMBER);
+	f = fopen(path, "r");
+	if (!f)
+		return false;
+	n = fscanf(f, "%*u %*u %llu %*u %*u %*u %llu", rd, wr);
+	fclose(f);
+	return n == 2;
 }
 
 /* /sys/block/loopN/stat, unless queue/iostats says no. */
