@@ -33,6 +33,9 @@ if [ -z "${VM_LOCKED:-}" ]; then
 fi
 jobs=$(nproc)
 [ "$jobs" -le 4 ] || jobs=4
+# The first boot makes what all of them share.
+echo "== first boot"
+qemu/vm --name first --smp 1 -- true
 
 # Reads TAP, writes a line "pass|fail|skip NAME" for each result. Indented and
 # commented lines are details of others. Several plans add up, as a group may
