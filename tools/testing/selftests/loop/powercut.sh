@@ -155,7 +155,7 @@ in_vm()
 		shift
 	done
 	shift
-	"$vm" --name powercut --smp 1 --timeout 120 --drive "$drive" "${options[@]}" -- \
+	"$vm" --name powercut --smp 1 --timeout 300 --drive "$drive" "${options[@]}" -- \
 		env LOOP_TEST_BIN="$bin" LOOP_POWERCUT_RECORDS="$count" \
 		"$here/powercut.sh" "$@" > "$log" 2>&1
 }
