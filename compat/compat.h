@@ -9,6 +9,7 @@
 
 #include <linux/blkdev.h>
 #include <linux/slab.h>
+#include <linux/uaccess.h>
 
 /* A kernel that has no loop driver has no number either. */
 #ifndef CONFIG_BLK_DEV_LOOP_MIN_COUNT
@@ -21,6 +22,20 @@
 
 #ifndef kzalloc_obj
 #define kzalloc_obj(obj, gfp)	kzalloc(sizeof(typeof(obj)), gfp)
+#endif
+
+/* A function, which the preprocessor cannot see: Kbuild looks for it. */
+#ifndef LOOP_HAVE_COPY_STRUCT_TO_USER
+static inline int copy_struct_to_user(void __user *dst, size_t usize,
+				      const void *src, size_t ksize,
+				      bool *ignored_trailing)
+{
+	size_t size = min(ksize, usize);
+
+	if (usize > size && clear_user(dst + size, usize - size))
+		return -EFAULT;
+	return copy_to_user(dst, src, size) ? -EFAULT : 0;
+}
 #endif
 
 #endif /* _LOOP_COMPAT_H */

@@ -12,26 +12,28 @@
  * A backing is built and validated completely, then published, and never
  * changed after that. To change anything, a new backing is built from the one
  * in force and published in its place; a change that fails has done nothing.
- * I/O holds a reference on the backing it started with. Whoever replaces a
- * backing waits for its last reference, outside every lock but, at the last
- * close, open_mutex.
+ * I/O is counted as it starts and ends on the backing it found. Whoever replaces
+ * a backing waits until nobody uses it any more, with lo->mutex held or, when
+ * nobody has the device open, open_mutex.
  *
- * States
+ * States, LOOP_STATE_* of the ABI
  *
- *   LOOP_UNBOUND -> LOOP_BOUND -> LOOP_RUNDOWN -> LOOP_UNBOUND
- *   LOOP_UNBOUND -> LOOP_DELETING
+ *   UNBOUND -> BINDING -> BOUND -> RUNDOWN -> UNBOUND
+ *   BINDING -> UNBOUND, if it fails
+ *   UNBOUND -> REMOVING, and for ephemeral devices RUNDOWN -> REMOVING
  *
- * A device is bound by an ioctl, and unbound only when its last opener closes
- * it. LOOP_CLR_FD from the only opener starts the rundown, where nobody can
- * open the device any more but I/O still works, so that what was written
- * reaches the file.
+ * Whoever moves a device from UNBOUND to BINDING or REMOVING has it for itself.
+ * A bound device is unbound only when nobody has it open: by its last close, or
+ * by LOOP_CTL_DETACH. LOOP_CLR_FD from the only opener starts the rundown, where
+ * nobody can open the device any more but I/O still works, so that what was
+ * written reaches the file.
  *
  * Locks, outermost first
  *
  *   disk->open_mutex	 the block layer's: open, last close, partition scans
  *   lo->mutex		 reconfiguration of one device. It may sleep on the
- *			 file; open() does not take it, the last close takes it
- *			 when nobody else can
+ *			 file; open() does not take it, unbinding takes it when
+ *			 nobody else can
  *   loop_chain_mutex	 publishing a backing that is itself a loop device or
  *			 lies on one, so that no cycle can be closed
  *   limits lock, freeze the block layer's: change of queue limits
@@ -46,11 +48,13 @@
 #include <linux/cgroup.h>
 #include <linux/cleanup.h>
 #include <linux/compat.h>
-#include <linux/completion.h>
 #include <linux/falloc.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/hashtable.h>
+#include <linux/hrtimer.h>
+#include <linux/ioctl.h>
+#include <linux/jump_label.h>
 #include <linux/kthread.h>
 #include <linux/loop.h>
 #include <linux/major.h>
@@ -59,18 +63,27 @@
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
-#include <linux/percpu-refcount.h>
+#include <linux/percpu.h>
+#include <linux/random.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task_stack.h>
 #include <linux/slab.h>
 #include <linux/stat.h>
 #include <linux/statfs.h>
 #include <linux/sysfs.h>
+#include <linux/uaccess.h>
 #include <linux/uio.h>
+#include <linux/wait.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
 
 static_assert(sizeof(struct loop_info64) == 232);
 static_assert(sizeof(struct loop_config) == 304);
+static_assert(sizeof(struct loop_ctl_attach) == LOOP_CTL_ATTACH_SIZE_VER0);
+static_assert(sizeof(struct loop_ctl_detach) == LOOP_CTL_DETACH_SIZE_VER0);
+static_assert(sizeof(struct loop_ctl_list) == LOOP_CTL_LIST_SIZE_VER0);
+static_assert(sizeof(struct loop_ctl_entry) == LOOP_CTL_ENTRY_SIZE_VER0);
 
 /* Bios of one device and cgroup that are worked on at the same time. */
 #define LOOP_LANE_WORKERS	16
@@ -81,11 +94,46 @@ static_assert(sizeof(struct loop_config) == 304);
 /* Largest bio. Its pages go to the file as they are: it costs no memory. */
 #define LOOP_MAX_HW_SECTORS	(SZ_4M >> SECTOR_SHIFT)
 
-enum loop_state {
-	LOOP_UNBOUND,
-	LOOP_BOUND,
-	LOOP_RUNDOWN,
-	LOOP_DELETING,
+/*
+ * What becomes of the bios, counted per device. The path of each bio is one of
+ * the first; those from LOOP_STAT_WORKER_OP on name why it went to a worker.
+ */
+enum loop_stat {
+	LOOP_STAT_INLINE,		/* tried by the submitter itself */
+	LOOP_STAT_CLONED,		/* passed on to the device below */
+	LOOP_STAT_WORKER_OP,		/* not a read or write */
+	LOOP_STAT_WORKER_FLUSH,		/* a flush comes first */
+	LOOP_STAT_WORKER_FILE,		/* the file always waits */
+	LOOP_STAT_WORKER_ALIGN,		/* direct I/O that must be buffered */
+	LOOP_STAT_WORKER_FUA,		/* buffered, and then synced */
+	LOOP_STAT_WORKER_BACKOFF,	/* the last write would have waited */
+	LOOP_STAT_WORKER_TRANSACTION,	/* a file system's is open above */
+	LOOP_STAT_WORKER_META,		/* a file system's locks are held above */
+	LOOP_STAT_WORKER_RECLAIM,	/* the task is freeing memory */
+	LOOP_STAT_WORKER_PARKED,	/* another bio waits for the task */
+	LOOP_STAT_WORKER_RLIMIT,	/* the task's file size limit */
+	LOOP_STAT_WORKER_CGROUP,	/* another cgroup than the task's */
+	LOOP_STAT_WORKER_STACK,		/* little of the stack is left */
+	LOOP_STAT_RETRY_AGAIN,		/* inline would have waited */
+	LOOP_STAT_RETRY_LATE,		/* ... as its completion said */
+	LOOP_STAT_RETRY_SHORT,		/* inline did a part */
+	LOOP_STAT_RETRY_ERROR,		/* inline failed otherwise */
+	LOOP_STAT_RETRY_FROZEN,		/* the file system is frozen */
+	LOOP_STAT_BUFFERED,		/* the file refused direct I/O */
+	LOOP_STAT_FLUSH,		/* flushes asked for */
+	LOOP_STAT_FSYNC,		/* fsyncs that served them */
+	LOOP_STAT_UNMAP_REFUSED,	/* the file refused fallocate() */
+	LOOP_NR_STATS,
+};
+
+/*
+ * Of each processor. A bio starts on one and ends on another: only the sums
+ * tell something. Those of a backing and of the next one are kept apart.
+ */
+struct loop_counters {
+	unsigned long		started[2];
+	unsigned long		ended[2];
+	unsigned long		stats[LOOP_NR_STATS];
 };
 
 /* What the user can ask of a binding; what he gets may be less. */
@@ -100,19 +148,23 @@ struct loop_params {
 };
 
 /*
- * Constant from publication on, but for the reference and the flush list.
+ * Constant from publication on, but for the users, the pool and the flush list.
  *
  * F: protected by flush_lock
  * G: protected by loop_mapping_lock
  */
 struct loop_backing {
 	/* read by every bio */
-	struct percpu_ref	ref;
+	unsigned int		phase;		/* of the device's counters */
 	struct file		*file;
 	struct loop_params	params;
 	sector_t		nr_sectors;
 	unsigned int		dio_mem_mask;
 	unsigned int		dio_offset_mask;
+	bool			inline_read;	/* the file can, without waiting */
+	bool			inline_write;
+	struct block_device	*clone_bdev;	/* gets clones of bios, or NULL */
+	struct bio_set		clones;
 
 	/* flushes waiting for the next fsync */
 	spinlock_t		flush_lock;	/* taken by tasks only */
@@ -122,14 +174,22 @@ struct loop_backing {
 	/* queue limits that follow from the file */
 	bool			write_cache;
 	bool			rotational;
+	bool			stable_writes;
 	unsigned int		discard_granularity;
 	unsigned int		max_discard_sectors;
 	unsigned int		max_write_zeroes_sectors;
 
+	/* of the file, as stat() tells them */
+	dev_t			dev;
+	u64			ino;
+	bool			cut;		/* less than sizelimit is there */
+
 	struct loop_device	*lo;
-	struct completion	drained;
+	refcount_t		users;		/* its owner, and who looks at it */
+	struct rcu_head		rcu;
 	struct hlist_node	mapping_node;	/* G: in loop_mappings */
 	gfp_t			mapping_gfp;	/* G: as found by the first */
+	bool			claimed;	/* G: its range of the mapping */
 };
 
 /*
@@ -143,9 +203,10 @@ struct loop_lane {
 	struct cgroup_subsys_state *blkcg;	/* NULL: the root's */
 	struct cgroup_subsys_state *memcg;
 	struct list_head	pending;	/* of struct loop_io */
-	unsigned int		users;		/* bios and busy workers */
+	unsigned int		users;		/* bios, busy workers; not the root's */
 	unsigned int		waiting;	/* bios no worker has taken */
 	wait_queue_head_t	room;
+	struct loop_worker	*starting;	/* has not taken a bio yet */
 	DECLARE_BITMAP(busy, LOOP_LANE_WORKERS);
 	struct loop_worker {
 		struct work_struct	work;
@@ -164,21 +225,29 @@ struct loop_device {
 	struct gendisk		*disk;
 
 	struct loop_backing __rcu *backing;	/* R */
-	mempool_t		*io_pool;	/* M: made at the first bind */
+	mempool_t		io_pool;
 	struct workqueue_struct	*workqueue;	/* M: made at the first bind */
+	struct loop_counters __percpu *counters;
+	wait_queue_head_t	drained;	/* a backing that was replaced */
 
 	spinlock_t		lane_lock;	/* taken in any context */
 	struct list_head	lanes;		/* L */
 	struct loop_lane	root_lane;
+	atomic_t		worker_writes;	/* queued or being done */
+	bool			write_waits;	/* so did the last inline one */
 
 	struct mutex		mutex;		/* reconfiguration */
-	enum loop_state		state;		/* X */
+	unsigned int		state;		/* X: LOOP_STATE_* */
+	u64			binding;	/* X: counts them */
 	bool			autoclear;	/* X: unbind at the last close */
+	bool			ephemeral;	/* X: and remove the device */
+	wait_queue_head_t	closed;		/* nobody has it open any more */
+	struct work_struct	remove_work;
 };
 
 /*
  * A bio on its way. Two hold it during a read or write: the one who submits to
- * the file, and the completion.
+ * the file, and the completion. It lies in front of the clone if there is one.
  */
 struct loop_io {
 	struct kiocb		iocb;
@@ -187,14 +256,27 @@ struct loop_io {
 	struct loop_lane	*lane;
 	struct list_head	node;		/* in a lane or a flush list */
 	refcount_t		ref;
+	bool			inlined;	/* the try is the submitter's */
+	bool			late;		/* the try was still under way */
 	bool			buffered;	/* direct I/O was refused */
+	bool			patient;	/* the worker waits for the page */
+	bool			cloned;
+	bool			written;	/* by the clone; the cache is left */
 	loff_t			pos;		/* next byte, in the file */
 	long			ret;
+	struct wait_page_queue	page_wait;	/* of a buffered read */
 	unsigned int		sectors;	/* accounted, or 0 */
 	unsigned long		start_time;	/* jiffies */
 };
 
+struct loop_clone {
+	struct loop_io		io;
+	struct bio		bio;		/* last: see bioset_init() */
+};
+
 static struct kmem_cache *loop_io_cache;
+/* The last one freed: I/O that completes at once needs no allocator. */
+static DEFINE_PER_CPU(struct loop_io *, loop_io_spare);
 static atomic_t loop_nr_devices;	/* whose memory is not freed yet */
 static unsigned int loop_part_shift;
 static unsigned int loop_queue_depth = 128;
@@ -202,46 +284,67 @@ static unsigned int loop_queue_depth = 128;
 /*
  * The index: which numbers exist. A number that is being created is reserved;
  * one that is being removed keeps its entry until it is gone. The mark is on
- * the devices that GET_FREE may return. The index's own lock also protects the
- * state of all devices.
+ * unbound devices. The index's own lock also protects the state of all devices.
  */
 static DEFINE_XARRAY_ALLOC(loop_index);
 #define LOOP_INDEX_UNBOUND	XA_MARK_1
 
+/* Where devices go that remove themselves. */
+static struct workqueue_struct *loop_remove_workqueue;
+
 static DEFINE_MUTEX(loop_chain_mutex);
 
-/* Backings by the mapping they use, for the mapping's gfp mask. */
+/* Backings by the mapping they use: for its gfp mask, and for ranges of it. */
 static DEFINE_SPINLOCK(loop_mapping_lock);
-static DEFINE_HASHTABLE(loop_mappings, 8);
+static DEFINE_HASHTABLE(loop_mappings, 10);
 
 /*
  * State
  */
 
-static void __loop_set_state(struct loop_device *lo, enum loop_state state)
+static void __loop_set_state(struct loop_device *lo, unsigned int state)
 {
 	lockdep_assert_held(&loop_index.xa_lock);
 
 	WRITE_ONCE(lo->state, state);
-	WRITE_ONCE(lo->autoclear, state == LOOP_RUNDOWN);
-	if (state == LOOP_UNBOUND)
+	WRITE_ONCE(lo->autoclear, state == LOOP_STATE_RUNDOWN);
+	if (state == LOOP_STATE_UNBOUND)
 		__xa_set_mark(&loop_index, lo->number, LOOP_INDEX_UNBOUND);
 	else
 		__xa_clear_mark(&loop_index, lo->number, LOOP_INDEX_UNBOUND);
 }
 
-static void loop_set_state(struct loop_device *lo, enum loop_state state)
+static void loop_set_state(struct loop_device *lo, unsigned int state)
 {
 	xa_lock(&loop_index);
 	__loop_set_state(lo, state);
 	xa_unlock(&loop_index);
 }
 
+/* It has a backing; in RUNDOWN it may have lost it just now. */
+static bool loop_state_is_bound(unsigned int state)
+{
+	return state == LOOP_STATE_BOUND || state == LOOP_STATE_RUNDOWN;
+}
+
+static bool loop_move_state(struct loop_device *lo, unsigned int from,
+			    unsigned int to)
+{
+	bool moved;
+
+	xa_lock(&loop_index);
+	moved = lo->state == from;
+	if (moved)
+		__loop_set_state(lo, to);
+	xa_unlock(&loop_index);
+	return moved;
+}
+
 /* A device that is on its way to unbound already stays on it. */
 static void loop_set_autoclear(struct loop_device *lo, bool autoclear)
 {
 	xa_lock(&loop_index);
-	if (lo->state == LOOP_BOUND)
+	if (lo->state == LOOP_STATE_BOUND)
 		WRITE_ONCE(lo->autoclear, autoclear);
 	xa_unlock(&loop_index);
 }
@@ -345,86 +448,167 @@ static void loop_mapping_unpin(struct loop_backing *b)
 	spin_unlock(&loop_mapping_lock);
 }
 
+/* Without a limit the range has no end: the file may grow. */
+static u64 loop_range_end(const struct loop_params *p)
+{
+	return p->sizelimit ? (u64)p->offset + p->sizelimit : U64_MAX;
+}
+
+static bool loop_ranges_conflict(const struct loop_params *a,
+				 const struct loop_params *b)
+{
+	return a->offset < loop_range_end(b) && b->offset < loop_range_end(a) &&
+	       !(a->read_only && b->read_only);
+}
+
+/*
+ * From here until it is freed, @b's range counts as in use. With @exclusive,
+ * not if another device's does that has a byte in common with it: the number of
+ * that device is returned, else -1.
+ */
+static int loop_mapping_claim(struct loop_backing *b, bool exclusive)
+{
+	struct address_space *mapping = b->file->f_mapping;
+	struct loop_backing *other;
+	int number = -1;
+
+	spin_lock(&loop_mapping_lock);
+	hash_for_each_possible(loop_mappings, other, mapping_node,
+			       (unsigned long)mapping) {
+		if (!exclusive)
+			break;
+		if (other->claimed && other->lo != b->lo &&
+		    other->file->f_mapping == mapping &&
+		    loop_ranges_conflict(&other->params, &b->params)) {
+			number = other->lo->number;
+			break;
+		}
+	}
+	b->claimed = number < 0;
+	spin_unlock(&loop_mapping_lock);
+	return number;
+}
+
 /*
  * Backing: built, published, drained
  */
 
 static void loop_flush_work(struct work_struct *work);
 
-static void loop_backing_drained(struct percpu_ref *ref)
-{
-	struct loop_backing *b = container_of(ref, struct loop_backing, ref);
-
-	complete(&b->drained);
-}
-
 static struct loop_backing *loop_backing_alloc(struct loop_device *lo,
 					       struct file *file)
 {
 	struct loop_backing *b;
-	int err;
 
 	b = kzalloc_obj(*b, GFP_KERNEL);
 	if (!b)
-		return ERR_PTR(-ENOMEM);
-	err = percpu_ref_init(&b->ref, loop_backing_drained, 0, GFP_KERNEL);
-	if (err) {
-		kfree(b);
-		return ERR_PTR(err);
-	}
+		return NULL;
 	b->lo = lo;
 	b->file = get_file(file);
 	spin_lock_init(&b->flush_lock);
 	INIT_LIST_HEAD(&b->flush_list);
 	INIT_WORK(&b->flush_work, loop_flush_work);
-	init_completion(&b->drained);
+	refcount_set(&b->users, 1);
 	loop_mapping_pin(b);
 	return b;
 }
 
-/* A backing that no I/O can see: never published, or drained. */
+/*
+ * A backing that nobody uses: never published, or drained. Somebody may still
+ * look at whether it is that.
+ */
 static void loop_backing_free(struct loop_backing *b)
 {
 	loop_mapping_unpin(b);
-	percpu_ref_exit(&b->ref);
+	bioset_exit(&b->clones);
 	fput(b->file);
-	kfree(b);
+	kfree_rcu(b, rcu);
 }
 
-/*
- * Waits for the I/O on a backing that is no longer published, and frees it. A
- * killed reference drains only after a grace period, so that nobody who found
- * the backing under RCU still looks at it.
- */
-static void loop_backing_retire(struct loop_backing *b)
-{
-	percpu_ref_kill(&b->ref);
-	wait_for_completion(&b->drained);
-	loop_backing_free(b);
-}
-
-/*
- * The backing in force with a reference, or NULL. A reference is refused only
- * to a backing that has been replaced, so trying again ends.
- */
+/* The backing in force, for a bio, or NULL. */
 static struct loop_backing *loop_backing_get(struct loop_device *lo)
+{
+	struct loop_backing *b;
+
+	guard(rcu)();
+	b = rcu_dereference(lo->backing);
+	if (b)
+		this_cpu_inc(lo->counters->started[b->phase]);
+	return b;
+}
+
+static void loop_backing_put(struct loop_backing *b)
+{
+	struct loop_device *lo = b->lo;
+	unsigned int phase = b->phase;
+
+	/* the device is not freed before a grace period, the backing may be now */
+	guard(rcu)();
+	smp_mb(); /* pairs with loop_backing_is_idle() */
+	this_cpu_inc(lo->counters->ended[phase]);
+	if (unlikely(wq_has_sleeper(&lo->drained)))
+		wake_up(&lo->drained);
+}
+
+/* The same for those who only look at it, and need not have the device open. */
+static struct loop_backing *loop_backing_hold(struct loop_device *lo)
 {
 	struct loop_backing *b;
 
 	guard(rcu)();
 	do {
 		b = rcu_dereference(lo->backing);
-	} while (b && !percpu_ref_tryget_live(&b->ref));
+	} while (b && !refcount_inc_not_zero(&b->users));
 	return b;
 }
 
-static void loop_backing_put(struct loop_backing *b)
+static void loop_backing_release(struct loop_backing *b)
 {
-	percpu_ref_put(&b->ref);
+	struct loop_device *lo = b->lo;
+
+	refcount_dec(&b->users);
+	if (wq_has_sleeper(&lo->drained))
+		wake_up(&lo->drained);
 }
 
-DEFINE_FREE(loop_backing_put, struct loop_backing *,
-	    IS_ERR_OR_NULL(_T) ? (void)0 : loop_backing_put(_T))
+DEFINE_FREE(loop_backing_release, struct loop_backing *,
+	    IS_ERR_OR_NULL(_T) ? (void)0 : loop_backing_release(_T))
+
+/*
+ * No bio on @b is on its way. Exact once none can start: what has ended is
+ * summed up first, as each bio starts before it ends.
+ */
+static bool loop_backing_is_idle(struct loop_backing *b)
+{
+	struct loop_counters __percpu *counters = b->lo->counters;
+	unsigned long started = 0, ended = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		ended += READ_ONCE(per_cpu_ptr(counters, cpu)->ended[b->phase]);
+	smp_mb(); /* pairs with loop_backing_put() */
+	for_each_possible_cpu(cpu)
+		started += READ_ONCE(per_cpu_ptr(counters, cpu)->started[b->phase]);
+	return started == ended;
+}
+
+/*
+ * Waits for all who use a backing that is no longer published, and frees it.
+ * With @quiet nobody has the device open, so no bio can start. Else one may be
+ * about to, on the old backing, until a grace period has passed.
+ */
+static void loop_backing_retire(struct loop_backing *b, bool quiet)
+{
+	struct loop_device *lo = b->lo;
+
+	if (!quiet)
+		synchronize_rcu();
+	wait_event(lo->drained, loop_backing_is_idle(b));
+	/* it has nothing to do any more, but may still be about to return */
+	flush_work(&b->flush_work);
+	wait_event(lo->drained, refcount_dec_if_one(&b->users));
+	loop_backing_free(b);
+}
 
 /* Size and direct I/O alignment, as the file has them now. */
 static int loop_backing_stat(struct loop_backing *b, bool resize)
@@ -444,36 +628,39 @@ static int loop_backing_stat(struct loop_backing *b, bool resize)
 		b->dio_offset_mask = bdev_logical_block_size(lower) - 1;
 	}
 
-	if (bdev) {
-		size = bdev_nr_bytes(bdev);
-	} else {
-		err = vfs_getattr_nosec(&b->file->f_path, &stat,
-					STATX_SIZE | STATX_DIOALIGN, 0);
-		if (err)
-			return err;
-		size = stat.size;
-		if (stat.result_mask & STATX_DIOALIGN) {
-			/* 0, no direct I/O, gives a mask that nothing passes */
-			b->dio_mem_mask = stat.dio_mem_align - 1;
-			b->dio_offset_mask = stat.dio_offset_align - 1;
-		}
+	err = vfs_getattr_nosec(&b->file->f_path, &stat,
+				STATX_INO | STATX_SIZE | STATX_DIOALIGN, 0);
+	if (err)
+		return err;
+	b->dev = stat.dev;
+	b->ino = stat.ino;
+	size = bdev ? bdev_nr_bytes(bdev) : stat.size;
+	if (!bdev && (stat.result_mask & STATX_DIOALIGN)) {
+		/* 0, no direct I/O, gives a mask that nothing passes */
+		b->dio_mem_mask = stat.dio_mem_align - 1;
+		b->dio_offset_mask = stat.dio_offset_align - 1;
 	}
 
 	if (!resize)
 		return 0;
 	size = max(size - p->offset, 0);
+	b->cut = p->sizelimit > size || p->sizelimit % SECTOR_SIZE;
 	if (p->sizelimit)
 		size = min(size, p->sizelimit);
 	b->nr_sectors = size >> SECTOR_SHIFT;
 	return 0;
 }
 
+/* A block of the device is a range that direct I/O on the file can take. */
+static bool loop_backing_aligned(const struct loop_backing *b)
+{
+	return !((b->params.offset | b->params.block_size) &
+		 b->dio_offset_mask);
+}
+
 static bool loop_backing_can_direct(const struct loop_backing *b)
 {
-	const struct loop_params *p = &b->params;
-
-	return (b->file->f_mode & FMODE_CAN_ODIRECT) &&
-	       !((p->offset | p->block_size) & b->dio_offset_mask);
+	return (b->file->f_mode & FMODE_CAN_ODIRECT) && loop_backing_aligned(b);
 }
 
 /* What the device can offer depends on what is below. */
@@ -484,14 +671,15 @@ static void loop_backing_offer(struct loop_backing *b)
 	struct kstatfs statfs;
 
 	b->write_cache = b->file->f_op->fsync && !b->params.read_only;
+	/* in direct mode, the pages of the bio are those that go below */
+	b->stable_writes = b->params.direct && lower && bdev_stable_writes(lower);
 	b->rotational = lower && blk_queue_rot(bdev_get_queue(lower));
 
 	if (bdev) {
 		b->max_discard_sectors = bdev_max_discard_sectors(bdev);
 		b->discard_granularity = bdev_discard_granularity(bdev);
 		/* zeroes must go everywhere, to the byte */
-		if (!((b->params.offset | b->params.block_size) &
-		      b->dio_offset_mask))
+		if (loop_backing_aligned(b))
 			b->max_write_zeroes_sectors =
 						bdev_write_zeroes_sectors(bdev);
 	} else if (b->file->f_op->fallocate &&
@@ -500,6 +688,27 @@ static void loop_backing_offer(struct loop_backing *b)
 		b->max_write_zeroes_sectors = UINT_MAX >> SECTOR_SHIFT;
 		b->discard_granularity = statfs.f_bsize;
 	}
+}
+
+/* How bios can reach the file without a worker. */
+static int loop_backing_shortcuts(struct loop_backing *b)
+{
+	struct file *file = b->file;
+	int err;
+
+	if (file->f_mode & FMODE_NOWAIT) {
+		b->inline_read = true;
+		b->inline_write = b->params.direct ||
+				  (file->f_op->fop_flags & FOP_BUFFER_WASYNC);
+	}
+	if (!b->params.direct || !loop_file_bdev(file))
+		return 0;
+	err = bioset_init(&b->clones, LOOP_IO_RESERVE,
+			  offsetof(struct loop_clone, bio),
+			  BIOSET_PERCPU_CACHE);
+	if (!err)
+		b->clone_bdev = loop_file_bdev(file);
+	return err;
 }
 
 /*
@@ -515,7 +724,7 @@ static int loop_backing_complete(struct loop_backing *b, bool resize)
 		return err;
 	b->params.direct = b->params.direct && loop_backing_can_direct(b);
 	loop_backing_offer(b);
-	return 0;
+	return loop_backing_shortcuts(b);
 }
 
 /* The queue limits of a device with backing @b; NULL: of an unbound one. */
@@ -525,11 +734,13 @@ static void loop_limits_fill(struct queue_limits *lim,
 	unsigned int block_size = b ? b->params.block_size : SECTOR_SIZE;
 
 	lim->features &= ~(BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA |
-			   BLK_FEAT_ROTATIONAL);
+			   BLK_FEAT_ROTATIONAL | BLK_FEAT_STABLE_WRITES);
 	if (b && b->write_cache)
 		lim->features |= BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA;
 	if (b && b->rotational)
 		lim->features |= BLK_FEAT_ROTATIONAL;
+	if (b && b->stable_writes)
+		lim->features |= BLK_FEAT_STABLE_WRITES;
 
 	lim->logical_block_size = block_size;
 	lim->physical_block_size = block_size;
@@ -579,6 +790,8 @@ static int loop_backing_swap(struct loop_device *lo, struct loop_backing **bp)
 	err = loop_limits_commit(lo, b, old && b);
 	if (err)
 		return err;
+	if (b && old)
+		b->phase = !old->phase;
 	rcu_assign_pointer(lo->backing, b);
 	set_disk_ro(lo->disk, b && b->params.read_only);
 	*bp = old;
@@ -675,38 +888,45 @@ static void loop_lane_free(struct loop_lane *lane)
 	kfree(lane);
 }
 
+static struct loop_lane *loop_lane_new(struct loop_device *lo,
+				       struct cgroup_subsys_state *blkcg)
+{
+	struct loop_lane *lane;
+
+	lane = kzalloc_obj(*lane, GFP_NOWAIT | __GFP_NOWARN);
+	if (!lane)
+		return NULL;
+	loop_lane_init(lane, lo);
+	css_get(blkcg);
+	lane->blkcg = blkcg;
+	lane->memcg = loop_lane_memcg(blkcg);
+	lane->users = 1;
+	return lane;
+}
+
 /* Without memory for a lane, the bio goes through the root's. */
 static struct loop_lane *loop_lane_get(struct loop_device *lo, struct bio *bio)
 {
 	struct cgroup_subsys_state *blkcg = bio_blkcg_css(bio);
-	struct loop_lane *lane = NULL, *new = NULL;
+	struct loop_lane *lane, *new;
 
-	if (blkcg && blkcg != blkcg_root_css) {
-		scoped_guard(spinlock_irqsave, &lo->lane_lock)
-			lane = loop_lane_find(lo, blkcg);
-		if (lane)
-			return lane;
-		new = kzalloc_obj(*new, GFP_NOWAIT | __GFP_NOWARN);
-	}
-	if (new) {
-		loop_lane_init(new, lo);
-		css_get(blkcg);
-		new->blkcg = blkcg;
-		new->memcg = loop_lane_memcg(blkcg);
-		new->users = 1;
-	}
+	if (!blkcg || blkcg == blkcg_root_css)
+		return &lo->root_lane;
+	scoped_guard(spinlock_irqsave, &lo->lane_lock)
+		lane = loop_lane_find(lo, blkcg);
+	if (lane)
+		return lane;
+	new = loop_lane_new(lo, blkcg);
+	if (!new)
+		return &lo->root_lane;
 
 	scoped_guard(spinlock_irqsave, &lo->lane_lock) {
-		if (!new) {
-			lo->root_lane.users++;
-			return &lo->root_lane;
-		}
 		lane = loop_lane_find(lo, blkcg);
-		if (!lane) {
+		if (!lane)
 			list_add(&new->node, &lo->lanes);
-			return new;
-		}
 	}
+	if (!lane)
+		return new;
 	loop_lane_free(new);
 	return lane;
 }
@@ -715,8 +935,10 @@ static void loop_lane_put(struct loop_lane *lane)
 {
 	struct loop_device *lo = lane->lo;
 
+	if (lane == &lo->root_lane)
+		return;
 	scoped_guard(spinlock_irqsave, &lo->lane_lock) {
-		if (--lane->users || lane == &lo->root_lane)
+		if (--lane->users)
 			return;
 		list_del(&lane->node);
 	}
@@ -755,33 +977,44 @@ static void loop_lane_leave(struct loop_lane *lane)
 		wake_up(&lane->room);
 }
 
-/* Queues a bio that has entered, and sets an idle worker to it. */
-static void loop_lane_queue(struct loop_io *io)
+/*
+ * Sets an idle worker to what is pending, one at a time: whoever takes a bio and
+ * leaves some starts the next. So there are as many as have to wait for
+ * something, and not one for each bio.
+ */
+static void loop_lane_start_worker(struct loop_lane *lane)
 {
-	struct loop_lane *lane = io->lane;
 	struct loop_device *lo = lane->lo;
 	unsigned int nr;
 
-	scoped_guard(spinlock_irqsave, &lo->lane_lock) {
-		list_add_tail(&io->node, &lane->pending);
-		nr = find_first_zero_bit(lane->busy, LOOP_LANE_WORKERS);
-		if (nr == LOOP_LANE_WORKERS)
-			return;
-		__set_bit(nr, lane->busy);
-		lane->users++;
-		/* once unlocked, the bio may be done and the device gone */
-		queue_work(lo->workqueue, &lane->workers[nr].work);
-	}
+	lockdep_assert_held(&lo->lane_lock);
+
+	if (lane->starting || list_empty(&lane->pending))
+		return;
+	nr = find_first_zero_bit(lane->busy, LOOP_LANE_WORKERS);
+	if (nr == LOOP_LANE_WORKERS)
+		return;
+	__set_bit(nr, lane->busy);
+	lane->users++;
+	lane->starting = &lane->workers[nr];
+	/* once unlocked, the bio may be done and the device gone */
+	queue_work(lo->workqueue, &lane->starting->work);
 }
 
-/* A bio comes back that had left the lane: it need not wait for room. */
-static void loop_lane_requeue(struct loop_io *io)
+/*
+ * Queues a bio. One that has not @entered comes from a completion: it cannot
+ * wait for room, and takes it.
+ */
+static void loop_lane_queue(struct loop_io *io, bool entered)
 {
 	struct loop_lane *lane = io->lane;
 
-	scoped_guard(spinlock_irqsave, &lane->lo->lane_lock)
-		lane->waiting++;
-	loop_lane_queue(io);
+	scoped_guard(spinlock_irqsave, &lane->lo->lane_lock) {
+		if (!entered)
+			lane->waiting++;
+		list_add_tail(&io->node, &lane->pending);
+		loop_lane_start_worker(lane);
+	}
 }
 
 /* The next bio for @worker; NULL: none, and it is idle from now on. */
@@ -791,6 +1024,8 @@ static struct loop_io *loop_lane_next(struct loop_worker *worker)
 	struct loop_io *io;
 
 	scoped_guard(spinlock_irqsave, &lane->lo->lane_lock) {
+		if (lane->starting == worker)
+			lane->starting = NULL;
 		io = list_first_entry_or_null(&lane->pending, struct loop_io,
 					      node);
 		if (!io) {
@@ -799,6 +1034,7 @@ static struct loop_io *loop_lane_next(struct loop_worker *worker)
 		}
 		list_del(&io->node);
 		lane->waiting--;
+		loop_lane_start_worker(lane);
 	}
 	if (wq_has_sleeper(&lane->room))
 		wake_up(&lane->room);
@@ -806,16 +1042,62 @@ static struct loop_io *loop_lane_next(struct loop_worker *worker)
 }
 
 /*
- * I/O
+ * Life of a bio
+ *
+ * loop_submit_bio() takes it one of three ways:
+ *
+ *   cloned  The backing is a block device with direct I/O: a clone of the bio
+ *	     goes there.
+ *   inline  The submitter itself reads or writes the file, with IOCB_NOWAIT.
+ *	     Such a try may only succeed. If it would wait, fails or does a
+ *	     part, a worker does what is left, and the worker's result counts.
+ *   worker  All else. loop_io_path() has the reasons.
  */
+
+static void loop_count(struct loop_device *lo, enum loop_stat stat)
+{
+	this_cpu_inc(lo->counters->stats[stat]);
+}
+
+static unsigned long loop_stat_read(struct loop_device *lo,
+				    enum loop_stat stat)
+{
+	unsigned long sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(per_cpu_ptr(lo->counters, cpu)->stats[stat]);
+	return sum;
+}
+
+static bool loop_io_is_write(const struct loop_io *io)
+{
+	return op_is_write(bio_op(io->bio));
+}
+
+/* The reserve is filled up first: there may be somebody waiting for it. */
+static void loop_io_release(mempool_t *pool, struct loop_io *io)
+{
+	if (READ_ONCE(pool->curr_nr) == pool->min_nr)
+		io = this_cpu_xchg(loop_io_spare, io);
+	if (io)
+		mempool_free(io, pool);
+}
 
 static void loop_io_free(struct loop_io *io)
 {
 	struct loop_backing *b = io->b;
+	struct loop_device *lo = b->lo;
 
-	if (io->lane)
+	if (io->lane) {
+		if (loop_io_is_write(io))
+			atomic_dec(&lo->worker_writes);
 		loop_lane_put(io->lane);
-	mempool_free(io, b->lo->io_pool);
+	}
+	if (io->cloned)
+		bio_put(&container_of(io, struct loop_clone, io)->bio);
+	else
+		loop_io_release(&lo->io_pool, io);
 	loop_backing_put(b);
 }
 
@@ -832,51 +1114,27 @@ static void loop_io_end(struct loop_io *io, blk_status_t status)
 	bio_endio(bio);
 }
 
+/* The bio becomes the workers'. In any context. */
+static void loop_io_assign(struct loop_io *io)
+{
+	struct loop_device *lo = io->b->lo;
+
+	if (io->lane)
+		return;
+	io->lane = loop_lane_get(lo, io->bio);
+	if (loop_io_is_write(io))
+		atomic_inc(&lo->worker_writes);
+}
+
+static void loop_io_requeue(struct loop_io *io)
+{
+	loop_io_assign(io);
+	loop_lane_queue(io, false);
+}
+
 /*
- * Neither side uses the kiocb any more. What was not transferred is tried
- * again from where it stopped, and what direct I/O refused is tried buffered;
- * only a try that moves nothing fails the bio.
+ * Reads and writes of the file
  */
-static void loop_io_settle(struct loop_io *io)
-{
-	struct bio *bio = io->bio;
-	long ret = io->ret;
-
-	if (op_is_write(bio_op(bio)) &&
-	    S_ISREG(file_inode(io->iocb.ki_filp)->i_mode))
-		kiocb_end_write(&io->iocb);
-
-	if (ret == -EINVAL && (io->iocb.ki_flags & IOCB_DIRECT)) {
-		io->buffered = true;
-		loop_lane_requeue(io);
-		return;
-	}
-	if (ret <= 0) {
-		loop_io_end(io, errno_to_blk_status(ret ?: -EIO));
-		return;
-	}
-	/* not always by whole sectors: bi_sector is of no use from here on */
-	io->pos += ret;
-	bio_advance(bio, ret);
-	if (bio->bi_iter.bi_size)
-		loop_lane_requeue(io);
-	else
-		loop_io_end(io, BLK_STS_OK);
-}
-
-static void loop_io_put(struct loop_io *io)
-{
-	if (refcount_dec_and_test(&io->ref))
-		loop_io_settle(io);
-}
-
-static void loop_io_complete(struct kiocb *iocb, long ret)
-{
-	struct loop_io *io = container_of(iocb, struct loop_io, iocb);
-
-	io->ret = ret;
-	loop_io_put(io);
-}
 
 /* An iterator over the bio's own pages, from where the bio has got to. */
 static void loop_io_iter(const struct loop_io *io, struct iov_iter *iter)
@@ -890,54 +1148,384 @@ static void loop_io_iter(const struct loop_io *io, struct iov_iter *iter)
 
 	bio_for_each_bvec(bvec, bio, pos)
 		nr++;
-	iov_iter_bvec(iter, op_is_write(bio_op(bio)) ? ITER_SOURCE : ITER_DEST,
+	iov_iter_bvec(iter, loop_io_is_write(io) ? ITER_SOURCE : ITER_DEST,
 		      first, nr, bio->bi_iter.bi_size);
 	iter->iov_offset = mp_bvec_iter_offset(bio->bi_io_vec, bio->bi_iter) -
 			   first->bv_offset;
 }
 
-static bool loop_io_direct(const struct loop_io *io, struct iov_iter *iter)
+/* The place, and what is left of the bio, are such that direct I/O takes them. */
+static bool loop_io_aligned(const struct loop_io *io)
 {
 	const struct loop_backing *b = io->b;
+	struct bio_vec bvec;
+	struct bvec_iter pos;
 
-	return b->params.direct && !io->buffered &&
-	       !((io->iocb.ki_pos | iov_iter_count(iter)) & b->dio_offset_mask) &&
-	       !(iov_iter_alignment(iter) & b->dio_mem_mask);
+	if ((io->pos | io->bio->bi_iter.bi_size) & b->dio_offset_mask)
+		return false;
+	/* dma_alignment, in the limits, has every bio's memory whole sectors */
+	if (b->dio_mem_mask < SECTOR_SIZE)
+		return true;
+	bio_for_each_bvec(bvec, io->bio, pos)
+		if ((bvec.bv_offset | bvec.bv_len) & b->dio_mem_mask)
+			return false;
+	return true;
 }
 
-static void loop_io_rw(struct loop_io *io)
+/* A worker's try found a page that is being read: once it is, the next one. */
+#define LOOP_PAGE_READ		(-EIOCBQUEUED)
+
+/*
+ * For tests: what a try may come to, at random. It has transferred something,
+ * and to transfer it again does no harm. The bio must not notice.
+ */
+static unsigned int loop_inject;
+static DEFINE_STATIC_KEY_FALSE(loop_inject_key);
+
+static long loop_io_inject(const struct loop_io *io)
+{
+	long result = io->ret;
+
+	if (result <= 0 || get_random_u32_below(1000) >= loop_inject)
+		return result;
+	switch (get_random_u32_below(4)) {
+	case 0:
+		return io->inlined ? -EAGAIN : result;
+	case 1:
+		return io->inlined ? -EIO : result;
+	case 2:
+		return io->iocb.ki_flags & IOCB_DIRECT ? -EINVAL : result;
+	default:
+		return get_random_u32_inclusive(1, result);
+	}
+}
+
+/*
+ * What a try has transferred is done; true: that was all, and the bio has
+ * ended. A worker's try fails the bio if it moves nothing, but for direct I/O
+ * that the file refuses: that is tried again buffered.
+ */
+static bool loop_io_advance(struct loop_io *io)
+{
+	struct loop_device *lo = io->b->lo;
+	struct bio *bio = io->bio;
+	long ret = io->ret;
+
+	if (static_branch_unlikely(&loop_inject_key))
+		ret = loop_io_inject(io);
+	if (loop_io_is_write(io) &&
+	    S_ISREG(file_inode(io->iocb.ki_filp)->i_mode))
+		kiocb_end_write(&io->iocb);
+
+	if (ret > 0) {
+		/* not always whole sectors: bi_sector is of no use from now */
+		io->pos += ret;
+		bio_advance(bio, ret);
+		if (!bio->bi_iter.bi_size) {
+			if (io->inlined && READ_ONCE(lo->write_waits) &&
+			    loop_io_is_write(io))
+				WRITE_ONCE(lo->write_waits, false);
+			loop_io_end(io, BLK_STS_OK);
+			return true;
+		}
+	} else if (ret == -EINVAL && (io->iocb.ki_flags & IOCB_DIRECT)) {
+		loop_count(lo, LOOP_STAT_BUFFERED);
+		io->buffered = true;
+	} else if (ret == -EAGAIN && (io->iocb.ki_flags & IOCB_WAITQ)) {
+		io->patient = true;
+	} else if (!io->inlined && ret != LOOP_PAGE_READ) {
+		loop_io_end(io, errno_to_blk_status(ret ?: -EIO));
+		return true;
+	}
+
+	if (io->inlined && loop_io_is_write(io))
+		WRITE_ONCE(lo->write_waits, true);
+	if (io->inlined)
+		loop_count(lo, ret > 0 ? LOOP_STAT_RETRY_SHORT :
+			       ret != -EAGAIN ? LOOP_STAT_RETRY_ERROR :
+			       io->late ? LOOP_STAT_RETRY_LATE :
+					  LOOP_STAT_RETRY_AGAIN);
+	return false;
+}
+
+static void loop_io_complete(struct kiocb *iocb, long ret)
+{
+	struct loop_io *io = container_of(iocb, struct loop_io, iocb);
+
+	io->ret = ret;
+	io->late = true;
+	if (refcount_dec_and_test(&io->ref) && !loop_io_advance(io))
+		loop_io_requeue(io);
+}
+
+/* With the lock of the page's wait queue, and interrupts off. */
+static int loop_io_page_read(struct wait_queue_entry *wait, unsigned int mode,
+			     int sync, void *key)
+{
+	struct wait_page_queue *page_wait = container_of(wait, typeof(*page_wait),
+							 wait);
+	struct loop_io *io = container_of(page_wait, struct loop_io, page_wait);
+
+	if (!wake_page_match(page_wait, key))
+		return 0;
+	list_del_init(&wait->entry);
+	loop_io_complete(&io->iocb, LOOP_PAGE_READ);
+	return 1;
+}
+
+/*
+ * One try. False: it is under way, and its completion goes on with the bio.
+ * True: io->ret is the result, and the caller goes on.
+ */
+static bool loop_io_try(struct loop_io *io, int flags)
 {
 	struct file *file = io->b->file;
-	struct bio *bio = io->bio;
 	struct kiocb *iocb = &io->iocb;
 	struct iov_iter iter;
 	ssize_t ret;
 
 	refcount_set(&io->ref, 2);
+	io->late = false;
 	loop_io_iter(io, &iter);
 	*iocb = (struct kiocb) {
 		.ki_filp	= file,
 		.ki_pos		= io->pos,
 		.ki_complete	= loop_io_complete,
-		.ki_ioprio	= bio->bi_ioprio,
+		.ki_flags	= flags,
+		.ki_ioprio	= io->bio->bi_ioprio,
 	};
-	if (loop_io_direct(io, &iter))
-		iocb->ki_flags |= IOCB_DIRECT;
 
-	if (op_is_write(bio_op(bio))) {
-		if (bio->bi_opf & REQ_FUA)
-			iocb->ki_flags |= IOCB_DSYNC;
+	if (flags & IOCB_WAITQ) {
+		io->page_wait.wait.func = loop_io_page_read;
+		io->page_wait.wait.flags = 0;
+		INIT_LIST_HEAD(&io->page_wait.wait.entry);
+		iocb->ki_waitq = &io->page_wait;
+	}
+	if (loop_io_is_write(io)) {
 		iocb->ki_flags |= IOCB_WRITE;
-		if (S_ISREG(file_inode(file)->i_mode))
-			kiocb_start_write(iocb);
+		if (io->bio->bi_opf & REQ_FUA)
+			iocb->ki_flags |= IOCB_DSYNC;
 		ret = file->f_op->write_iter(iocb, &iter);
 	} else {
 		ret = file->f_op->read_iter(iocb, &iter);
 	}
-	if (ret != -EIOCBQUEUED)
-		loop_io_complete(iocb, ret);
-	loop_io_put(io);
+	if (ret != -EIOCBQUEUED) {
+		io->ret = ret;
+		return true;
+	}
+	return refcount_dec_and_test(&io->ref);
 }
+
+/*
+ * By a worker, which may wait. For the page of a buffered read it does so only
+ * if it must: it starts reading, goes on with another bio, and comes back.
+ */
+static void loop_io_rw(struct loop_io *io)
+{
+	int flags = 0;
+
+	if (io->b->params.direct && !io->buffered && loop_io_aligned(io))
+		flags = IOCB_DIRECT;
+	else if (!loop_io_is_write(io) && !io->patient &&
+		 (io->b->file->f_op->fop_flags & FOP_BUFFER_RASYNC))
+		flags = IOCB_WAITQ;
+	io->inlined = false;
+	io->iocb.ki_filp = io->b->file;
+	if (loop_io_is_write(io) && S_ISREG(file_inode(io->b->file)->i_mode))
+		kiocb_start_write(&io->iocb);
+	if (loop_io_try(io, flags) && !loop_io_advance(io))
+		loop_io_requeue(io);
+}
+
+/* As kiocb_start_write(), but it does not wait while @file's system is frozen. */
+static bool loop_file_start_write_trylock(struct file *file)
+{
+	struct inode *inode = file_inode(file);
+
+	if (!S_ISREG(inode->i_mode))
+		return true;
+	if (!sb_start_write_trylock(inode->i_sb))
+		return false;
+	/* whoever completes the write releases it */
+	__sb_writers_release(inode->i_sb, SB_FREEZE_WRITE);
+	return true;
+}
+
+/*
+ * By the submitter: true if the bio is taken care of. The file system below
+ * must neither start I/O to make room for itself, nor have its own bios parked
+ * behind those of the submitter's submit_bio(), for which it may wait.
+ * Buffered reads take what is cached: to start reading from the device is for
+ * the workers.
+ */
+static bool loop_io_inline(struct loop_io *io)
+{
+	struct bio_list *parked = current->bio_list;
+	unsigned int noio;
+	bool done;
+	int flags;
+
+	if (loop_io_is_write(io) && !loop_file_start_write_trylock(io->b->file)) {
+		loop_count(io->b->lo, LOOP_STAT_RETRY_FROZEN);
+		return false;
+	}
+	if (io->b->params.direct)
+		flags = IOCB_NOWAIT | IOCB_DIRECT;
+	else if (loop_io_is_write(io))
+		flags = IOCB_NOWAIT;
+	else
+		flags = IOCB_NOWAIT | IOCB_NOIO;
+
+	io->inlined = true;
+	noio = memalloc_noio_save();
+	current->bio_list = NULL;
+	done = !loop_io_try(io, flags);
+	current->bio_list = parked;
+	memalloc_noio_restore(noio);
+	return done || loop_io_advance(io);
+}
+
+/* I/O for the bio's cgroup is what the task would do anyway. */
+static bool loop_bio_cgroup_is_own(struct bio *bio)
+{
+#ifdef CONFIG_BLK_CGROUP
+	struct cgroup_subsys_state *css = bio_blkcg_css(bio);
+
+	guard(rcu)();
+	return !css || css == task_css(current, io_cgrp_id);
+#else
+	return true;
+#endif
+}
+
+/*
+ * Metadata is read under locks of the file system above, of the same class as
+ * those below. Not all of it is marked: what goes into the cache of the device
+ * itself, as buffer heads do, is metadata as well.
+ */
+static bool loop_bio_is_meta(struct bio *bio)
+{
+	return (bio->bi_opf & REQ_META) ||
+	       (bio_op(bio) == REQ_OP_READ &&
+		page_folio(bio_page(bio))->mapping == bio->bi_bdev->bd_mapping);
+}
+
+/* Loop devices on files on loop devices: each is a recursion. */
+static bool loop_stack_is_low(void)
+{
+	unsigned long here = (unsigned long)__builtin_frame_address(0);
+
+	return here - (unsigned long)task_stack_page(current) <
+	       THREAD_SIZE / 2;
+}
+
+/* Whether the submitter may try a read or write itself, and if not, why. */
+static enum loop_stat loop_io_path_rw(const struct loop_io *io)
+{
+	const struct loop_backing *b = io->b;
+	struct loop_device *lo = b->lo;
+	struct bio *bio = io->bio;
+	bool write = loop_io_is_write(io);
+
+	if (!(write ? b->inline_write : b->inline_read))
+		return LOOP_STAT_WORKER_FILE;
+	if (b->params.direct && !loop_io_aligned(io))
+		return LOOP_STAT_WORKER_ALIGN;
+	if (!b->params.direct && (bio->bi_opf & REQ_FUA))
+		return LOOP_STAT_WORKER_FUA;
+	/* a file system's transaction in the task's journal_info, or its mark */
+	if (current->journal_info || (current->flags & PF_MEMALLOC_NOFS))
+		return LOOP_STAT_WORKER_TRANSACTION;
+	if (loop_bio_is_meta(bio))
+		return LOOP_STAT_WORKER_META;
+	if (current->flags & PF_MEMALLOC)
+		return LOOP_STAT_WORKER_RECLAIM;
+	if (!bio_list_empty(&current->bio_list[0]) ||
+	    !bio_list_empty(&current->bio_list[1]))
+		return LOOP_STAT_WORKER_PARKED;
+	if (write && rlimit(RLIMIT_FSIZE) != RLIM_INFINITY)
+		return LOOP_STAT_WORKER_RLIMIT;
+	if (write && READ_ONCE(lo->write_waits) &&
+	    atomic_read(&lo->worker_writes))
+		return LOOP_STAT_WORKER_BACKOFF;
+	if (!loop_bio_cgroup_is_own(bio))
+		return LOOP_STAT_WORKER_CGROUP;
+	if (loop_stack_is_low())
+		return LOOP_STAT_WORKER_STACK;
+	return LOOP_STAT_INLINE;
+}
+
+/*
+ * Clones
+ */
+
+/*
+ * The page cache of the block device below has something of what the bio is
+ * about: of its range or, for a flush, something that is not written, or could
+ * not be. The file's own read, write and fsync keep the two the same.
+ */
+static bool loop_io_cached(const struct loop_io *io)
+{
+	struct address_space *mapping = io->b->file->f_mapping;
+	unsigned int len = io->bio->bi_iter.bi_size;
+
+	if ((io->bio->bi_opf & REQ_PREFLUSH) &&
+	    (mapping_tagged(mapping, PAGECACHE_TAG_DIRTY) ||
+	     mapping_tagged(mapping, PAGECACHE_TAG_WRITEBACK) ||
+	     filemap_check_wb_err(mapping, READ_ONCE(io->b->file->f_wb_err))))
+		return true;
+	if (likely(!READ_ONCE(mapping->nrpages)))
+		return false;
+	return len && filemap_range_has_page(mapping, io->pos, io->pos + len - 1);
+}
+
+static bool loop_io_can_clone(const struct loop_io *io)
+{
+	if (loop_io_cached(io))
+		return false;
+	if ((io->bio->bi_opf & REQ_NOWAIT) && !bdev_nowait(io->b->clone_bdev))
+		return false;
+	return !bio_has_data(io->bio) || loop_io_aligned(io);
+}
+
+/*
+ * The result below is the bio's, but for two things that need a task: to
+ * invalidate what was read into the cache during a write, and to stop offering
+ * what the device does not do.
+ */
+static void loop_clone_end(struct bio *clone)
+{
+	struct loop_io *io = clone->bi_private;
+	blk_status_t status = clone->bi_status;
+	bool unmap = loop_io_is_write(io) && !bio_has_data(io->bio) &&
+		     io->bio->bi_iter.bi_size;
+
+	if (unlikely(unmap && status == BLK_STS_NOTSUPP)) {
+		loop_io_requeue(io);
+	} else if (unlikely(!status && loop_io_is_write(io) &&
+			    io->bio->bi_iter.bi_size && loop_io_cached(io))) {
+		io->written = true;
+		loop_io_requeue(io);
+	} else {
+		loop_io_end(io, status);
+	}
+}
+
+static void loop_io_clone(struct loop_io *io)
+{
+	struct bio *clone = &container_of(io, struct loop_clone, io)->bio;
+
+	clone->bi_bdev = io->b->clone_bdev;
+	bio_clone_blkg_association(clone, io->bio);
+	clone->bi_iter.bi_sector = io->pos >> SECTOR_SHIFT;
+	clone->bi_private = io;
+	clone->bi_end_io = loop_clone_end;
+	submit_bio_noacct(clone);
+}
+
+/*
+ * Discards and zeroes, by a worker
+ */
 
 /*
  * The blocks of @bdev that lie in the range are discarded: there and, as a
@@ -961,7 +1549,6 @@ static int loop_io_discard_bdev(struct block_device *bdev, loff_t pos,
 	return err;
 }
 
-/* DISCARD and WRITE_ZEROES */
 static void loop_io_unmap(struct loop_io *io)
 {
 	struct block_device *bdev = loop_file_bdev(io->b->file);
@@ -981,6 +1568,7 @@ static void loop_io_unmap(struct loop_io *io)
 		err = vfs_fallocate(io->b->file, mode, pos, len);
 
 	if (err == -EOPNOTSUPP) {
+		loop_count(io->b->lo, LOOP_STAT_UNMAP_REFUSED);
 		if (op == REQ_OP_DISCARD)
 			blk_queue_disable_discard(q);
 		else
@@ -989,8 +1577,25 @@ static void loop_io_unmap(struct loop_io *io)
 	loop_io_end(io, errno_to_blk_status(err));
 }
 
+/*
+ * Workers
+ */
+
+static void loop_io_invalidate(struct loop_io *io)
+{
+	loff_t end = io->pos + io->bio->bi_iter.bi_size - 1;
+
+	invalidate_inode_pages2_range(io->b->file->f_mapping,
+				      io->pos >> PAGE_SHIFT, end >> PAGE_SHIFT);
+	loop_io_end(io, BLK_STS_OK);
+}
+
 static void loop_io_issue(struct loop_io *io)
 {
+	if (io->written) {
+		loop_io_invalidate(io);
+		return;
+	}
 	switch (bio_op(io->bio)) {
 	case REQ_OP_READ:
 	case REQ_OP_WRITE:
@@ -1033,11 +1638,15 @@ static void loop_lane_work(struct work_struct *work)
 	loop_lane_put(lane);
 }
 
+/*
+ * Flushes
+ */
+
 /* Flushed, if it had to be: a bio without a lane is done, it has no data. */
 static void loop_io_flushed(struct loop_io *io, int err)
 {
 	if (io->lane && !err) {
-		loop_lane_queue(io);
+		loop_lane_queue(io, true);
 		return;
 	}
 	if (io->lane)
@@ -1046,8 +1655,8 @@ static void loop_io_flushed(struct loop_io *io, int err)
 }
 
 /*
- * One fsync serves all flushes that were waiting when it started. The work
- * item's own reference keeps the backing until it is done.
+ * One fsync serves all flushes that were waiting when it started. The backing
+ * is not freed before this has returned.
  */
 static void loop_flush_work(struct work_struct *work)
 {
@@ -1056,30 +1665,36 @@ static void loop_flush_work(struct work_struct *work)
 	unsigned int noio = memalloc_noio_save();
 	struct loop_io *io, *next;
 	LIST_HEAD(served);
-	int err;
+	int err = 0;
 
 	spin_lock(&b->flush_lock);
 	list_splice_init(&b->flush_list, &served);
 	spin_unlock(&b->flush_lock);
 
-	err = list_empty(&served) ? 0 : vfs_fsync(b->file, 1);
+	if (!list_empty(&served)) {
+		loop_count(b->lo, LOOP_STAT_FSYNC);
+		err = vfs_fsync(b->file, 1);
+	}
 	list_for_each_entry_safe(io, next, &served, node)
 		loop_io_flushed(io, err);
 	memalloc_noio_restore(noio);
-	loop_backing_put(b);
 }
 
 static void loop_flush_queue(struct loop_io *io)
 {
 	struct loop_backing *b = io->b;
 
-	percpu_ref_get(&b->ref);
+	loop_count(b->lo, LOOP_STAT_FLUSH);
 	spin_lock(&b->flush_lock);
 	list_add_tail(&io->node, &b->flush_list);
+	/* once unlocked, the bio may be done and the backing gone */
+	queue_work(b->lo->workqueue, &b->flush_work);
 	spin_unlock(&b->flush_lock);
-	if (!queue_work(b->lo->workqueue, &b->flush_work))
-		loop_backing_put(b);
 }
+
+/*
+ * Submission
+ */
 
 /* The block layer checked against the capacity of a moment ago. */
 static bool loop_bio_allowed(const struct loop_backing *b, struct bio *bio)
@@ -1090,55 +1705,112 @@ static bool loop_bio_allowed(const struct loop_backing *b, struct bio *bio)
 	return bio_end_sector(bio) <= b->nr_sectors || !bio->bi_iter.bi_size;
 }
 
-static void loop_submit_bio(struct bio *bio)
+static enum loop_stat loop_io_path(const struct loop_io *io)
 {
-	struct loop_device *lo = bio->bi_bdev->bd_disk->private_data;
-	bool nowait = bio->bi_opf & REQ_NOWAIT;
-	struct loop_backing *b;
-	struct loop_io *io;
+	if (io->cloned && loop_io_can_clone(io))
+		return LOOP_STAT_CLONED;
+	if (io->bio->bi_opf & REQ_PREFLUSH)
+		return LOOP_STAT_WORKER_FLUSH;
+	if (!bio_has_data(io->bio))
+		return LOOP_STAT_WORKER_OP;
+	return loop_io_path_rw(io);
+}
 
-	bio = bio_split_to_limits(bio);
-	if (!bio)
-		return;
+/* False if there is no room and the submitter must not wait for it. */
+static bool loop_io_to_worker(struct loop_io *io)
+{
+	struct bio *bio = io->bio;
 
-	b = loop_backing_get(lo);
-	if (!b) {
-		bio_io_error(bio);
-		return;
-	}
-	if (!loop_bio_allowed(b, bio)) {
-		loop_backing_put(b);
-		bio_io_error(bio);
-		return;
-	}
-	io = mempool_alloc(lo->io_pool, nowait ? GFP_NOWAIT : GFP_NOIO);
-	if (!io) {
-		loop_backing_put(b);
-		bio_wouldblock_error(bio);
-		return;
-	}
-	*io = (struct loop_io) {
-		.bio	= bio,
-		.b	= b,
-		.pos	= b->params.offset +
-			  ((loff_t)bio->bi_iter.bi_sector << SECTOR_SHIFT),
-	};
 	if (bio->bi_iter.bi_size) {
-		io->lane = loop_lane_get(lo, bio);
-		if (!loop_lane_enter(io->lane, nowait)) {
-			loop_io_free(io);
-			bio_wouldblock_error(bio);
-			return;
-		}
-		if (blk_queue_io_stat(lo->disk->queue)) {
-			io->sectors = bio_sectors(bio);
-			io->start_time = bio_start_io_acct(bio);
-		}
+		loop_io_assign(io);
+		if (!loop_lane_enter(io->lane, bio->bi_opf & REQ_NOWAIT))
+			return false;
 	}
 	if (bio->bi_opf & REQ_PREFLUSH)
 		loop_flush_queue(io);
 	else
 		loop_io_flushed(io, 0);
+	return true;
+}
+
+/* Memory for the bio's object; NULL if there is none, and REQ_NOWAIT. */
+static struct loop_io *loop_io_alloc(struct loop_backing *b, struct bio *bio)
+{
+	gfp_t gfp = bio->bi_opf & REQ_NOWAIT ? GFP_NOWAIT : GFP_NOIO;
+	struct bio *clone;
+
+	if (!b->clone_bdev)
+		return this_cpu_xchg(loop_io_spare, NULL) ?:
+		       mempool_alloc(&b->lo->io_pool, gfp);
+	/* its device is set later, for the right cgroup */
+	clone = bio_alloc_clone(NULL, bio, gfp, &b->clones);
+	return clone ? &container_of(clone, struct loop_clone, bio)->io : NULL;
+}
+
+/* The bio's object, with a reference on the backing in force; or an error. */
+static struct loop_io *loop_io_start(struct bio *bio)
+{
+	struct loop_device *lo = bio->bi_bdev->bd_disk->private_data;
+	struct loop_backing *b = loop_backing_get(lo);
+	struct loop_io *io;
+
+	if (!b)
+		return ERR_PTR(-EIO);
+	if (!loop_bio_allowed(b, bio)) {
+		loop_backing_put(b);
+		return ERR_PTR(-EIO);
+	}
+	io = loop_io_alloc(b, bio);
+	if (!io) {
+		loop_backing_put(b);
+		return ERR_PTR(-EAGAIN);
+	}
+	io->bio = bio;
+	io->b = b;
+	io->lane = NULL;
+	io->cloned = b->clone_bdev;
+	io->buffered = false;
+	io->patient = false;
+	io->written = false;
+	io->pos = b->params.offset +
+		  ((loff_t)bio->bi_iter.bi_sector << SECTOR_SHIFT);
+	io->sectors = 0;
+	if (bio->bi_iter.bi_size && blk_queue_io_stat(lo->disk->queue)) {
+		io->sectors = bio_sectors(bio);
+		io->start_time = bio_start_io_acct(bio);
+	}
+	return io;
+}
+
+static void loop_submit_bio(struct bio *bio)
+{
+	struct loop_io *io;
+	enum loop_stat path;
+
+	bio = bio_split_to_limits(bio);
+	if (!bio)
+		return;
+	io = loop_io_start(bio);
+	if (IS_ERR(io)) {
+		if (PTR_ERR(io) == -EAGAIN)
+			bio_wouldblock_error(bio);
+		else
+			bio_io_error(bio);
+		return;
+	}
+
+	path = loop_io_path(io);
+	loop_count(io->b->lo, path);
+	if (path == LOOP_STAT_CLONED) {
+		loop_io_clone(io);
+		return;
+	}
+	if (path == LOOP_STAT_INLINE && loop_io_inline(io))
+		return;
+	if (!loop_io_to_worker(io)) {
+		bio_set_flag(bio, BIO_QUIET);
+		loop_io_end(io, BLK_STS_AGAIN);
+	}
 }
 
 /*
@@ -1149,13 +1821,13 @@ static struct loop_backing *loop_sysfs_backing(struct device *dev)
 {
 	struct loop_device *lo = dev_to_disk(dev)->private_data;
 
-	return loop_backing_get(lo) ?: ERR_PTR(-ENXIO);
+	return loop_backing_hold(lo) ?: ERR_PTR(-ENXIO);
 }
 
 static ssize_t backing_file_show(struct device *dev,
 				 struct device_attribute *attr, char *buf)
 {
-	struct loop_backing *b __free(loop_backing_put) =
+	struct loop_backing *b __free(loop_backing_release) =
 						loop_sysfs_backing(dev);
 	size_t len;
 	char *path;
@@ -1177,7 +1849,7 @@ static DEVICE_ATTR_RO(backing_file);
 static ssize_t _name##_show(struct device *dev,				\
 			    struct device_attribute *attr, char *buf)	\
 {									\
-	struct loop_backing *b __free(loop_backing_put) =		\
+	struct loop_backing *b __free(loop_backing_release) =		\
 						loop_sysfs_backing(dev); \
 									\
 	if (IS_ERR(b))							\
@@ -1192,6 +1864,49 @@ LOOP_ATTR_RO(autoclear, "%d", READ_ONCE(b->lo->autoclear));
 LOOP_ATTR_RO(partscan, "%d", b->params.partscan);
 LOOP_ATTR_RO(dio, "%d", b->params.direct);
 
+static const char * const loop_stat_names[LOOP_NR_STATS] = {
+	[LOOP_STAT_INLINE]		= "inline",
+	[LOOP_STAT_CLONED]		= "cloned",
+	[LOOP_STAT_WORKER_OP]		= "worker_op",
+	[LOOP_STAT_WORKER_FLUSH]	= "worker_flush",
+	[LOOP_STAT_WORKER_FILE]		= "worker_file",
+	[LOOP_STAT_WORKER_ALIGN]	= "worker_align",
+	[LOOP_STAT_WORKER_FUA]		= "worker_fua",
+	[LOOP_STAT_WORKER_BACKOFF]	= "worker_backoff",
+	[LOOP_STAT_WORKER_TRANSACTION]	= "worker_transaction",
+	[LOOP_STAT_WORKER_META]		= "worker_meta",
+	[LOOP_STAT_WORKER_RECLAIM]	= "worker_reclaim",
+	[LOOP_STAT_WORKER_PARKED]	= "worker_parked",
+	[LOOP_STAT_WORKER_RLIMIT]	= "worker_rlimit",
+	[LOOP_STAT_WORKER_CGROUP]	= "worker_cgroup",
+	[LOOP_STAT_WORKER_STACK]	= "worker_stack",
+	[LOOP_STAT_RETRY_AGAIN]		= "retry_again",
+	[LOOP_STAT_RETRY_LATE]		= "retry_late",
+	[LOOP_STAT_RETRY_SHORT]		= "retry_short",
+	[LOOP_STAT_RETRY_ERROR]		= "retry_error",
+	[LOOP_STAT_RETRY_FROZEN]	= "retry_frozen",
+	[LOOP_STAT_BUFFERED]		= "buffered",
+	[LOOP_STAT_FLUSH]		= "flush",
+	[LOOP_STAT_FSYNC]		= "fsync",
+	[LOOP_STAT_UNMAP_REFUSED]	= "unmap_refused",
+};
+
+static ssize_t stats_show(struct device *dev, struct device_attribute *attr,
+			  char *buf)
+{
+	struct loop_backing *b __free(loop_backing_release) =
+						loop_sysfs_backing(dev);
+	ssize_t len = 0;
+
+	if (IS_ERR(b))
+		return PTR_ERR(b);
+	for (unsigned int i = 0; i < LOOP_NR_STATS; i++)
+		len += sysfs_emit_at(buf, len, "%s %lu\n", loop_stat_names[i],
+				     loop_stat_read(b->lo, i));
+	return len;
+}
+static DEVICE_ATTR_RO(stats);
+
 static struct attribute *loop_attrs[] = {
 	&dev_attr_backing_file.attr,
 	&dev_attr_offset.attr,
@@ -1199,6 +1914,7 @@ static struct attribute *loop_attrs[] = {
 	&dev_attr_autoclear.attr,
 	&dev_attr_partscan.attr,
 	&dev_attr_dio.attr,
+	&dev_attr_stats.attr,
 	NULL,
 };
 
@@ -1271,11 +1987,12 @@ static int loop_reconf_end(struct loop_reconf *rc, int err)
 {
 	struct loop_device *lo = rc->lo;
 
-	mutex_unlock(&lo->mutex);
+	/* before the mutex is free: there are counters for two backings only */
 	if (rc->b && err)
 		loop_backing_free(rc->b);
 	else if (rc->b)
-		loop_backing_retire(rc->b);
+		loop_backing_retire(rc->b, false);
+	mutex_unlock(&lo->mutex);
 	if (rc->stale && !err)
 		invalidate_bdev(lo->disk->part0);
 	if (rc->scan && !err)
@@ -1310,14 +2027,14 @@ static int loop_reconf_clone(struct loop_reconf *rc, struct file *file)
 
 	old = rcu_dereference_protected(lo->backing,
 					lockdep_is_held(&lo->mutex));
-	if (READ_ONCE(lo->state) != LOOP_BOUND)
+	if (READ_ONCE(lo->state) != LOOP_STATE_BOUND)
 		return -ENXIO;
 	err = file ? loop_file_validate(file) : 0;
 	if (err)
 		return err;
 	b = loop_backing_alloc(lo, file ?: old->file);
-	if (IS_ERR(b))
-		return PTR_ERR(b);
+	if (!b)
+		return -ENOMEM;
 	b->params = old->params;
 	b->nr_sectors = old->nr_sectors;
 	rc->b = b;
@@ -1329,6 +2046,7 @@ static int loop_reconf_publish(struct loop_reconf *rc)
 	sector_t nr_sectors = rc->b->nr_sectors;
 	int err;
 
+	loop_mapping_claim(rc->b, false);
 	err = loop_backing_publish(rc->lo, &rc->b);
 	if (err)
 		return err;
@@ -1379,6 +2097,8 @@ struct loop_bind_arg {
 	struct file			*file;
 	blk_mode_t			mode;
 	const struct loop_config	*config;
+	/* of LOOP_CTL_ATTACH, which has moved the device to BINDING itself */
+	struct loop_ctl_attach		*attach;
 };
 
 static int loop_bind_params(struct loop_params *p,
@@ -1409,9 +2129,6 @@ static int loop_device_prepare(struct loop_device *lo)
 {
 	lockdep_assert_held(&lo->mutex);
 
-	if (!lo->io_pool)
-		lo->io_pool = mempool_create_slab_pool(LOOP_IO_RESERVE,
-						       loop_io_cache);
 	/*
 	 * Not WQ_MEM_RECLAIM: what a worker calls may flush a workqueue that is
 	 * not either, as xfs does when it is out of space.
@@ -1420,19 +2137,84 @@ static int loop_device_prepare(struct loop_device *lo)
 		lo->workqueue = alloc_workqueue("loop%d",
 						WQ_UNBOUND | WQ_FREEZABLE, 0,
 						lo->number);
-	return lo->io_pool && lo->workqueue ? 0 : -ENOMEM;
+	return lo->workqueue ? 0 : -ENOMEM;
 }
 
-static int loop_change_bind(struct loop_reconf *rc, const void *arg)
+/* Nothing that was asked for is dropped or cut. */
+static int loop_bind_check_strict(const struct loop_backing *b,
+				  const struct loop_bind_arg *bind)
 {
-	const struct loop_bind_arg *bind = arg;
+	u32 flags = bind->config->info.lo_flags;
+	const struct loop_params *p = &b->params;
+
+	if ((flags & LO_FLAGS_DIRECT_IO) && !p->direct)
+		return (b->file->f_mode & FMODE_CAN_ODIRECT) &&
+		       b->dio_offset_mask != UINT_MAX ? -EINVAL : -EOPNOTSUPP;
+	if (p->read_only && !(flags & LO_FLAGS_READ_ONLY))
+		return -EINVAL;
+	return b->cut ? -EINVAL : 0;
+}
+
+static int loop_bind_check_attach(struct loop_backing *b,
+				  const struct loop_bind_arg *bind)
+{
+	struct loop_ctl_attach *attach = bind->attach;
+	int number, err = 0;
+
+	if (attach->attach_flags & LOOP_ATTACH_STRICT)
+		err = loop_bind_check_strict(b, bind);
+	if (err)
+		return err;
+	number = loop_mapping_claim(b, attach->attach_flags &
+				    LOOP_ATTACH_EXCLUSIVE);
+	if (number < 0)
+		return 0;
+	attach->index = number;
+	return -EBUSY;
+}
+
+static u32 loop_backing_flags(const struct loop_backing *b)
+{
+	return (b->params.read_only ? LO_FLAGS_READ_ONLY : 0) |
+	       (b->params.partscan ? LO_FLAGS_PARTSCAN : 0) |
+	       (b->params.direct ? LO_FLAGS_DIRECT_IO : 0) |
+	       (READ_ONCE(b->lo->autoclear) ? LO_FLAGS_AUTOCLEAR : 0);
+}
+
+/* The device is bound from here on, and what the caller gets is known. */
+static void loop_bind_finish(struct loop_backing *b,
+			     const struct loop_bind_arg *bind)
+{
+	struct loop_ctl_attach *attach = bind->attach;
+	struct loop_device *lo = b->lo;
+
+	loop_partscan_allow(lo, b->params.partscan);
+	__module_get(THIS_MODULE);
+	xa_lock(&loop_index);
+	__loop_set_state(lo, LOOP_STATE_BOUND);
+	WRITE_ONCE(lo->binding, lo->binding + 1);
+	WRITE_ONCE(lo->autoclear, bind->config->info.lo_flags &
+		   LO_FLAGS_AUTOCLEAR);
+	WRITE_ONCE(lo->ephemeral, attach && (attach->attach_flags &
+					     LOOP_ATTACH_EPHEMERAL));
+	xa_unlock(&loop_index);
+
+	if (attach) {
+		attach->index = lo->number;
+		attach->block_size = b->params.block_size;
+		attach->lo_flags = loop_backing_flags(b);
+		attach->diskseq = lo->disk->diskseq;
+	}
+}
+
+static int loop_bind_backing(struct loop_reconf *rc,
+			     const struct loop_bind_arg *bind)
+{
 	struct loop_device *lo = rc->lo;
 	struct kobject *kobj = &disk_to_dev(lo->disk)->kobj;
 	struct loop_backing *b;
 	int err;
 
-	if (READ_ONCE(lo->state) != LOOP_UNBOUND)
-		return -EBUSY;
 	err = loop_file_validate(bind->file);
 	if (err)
 		return err;
@@ -1440,13 +2222,16 @@ static int loop_change_bind(struct loop_reconf *rc, const void *arg)
 	if (err)
 		return err;
 	b = loop_backing_alloc(lo, bind->file);
-	if (IS_ERR(b))
-		return PTR_ERR(b);
+	if (!b)
+		return -ENOMEM;
 	rc->b = b;
 	err = loop_bind_params(&b->params, bind);
 	if (err)
 		return err;
 	err = loop_backing_complete(b, true);
+	if (err)
+		return err;
+	err = bind->attach ? loop_bind_check_attach(b, bind) : 0;
 	if (err)
 		return err;
 	err = sysfs_create_group(kobj, &loop_attr_group);
@@ -1457,12 +2242,22 @@ static int loop_change_bind(struct loop_reconf *rc, const void *arg)
 		sysfs_remove_group(kobj, &loop_attr_group);
 		return err;
 	}
-	loop_partscan_allow(lo, b->params.partscan);
-	__module_get(THIS_MODULE);
-	loop_set_state(lo, LOOP_BOUND);
-	loop_set_autoclear(lo, bind->config->info.lo_flags &
-			   LO_FLAGS_AUTOCLEAR);
+	loop_bind_finish(b, bind);
 	return 0;
+}
+
+static int loop_change_bind(struct loop_reconf *rc, const void *arg)
+{
+	const struct loop_bind_arg *bind = arg;
+	int err;
+
+	if (!bind->attach && !loop_move_state(rc->lo, LOOP_STATE_UNBOUND,
+					      LOOP_STATE_BINDING))
+		return -EBUSY;
+	err = loop_bind_backing(rc, bind);
+	if (err && !bind->attach)
+		loop_set_state(rc->lo, LOOP_STATE_UNBOUND);
+	return err;
 }
 
 static int loop_bind(struct loop_device *lo, blk_mode_t mode,
@@ -1482,9 +2277,9 @@ static int loop_bind(struct loop_device *lo, blk_mode_t mode,
 }
 
 /*
- * Back to unbound, at the last close. Nobody has the device open, and the
- * caller's open_mutex keeps it so: there is neither I/O nor reconfiguration,
- * and the only bios to wait for are those whose submitter was killed.
+ * Back to unbound, at the last close or after it. Nobody has the device open,
+ * and the caller's open_mutex keeps it so: there is no reconfiguration, nobody
+ * submits a bio, and if one is still on its way it is waited for.
  */
 static void loop_unbind(struct loop_device *lo)
 {
@@ -1505,9 +2300,16 @@ static void loop_unbind(struct loop_device *lo)
 	loop_partscan_allow(lo, loop_part_shift);
 	dev_set_uevent_suppress(dev, 0);
 
-	loop_backing_retire(b);
-	loop_set_state(lo, LOOP_UNBOUND);
+	loop_backing_retire(b, true);
 	kobject_uevent_env(&dev->kobj, KOBJ_CHANGE, envp);
+	if (lo->ephemeral) {
+		loop_set_state(lo, LOOP_STATE_REMOVING);
+		/* not from here: del_gendisk() takes open_mutex */
+		queue_work(loop_remove_workqueue, &lo->remove_work);
+	} else {
+		loop_set_state(lo, LOOP_STATE_UNBOUND);
+	}
+	wake_up(&lo->closed);
 	module_put(THIS_MODULE);
 }
 
@@ -1547,9 +2349,9 @@ static int loop_ioctl_clr_fd(struct loop_device *lo, blk_mode_t mode,
 	int err = -ENXIO;
 
 	xa_lock(&loop_index);
-	if (lo->state == LOOP_BOUND) {
+	if (lo->state == LOOP_STATE_BOUND) {
 		if (disk_openers(lo->disk) == 1)
-			__loop_set_state(lo, LOOP_RUNDOWN);
+			__loop_set_state(lo, LOOP_STATE_RUNDOWN);
 		else
 			WRITE_ONCE(lo->autoclear, true);
 		err = 0;
@@ -1636,33 +2438,21 @@ static int loop_status_change(struct loop_device *lo,
 
 static int loop_status_read(struct loop_device *lo, struct loop_info64 *info)
 {
-	struct loop_backing *b __free(loop_backing_put) = loop_backing_get(lo);
-	struct kstat stat;
-	int err;
+	struct loop_backing *b __free(loop_backing_release) =
+						loop_backing_hold(lo);
 
-	if (!b || READ_ONCE(lo->state) != LOOP_BOUND)
+	if (!b || READ_ONCE(lo->state) != LOOP_STATE_BOUND)
 		return -ENXIO;
-	err = vfs_getattr(&b->file->f_path, &stat, STATX_INO,
-			  AT_STATX_SYNC_AS_STAT);
-	if (err)
-		return err;
 
 	memset(info, 0, sizeof(*info));
 	info->lo_number = lo->number;
-	info->lo_device = huge_encode_dev(stat.dev);
-	info->lo_inode = stat.ino;
+	info->lo_device = huge_encode_dev(b->dev);
+	info->lo_inode = b->ino;
 	if (loop_file_bdev(b->file))
-		info->lo_rdevice = huge_encode_dev(stat.rdev);
+		info->lo_rdevice = huge_encode_dev(loop_file_bdev(b->file)->bd_dev);
 	info->lo_offset = b->params.offset;
 	info->lo_sizelimit = b->params.sizelimit;
-	if (b->params.read_only)
-		info->lo_flags |= LO_FLAGS_READ_ONLY;
-	if (b->params.partscan)
-		info->lo_flags |= LO_FLAGS_PARTSCAN;
-	if (b->params.direct)
-		info->lo_flags |= LO_FLAGS_DIRECT_IO;
-	if (READ_ONCE(lo->autoclear))
-		info->lo_flags |= LO_FLAGS_AUTOCLEAR;
+	info->lo_flags = loop_backing_flags(b);
 	memcpy(info->lo_file_name, b->params.name, LO_NAME_SIZE);
 	return 0;
 }
@@ -1965,9 +2755,9 @@ static int loop_compat_ioctl(struct block_device *bdev, blk_mode_t mode,
 static int loop_open(struct gendisk *disk, blk_mode_t mode)
 {
 	struct loop_device *lo = disk->private_data;
-	enum loop_state state = READ_ONCE(lo->state);
+	unsigned int state = READ_ONCE(lo->state);
 
-	return state == LOOP_RUNDOWN || state == LOOP_DELETING ? -ENXIO : 0;
+	return state == LOOP_STATE_RUNDOWN || state == LOOP_STATE_REMOVING ? -ENXIO : 0;
 }
 
 static void loop_release(struct gendisk *disk)
@@ -1980,17 +2770,20 @@ static void loop_release(struct gendisk *disk)
 	xa_lock(&loop_index);
 	unbind = lo->autoclear;
 	if (unbind)
-		__loop_set_state(lo, LOOP_RUNDOWN);
+		__loop_set_state(lo, LOOP_STATE_RUNDOWN);
 	xa_unlock(&loop_index);
 	if (unbind)
 		loop_unbind(lo);
+	else if (wq_has_sleeper(&lo->closed))
+		wake_up(&lo->closed);
 }
 
 static void loop_device_free(struct loop_device *lo)
 {
 	if (lo->workqueue)
 		destroy_workqueue(lo->workqueue);
-	mempool_destroy(lo->io_pool);
+	mempool_exit(&lo->io_pool);
+	free_percpu(lo->counters);
 	mutex_destroy(&lo->mutex);
 	kfree(lo);
 	if (atomic_dec_and_test(&loop_nr_devices))
@@ -2024,7 +2817,9 @@ static unsigned int loop_number_max(void)
 	return MINORMASK >> loop_part_shift;
 }
 
-static struct loop_device *loop_device_alloc(int number)
+static void loop_remove_work(struct work_struct *work);
+
+static struct loop_device *loop_device_alloc(int number, unsigned int state)
 {
 	struct queue_limits lim = {
 		.features = BLK_FEAT_NOWAIT | BLK_FEAT_IO_STAT,
@@ -2037,11 +2832,21 @@ static struct loop_device *loop_device_alloc(int number)
 		return ERR_PTR(-ENOMEM);
 	atomic_inc(&loop_nr_devices);
 	lo->number = number;
+	lo->state = state;
+	init_waitqueue_head(&lo->closed);
+	init_waitqueue_head(&lo->drained);
+	INIT_WORK(&lo->remove_work, loop_remove_work);
 	mutex_init(&lo->mutex);
 	spin_lock_init(&lo->lane_lock);
 	INIT_LIST_HEAD(&lo->lanes);
 	loop_lane_init(&lo->root_lane, lo);
 
+	lo->counters = alloc_percpu(struct loop_counters);
+	if (!lo->counters || mempool_init_slab_pool(&lo->io_pool, LOOP_IO_RESERVE,
+						    loop_io_cache)) {
+		loop_device_free(lo);
+		return ERR_PTR(-ENOMEM);
+	}
 	loop_limits_fill(&lim, NULL);
 	disk = blk_alloc_disk(&lim, NUMA_NO_NODE);
 	if (IS_ERR(disk)) {
@@ -2086,11 +2891,18 @@ static void loop_number_publish(struct loop_device *lo)
 {
 	xa_lock(&loop_index);
 	__xa_store(&loop_index, lo->number, lo, 0);
-	__loop_set_state(lo, lo->state);
+	if (lo->state == LOOP_STATE_UNBOUND)
+		__xa_set_mark(&loop_index, lo->number, LOOP_INDEX_UNBOUND);
 	xa_unlock(&loop_index);
 }
 
-static int loop_device_add(int number)
+/*
+ * Makes the device @number, or the lowest that is absent if it is negative, and
+ * returns the number. *@lop may be used only if @state keeps others from
+ * removing the device again.
+ */
+static int loop_device_create(int number, unsigned int state,
+			      struct loop_device **lop)
 {
 	struct loop_device *lo;
 	int err;
@@ -2098,7 +2910,7 @@ static int loop_device_add(int number)
 	number = loop_number_reserve(number);
 	if (number < 0)
 		return number;
-	lo = loop_device_alloc(number);
+	lo = loop_device_alloc(number, state);
 	if (IS_ERR(lo)) {
 		err = PTR_ERR(lo);
 		goto out_release;
@@ -2106,6 +2918,7 @@ static int loop_device_add(int number)
 	err = add_disk(lo->disk);
 	if (err)
 		goto out_free;
+	*lop = lo;
 	loop_number_publish(lo);
 	return number;
 
@@ -2115,6 +2928,13 @@ out_free:
 out_release:
 	xa_erase(&loop_index, number);
 	return err;
+}
+
+static int loop_device_add(int number)
+{
+	struct loop_device *lo;
+
+	return loop_device_create(number, LOOP_STATE_UNBOUND, &lo);
 }
 
 /* The number is free again only when the device is gone from sysfs. */
@@ -2128,6 +2948,11 @@ static void loop_device_delete(struct loop_device *lo)
 	put_disk(disk);
 }
 
+static void loop_remove_work(struct work_struct *work)
+{
+	loop_device_delete(container_of(work, struct loop_device, remove_work));
+}
+
 /* Nobody has it open, and from now on nobody can. */
 static int loop_device_retire(struct loop_device *lo)
 {
@@ -2136,10 +2961,10 @@ static int loop_device_retire(struct loop_device *lo)
 	lockdep_assert_held(&lo->disk->open_mutex);
 
 	xa_lock(&loop_index);
-	if (lo->state == LOOP_DELETING) {
+	if (lo->state == LOOP_STATE_REMOVING) {
 		err = -ENODEV;
-	} else if (lo->state == LOOP_UNBOUND && !disk_openers(lo->disk)) {
-		__loop_set_state(lo, LOOP_DELETING);
+	} else if (lo->state == LOOP_STATE_UNBOUND && !disk_openers(lo->disk)) {
+		__loop_set_state(lo, LOOP_STATE_REMOVING);
 		err = 0;
 	}
 	xa_unlock(&loop_index);
@@ -2181,13 +3006,552 @@ static int loop_device_remove(int number)
 	return err ?: number;
 }
 
+/* The lowest unbound device that nobody has open, or NULL. */
+static struct loop_device *loop_index_find_free(void)
+{
+	struct loop_device *lo;
+	unsigned long number;
+
+	lockdep_assert_held(&loop_index.xa_lock);
+
+	xa_for_each_marked(&loop_index, number, lo, LOOP_INDEX_UNBOUND)
+		if (!disk_openers(lo->disk))
+			return lo;
+	return NULL;
+}
+
 static int loop_device_get_free(void)
 {
-	unsigned long number = 0;
+	struct loop_device *lo;
+	int number = -1;
 
-	if (xa_find(&loop_index, &number, ULONG_MAX, LOOP_INDEX_UNBOUND))
-		return number;
-	return loop_device_add(-1);
+	xa_lock(&loop_index);
+	lo = loop_index_find_free();
+	if (lo)
+		number = lo->number;
+	xa_unlock(&loop_index);
+	return lo ? number : loop_device_add(-1);
+}
+
+/*
+ * Attach
+ */
+
+/* A device for one caller to bind, in LOOP_STATE_BINDING. */
+struct loop_taken {
+	struct loop_device	*lo;
+	bool			added;	/* for it, and goes if it fails */
+};
+
+/* With @fresh and no @number, one that nobody has seen before. */
+static int loop_device_take(int number, bool fresh, struct loop_taken *taken)
+{
+	struct loop_device *lo;
+	int err;
+
+	xa_lock(&loop_index);
+	if (number >= 0)
+		lo = xa_load(&loop_index, number);
+	else
+		lo = fresh ? NULL : loop_index_find_free();
+	err = lo && lo->state != LOOP_STATE_UNBOUND ? -EBUSY : 0;
+	if (lo && !err)
+		__loop_set_state(lo, LOOP_STATE_BINDING);
+	xa_unlock(&loop_index);
+	if (err)
+		return err;
+
+	*taken = (struct loop_taken) { .lo = lo, .added = !lo };
+	if (lo)
+		return 0;
+	err = loop_device_create(number, LOOP_STATE_BINDING, &taken->lo);
+	/* somebody adds or removes it right now */
+	return err == -EEXIST ? -EBUSY : min(err, 0);
+}
+
+static void loop_device_give_back(struct loop_taken *taken)
+{
+	if (!taken->added) {
+		loop_set_state(taken->lo, LOOP_STATE_UNBOUND);
+		return;
+	}
+	loop_set_state(taken->lo, LOOP_STATE_REMOVING);
+	loop_device_delete(taken->lo);
+}
+
+/*
+ * An open file of the device. It can do what that of a node can, but it has no
+ * path, and cannot be opened again through /proc.
+ */
+static struct file *loop_device_open(struct loop_device *lo, blk_mode_t mode)
+{
+	struct file *file = bdev_file_open_by_dev(disk_devt(lo->disk), mode,
+						  NULL, NULL);
+
+	if (!IS_ERR(file))
+		file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE;
+	return file;
+}
+
+static int loop_attach_validate(const struct loop_ctl_attach *attach)
+{
+	if (attach->attach_flags & ~(LOOP_ATTACH_STRICT | LOOP_ATTACH_EXCLUSIVE |
+				     LOOP_ATTACH_EPHEMERAL | LOOP_ATTACH_NO_FD))
+		return -EINVAL;
+	if (attach->lo_flags & ~LOOP_CONFIGURE_SETTABLE_FLAGS)
+		return -EINVAL;
+	if ((attach->attach_flags & LOOP_ATTACH_NO_FD) &&
+	    (attach->lo_flags & LO_FLAGS_AUTOCLEAR))
+		return -EINVAL;
+	if (attach->index < -1 || attach->reserved)
+		return -EINVAL;
+	return 0;
+}
+
+/*
+ * Binds @taken, or gives it back. The file that is returned holds the device
+ * open.
+ */
+static struct file *loop_attach_taken(struct loop_taken *taken,
+				      struct loop_ctl_attach *attach,
+				      struct file *backing)
+{
+	struct loop_config config = {
+		.block_size		= attach->block_size,
+		.info.lo_offset		= attach->offset,
+		.info.lo_sizelimit	= attach->sizelimit,
+		.info.lo_flags		= attach->lo_flags,
+	};
+	struct loop_bind_arg bind = {
+		.file	= backing,
+		.mode	= BLK_OPEN_READ,
+		.config	= &config,
+		.attach	= attach,
+	};
+	struct file *file;
+	int err;
+
+	memcpy(config.info.lo_file_name, attach->name, LO_NAME_SIZE);
+	if ((backing->f_mode & FMODE_WRITE) &&
+	    !(attach->lo_flags & LO_FLAGS_READ_ONLY))
+		bind.mode |= BLK_OPEN_WRITE;
+
+	file = loop_device_open(taken->lo, bind.mode);
+	if (IS_ERR(file)) {
+		loop_device_give_back(taken);
+		return file;
+	}
+	err = loop_reconfigure(taken->lo, true, loop_change_bind, &bind);
+	if (err) {
+		fput(file);
+		loop_device_give_back(taken);
+		return ERR_PTR(err);
+	}
+	return file;
+}
+
+/* Undoes an attach whose result cannot be told: @file's close unbinds it. */
+static void loop_attach_undo(struct loop_taken *taken, struct file *file)
+{
+	struct loop_device *lo = taken->lo;
+
+	xa_lock(&loop_index);
+	if (lo->state == LOOP_STATE_BOUND) {
+		WRITE_ONCE(lo->autoclear, true);
+		WRITE_ONCE(lo->ephemeral, taken->added);
+	}
+	xa_unlock(&loop_index);
+	fput(file);
+}
+
+static int loop_attach(struct loop_ctl_attach *attach,
+		       struct loop_taken *taken, struct file **filep)
+{
+	struct file *backing __free(fput) = fget(attach->fd);
+	struct file *file;
+	int err;
+
+	if (!backing)
+		return -EBADF;
+	/* before there is a device to be seen */
+	err = loop_file_validate(backing);
+	if (err)
+		return err;
+	err = loop_device_take(attach->index, attach->attach_flags &
+			       LOOP_ATTACH_EPHEMERAL, taken);
+	if (err)
+		return err;
+	/* should it be the device itself that is in the way */
+	attach->index = taken->lo->number;
+	file = loop_attach_taken(taken, attach, backing);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	*filep = file;
+	return 0;
+}
+
+/*
+ * Structures that may grow
+ */
+
+/*
+ * Reads a structure that starts with its size; returns that size. The kernel
+ * knows @size bytes of it, of which the first version had @first.
+ */
+static int loop_struct_read(void *dst, size_t size, size_t first,
+			    void __user *src)
+{
+	u32 usize;
+	int err;
+
+	if (get_user(usize, (u32 __user *)src))
+		return -EFAULT;
+	if (usize < first)
+		return -EINVAL;
+	if (usize > PAGE_SIZE)
+		return -E2BIG;
+	err = copy_struct_from_user(dst, size, src, usize);
+	/* the size is copied once more: what was checked is what counts */
+	*(u32 *)dst = usize;
+	return err ?: usize;
+}
+
+static int loop_struct_write(void __user *dst, const void *src, size_t size,
+			     size_t usize)
+{
+	return copy_to_user(dst, src, min(size, usize)) ? -EFAULT : 0;
+}
+
+static int loop_control_attach(void __user *arg)
+{
+	struct loop_ctl_attach attach, result;
+	struct loop_taken taken;
+	struct file *file;
+	int usize, fd = -1;
+	int err;
+
+	usize = loop_struct_read(&attach, sizeof(attach),
+				 LOOP_CTL_ATTACH_SIZE_VER0, arg);
+	if (usize < 0)
+		return usize;
+	err = loop_attach_validate(&attach);
+	/* a result that cannot be told shall not be there */
+	if (!err)
+		err = loop_struct_write(arg, &attach, sizeof(attach), usize);
+	if (err)
+		return err;
+	if (!(attach.attach_flags & LOOP_ATTACH_NO_FD)) {
+		fd = get_unused_fd_flags(O_CLOEXEC);
+		if (fd < 0)
+			return fd;
+	}
+
+	result = attach;
+	err = loop_attach(&result, &taken, &file);
+	if (err) {
+		attach.index = result.index;
+		if (err == -EBUSY)
+			loop_struct_write(arg, &attach, sizeof(attach), usize);
+		goto out_put_fd;
+	}
+	result.device_fd = fd;
+	err = loop_struct_write(arg, &result, sizeof(result), usize);
+	if (err) {
+		loop_attach_undo(&taken, file);
+		goto out_put_fd;
+	}
+	if (fd >= 0)
+		fd_install(fd, file);
+	else
+		fput(file);
+	return 0;
+
+out_put_fd:
+	if (fd >= 0)
+		put_unused_fd(fd);
+	return err;
+}
+
+/*
+ * Detach
+ */
+
+/*
+ * One try, with open_mutex: nobody opens or closes the device meanwhile. If
+ * *@binding is not 0, it is about that one, whatever its medium is now.
+ */
+static int loop_detach_locked(struct loop_device *lo, u64 *diskseq, u64 *binding)
+{
+	int err = 0;
+
+	lockdep_assert_held(&lo->disk->open_mutex);
+
+	xa_lock(&loop_index);
+	if (lo->state == LOOP_STATE_REMOVING)
+		err = -ENODEV;
+	else if (!loop_state_is_bound(lo->state))
+		err = -ENXIO;
+	else if (*binding ? *binding != lo->binding :
+			    *diskseq && *diskseq != lo->disk->diskseq)
+		err = -ESTALE;
+	else if (disk_openers(lo->disk))
+		err = -EBUSY;
+	else
+		__loop_set_state(lo, LOOP_STATE_RUNDOWN);
+	if (err == -EBUSY) {
+		*binding = lo->binding;
+		*diskseq = lo->disk->diskseq;
+	}
+	xa_unlock(&loop_index);
+	if (!err)
+		loop_unbind(lo);
+	return err;
+}
+
+/* On EBUSY, *@diskseq and *@binding are what is there. */
+static int loop_detach_try(struct loop_device *lo, u64 *diskseq, u64 *binding)
+{
+	struct mutex *open_mutex = &lo->disk->open_mutex;
+	int err;
+
+	if (mutex_lock_interruptible(open_mutex))
+		return -ERESTARTSYS;
+	err = loop_detach_locked(lo, diskseq, binding);
+	mutex_unlock(open_mutex);
+	/* an ephemeral device is gone when its number is free */
+	if (err != -EBUSY)
+		flush_work(&lo->remove_work);
+	return err;
+}
+
+/* Looked at without a lock: a try will tell. */
+static bool loop_detach_may_work(struct loop_device *lo, u64 binding)
+{
+	return !disk_openers(lo->disk) || READ_ONCE(lo->binding) != binding ||
+	       !loop_state_is_bound(READ_ONCE(lo->state));
+}
+
+/*
+ * As loop_detach_try(), but waits for the openers; *@left: how long, in ns. Once
+ * it waits it is about one binding, and it does not matter who ends that.
+ */
+static int loop_detach_wait(struct loop_device *lo, u64 *diskseq, ktime_t *left)
+{
+	ktime_t end = ktime_add_safe(ktime_get(), *left);
+	bool endless = end == KTIME_MAX;
+	u64 binding = 0;
+	int err;
+
+	err = loop_detach_try(lo, diskseq, &binding);
+	while (err == -EBUSY) {
+		if (!endless)
+			*left = ktime_sub(end, ktime_get());
+		if (*left <= 0)
+			return -ETIMEDOUT;
+		err = wait_event_interruptible_hrtimeout(lo->closed,
+							 loop_detach_may_work(lo, binding),
+							 *left);
+		if (err == -ERESTARTSYS && !endless)
+			*left = max(ktime_sub(end, ktime_get()), 1);
+		if (err)
+			return err == -ETIME ? -ETIMEDOUT : err;
+		err = loop_detach_try(lo, diskseq, &binding);
+		if (err == -ENXIO || err == -ESTALE || err == -ENODEV)
+			err = 0;
+	}
+	return err;
+}
+
+static int loop_detach_validate(const struct loop_ctl_detach *detach)
+{
+	if (detach->flags & ~LOOP_DETACH_WAIT)
+		return -EINVAL;
+	if (detach->index < 0 || detach->reserved)
+		return -EINVAL;
+	if (!(detach->flags & LOOP_DETACH_WAIT) && detach->timeout)
+		return -EINVAL;
+	return 0;
+}
+
+static int loop_control_detach(void __user *arg)
+{
+	struct loop_ctl_detach detach;
+	struct loop_device *lo;
+	u64 binding = 0;
+	ktime_t left;
+	int usize, err;
+
+	usize = loop_struct_read(&detach, sizeof(detach),
+				 LOOP_CTL_DETACH_SIZE_VER0, arg);
+	if (usize < 0)
+		return usize;
+	err = loop_detach_validate(&detach);
+	if (err)
+		return err;
+	lo = loop_device_get(detach.index);
+	if (!lo)
+		return -ENODEV;
+
+	left = min(detach.timeout, KTIME_MAX);
+	if (detach.flags & LOOP_DETACH_WAIT)
+		err = loop_detach_wait(lo, &detach.diskseq, &left);
+	else
+		err = loop_detach_try(lo, &detach.diskseq, &binding);
+	put_disk(lo->disk);
+	if (err == -ERESTARTSYS && (detach.flags & LOOP_DETACH_WAIT)) {
+		/* for the call that goes on where this one stopped */
+		detach.timeout = left;
+		if (loop_struct_write(arg, &detach, sizeof(detach), usize))
+			return -EFAULT;
+	}
+	return err;
+}
+
+/*
+ * List
+ */
+
+/* The next device from *@number on, with a reference on its disk; or NULL. */
+static struct loop_device *loop_device_get_next(unsigned long *number)
+{
+	struct loop_device *lo;
+
+	xa_lock(&loop_index);
+	lo = xa_find(&loop_index, number, ULONG_MAX, XA_PRESENT);
+	if (lo)
+		get_device(disk_to_dev(lo->disk));
+	xa_unlock(&loop_index);
+	return lo;
+}
+
+static void loop_entry_fill_backing(struct loop_ctl_entry *entry,
+				    const struct loop_backing *b)
+{
+	entry->lo_flags = loop_backing_flags(b);
+	entry->block_size = b->params.block_size;
+	entry->offset = b->params.offset;
+	entry->sizelimit = b->params.sizelimit;
+	entry->nr_bytes = (u64)b->nr_sectors << SECTOR_SHIFT;
+	entry->backing_dev = huge_encode_dev(b->dev);
+	entry->backing_ino = b->ino;
+	entry->attach_flags = READ_ONCE(b->lo->ephemeral) ?
+			      LOOP_ATTACH_EPHEMERAL : 0;
+	memcpy(entry->name, b->params.name, LO_NAME_SIZE);
+}
+
+/*
+ * Returns the backing that *@entry was made from, for the caller to release;
+ * NULL: there is none. State, diskseq and backing are those of one moment: each
+ * change takes a while, so trying again ends.
+ */
+static struct loop_backing *loop_entry_read(struct loop_ctl_entry *entry,
+					    struct loop_device *lo)
+{
+	struct loop_backing *b;
+	unsigned int state;
+	u64 diskseq;
+
+	for (;;) {
+		state = READ_ONCE(lo->state);
+		diskseq = READ_ONCE(lo->disk->diskseq);
+		smp_rmb();	/* so that neither is newer than the backing */
+		b = loop_state_is_bound(state) ? loop_backing_hold(lo) : NULL;
+		smp_rmb();	/* nor older */
+		if (state == READ_ONCE(lo->state) &&
+		    diskseq == READ_ONCE(lo->disk->diskseq))
+			break;
+		if (b)
+			loop_backing_release(b);
+		cond_resched();
+	}
+	memset(entry, 0, sizeof(*entry));
+	entry->index = lo->number;
+	entry->state = state;
+	entry->diskseq = diskseq;
+	entry->openers = disk_openers(lo->disk);
+	if (b)
+		loop_entry_fill_backing(entry, b);
+	return b;
+}
+
+/* Whether @list asks for @lo; if so, *@entry is about it. */
+static bool loop_list_match(struct loop_device *lo,
+			    const struct loop_ctl_list *list,
+			    struct file *file, struct loop_ctl_entry *entry)
+{
+	struct loop_backing *b __free(loop_backing_release) =
+						loop_entry_read(entry, lo);
+
+	if ((list->flags & LOOP_LIST_BOUND) && !b)
+		return false;
+	return !file || (b && b->file->f_mapping == file->f_mapping);
+}
+
+/* *@list: how far it came. Nothing is held while user memory is written. */
+static int loop_list(struct loop_ctl_list *list, struct file *file)
+{
+	void __user *dst = u64_to_user_ptr(list->entries);
+	u32 capacity = list->count;
+	struct loop_ctl_entry entry;
+	unsigned long number;
+	struct loop_device *lo;
+	bool match;
+
+	list->count = 0;
+	for (number = list->start; (lo = loop_device_get_next(&number)); number++) {
+		match = list->count < capacity &&
+			loop_list_match(lo, list, file, &entry);
+		put_disk(lo->disk);
+		if (list->count == capacity) {
+			list->start = number;
+			return 0;
+		}
+		cond_resched();
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		if (!match)
+			continue;
+		if (copy_struct_to_user(dst, list->entry_size, &entry,
+					sizeof(entry), NULL))
+			return -EFAULT;
+		dst += list->entry_size;
+		list->count++;
+	}
+	list->start = U32_MAX;
+	return 0;
+}
+
+static int loop_list_validate(const struct loop_ctl_list *list)
+{
+	if (list->flags & ~(LOOP_LIST_BOUND | LOOP_LIST_FD))
+		return -EINVAL;
+	if (!(list->flags & LOOP_LIST_FD) && list->fd)
+		return -EINVAL;
+	if (list->entry_size < sizeof(u32) || list->entry_size > PAGE_SIZE)
+		return -EINVAL;
+	return 0;
+}
+
+static int loop_control_list(void __user *arg)
+{
+	struct file *file __free(fput) = NULL;
+	struct loop_ctl_list list;
+	int usize, err;
+
+	usize = loop_struct_read(&list, sizeof(list), LOOP_CTL_LIST_SIZE_VER0,
+				 arg);
+	if (usize < 0)
+		return usize;
+	err = loop_list_validate(&list);
+	if (err)
+		return err;
+	if (list.flags & LOOP_LIST_FD) {
+		file = fget(list.fd);
+		if (!file)
+			return -EBADF;
+	}
+	err = loop_list(&list, file);
+	return err ?: loop_struct_write(arg, &list, sizeof(list), usize);
 }
 
 /*
@@ -2197,6 +3561,8 @@ static int loop_device_get_free(void)
 static long loop_control_ioctl(struct file *file, unsigned int cmd,
 			       unsigned long arg)
 {
+	void __user *uarg = (void __user *)arg;
+
 	switch (cmd) {
 	case LOOP_CTL_ADD:
 		return loop_device_add(arg);
@@ -2204,24 +3570,61 @@ static long loop_control_ioctl(struct file *file, unsigned int cmd,
 		return loop_device_remove(arg);
 	case LOOP_CTL_GET_FREE:
 		return loop_device_get_free();
-	default:
-		return -ENOSYS;
 	}
+	/* the size in the number may be that of another version */
+	switch (cmd & ~IOCSIZE_MASK) {
+	case LOOP_CTL_ATTACH & ~IOCSIZE_MASK:
+		return file->f_mode & FMODE_WRITE ? loop_control_attach(uarg) :
+						    -EPERM;
+	case LOOP_CTL_DETACH & ~IOCSIZE_MASK:
+		return file->f_mode & FMODE_WRITE ? loop_control_detach(uarg) :
+						    -EPERM;
+	case LOOP_CTL_LIST & ~IOCSIZE_MASK:
+		return loop_control_list(uarg);
+	}
+	return -ENOSYS;
 }
 
-/* An argument is an int, in 32-bit programs too. */
+#ifdef CONFIG_COMPAT
+/* An argument is an int or, of those that say so, a pointer. */
+static long loop_control_compat_ioctl(struct file *file, unsigned int cmd,
+				      unsigned long arg)
+{
+	if (_IOC_DIR(cmd))
+		arg = (unsigned long)compat_ptr(arg);
+	return loop_control_ioctl(file, cmd, arg);
+}
+#endif
+
 static const struct file_operations loop_control_fops = {
 	.owner		= THIS_MODULE,
 	.open		= nonseekable_open,
 	.unlocked_ioctl	= loop_control_ioctl,
-	.compat_ioctl	= loop_control_ioctl,
+#ifdef CONFIG_COMPAT
+	.compat_ioctl	= loop_control_compat_ioctl,
+#endif
 	.llseek		= noop_llseek,
 };
+
+/* What this driver has beyond LOOP_CTL_ADD, _REMOVE and _GET_FREE. */
+static ssize_t features_show(struct device *dev, struct device_attribute *attr,
+			     char *buf)
+{
+	return sysfs_emit(buf, "attach detach list\n");
+}
+static DEVICE_ATTR_RO(features);
+
+static struct attribute *loop_control_attrs[] = {
+	&dev_attr_features.attr,
+	NULL,
+};
+ATTRIBUTE_GROUPS(loop_control);
 
 static struct miscdevice loop_control = {
 	.minor		= LOOP_CTRL_MINOR,
 	.name		= "loop-control",
 	.fops		= &loop_control_fops,
+	.groups		= loop_control_groups,
 };
 
 /*
@@ -2256,12 +3659,32 @@ static const struct kernel_param_ops loop_queue_depth_ops = {
 	.get	= param_get_uint,
 };
 
+static int loop_inject_set(const char *val, const struct kernel_param *kp)
+{
+	int err = param_set_uint_minmax(val, kp, 0, 1000);
+
+	if (err)
+		return err;
+	if (loop_inject)
+		static_branch_enable(&loop_inject_key);
+	else
+		static_branch_disable(&loop_inject_key);
+	return 0;
+}
+
+static const struct kernel_param_ops loop_inject_ops = {
+	.set	= loop_inject_set,
+	.get	= param_get_uint,
+};
+
 module_param_cb(max_loop, &loop_max_ops, &loop_max, 0444);
 MODULE_PARM_DESC(max_loop, "Devices made at load; if given, also the limit for devices made by opening their node");
 module_param_named(max_part, loop_max_part, uint, 0444);
 MODULE_PARM_DESC(max_part, "Minors for partitions of each device");
 module_param_cb(hw_queue_depth, &loop_queue_depth_ops, &loop_queue_depth, 0444);
 MODULE_PARM_DESC(hw_queue_depth, "Bios of a device and cgroup that may wait for a worker");
+module_param_cb(inject, &loop_inject_ops, &loop_inject, 0600);
+MODULE_PARM_DESC(inject, "For tests: of 1000 reads and writes of the file, how many have to be tried again");
 
 #ifndef MODULE
 static int __init loop_max_setup(char *str)
@@ -2305,6 +3728,19 @@ static void loop_device_delete_all(void)
 	wait_var_event(&loop_nr_devices, !atomic_read(&loop_nr_devices));
 }
 
+static void loop_io_cache_destroy(void)
+{
+	struct loop_io *io;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		io = per_cpu(loop_io_spare, cpu);
+		if (io)
+			kmem_cache_free(loop_io_cache, io);
+	}
+	kmem_cache_destroy(loop_io_cache);
+}
+
 static int __init loop_init(void)
 {
 	int err;
@@ -2316,6 +3752,11 @@ static int __init loop_init(void)
 	loop_io_cache = KMEM_CACHE(loop_io, SLAB_HWCACHE_ALIGN | SLAB_NO_MERGE);
 	if (!loop_io_cache)
 		return -ENOMEM;
+	loop_remove_workqueue = alloc_workqueue("loop_remove", WQ_UNBOUND, 0);
+	if (!loop_remove_workqueue) {
+		err = -ENOMEM;
+		goto out_destroy;
+	}
 	for (unsigned int i = 0; i < loop_max; i++) {
 		err = loop_device_add(i);
 		if (err < 0) {
@@ -2323,19 +3764,21 @@ static int __init loop_init(void)
 			goto out_delete;
 		}
 	}
-	err = misc_register(&loop_control);
+	err = __register_blkdev(LOOP_MAJOR, "loop", loop_probe);
 	if (err)
 		goto out_delete;
-	err = -EIO;
-	if (__register_blkdev(LOOP_MAJOR, "loop", loop_probe))
-		goto out_deregister;
+	err = misc_register(&loop_control);
+	if (err)
+		goto out_unregister;
 	return 0;
 
-out_deregister:
-	misc_deregister(&loop_control);
+out_unregister:
+	unregister_blkdev(LOOP_MAJOR, "loop");
 out_delete:
 	loop_device_delete_all();
-	kmem_cache_destroy(loop_io_cache);
+	destroy_workqueue(loop_remove_workqueue);
+out_destroy:
+	loop_io_cache_destroy();
 	return err;
 }
 
@@ -2347,11 +3790,11 @@ static void __exit loop_exit(void)
 {
 	unregister_blkdev(LOOP_MAJOR, "loop");
 	misc_deregister(&loop_control);
+	/* ephemeral devices that are on their way out get there first */
+	destroy_workqueue(loop_remove_workqueue);
 	loop_device_delete_all();
 	xa_destroy(&loop_index);
-	/* the callback that ends a killed percpu_ref is this module's code */
-	rcu_barrier();
-	kmem_cache_destroy(loop_io_cache);
+	loop_io_cache_destroy();
 }
 
 module_init(loop_init);

@@ -8,6 +8,7 @@
 #define _UAPI_LINUX_LOOP_H
 
 #include <asm/posix_types.h>
+#include <linux/ioctl.h>
 #include <linux/types.h>
 
 /* Sizes in bytes; a name takes at most LO_NAME_SIZE - 1, then a NUL. */
@@ -161,5 +162,221 @@ struct loop_config {
 #define LOOP_CTL_ADD		0x4C80	/* int number; negative: lowest free */
 #define LOOP_CTL_REMOVE		0x4C81	/* int number */
 #define LOOP_CTL_GET_FREE	0x4C82	/* no argument */
+
+/*
+ * Those below return 0, or -1 and errno, and take a structure that may grow at
+ * its end. It starts with its size in bytes as the caller knows it:
+ *
+ *   below that of the first version	EINVAL
+ *   above that of this kernel		E2BIG, if a byte past the latter is not 0
+ *
+ * The kernel looks at this size and not at the one in the ioctl's number.
+ * Unknown flags and reserved fields that are not 0 are EINVAL. A caller that
+ * gets an error finds the structure as it was, but for what is said below.
+ */
+
+/**
+ * enum - attach_flags of struct loop_ctl_attach and struct loop_ctl_entry
+ * @LOOP_ATTACH_STRICT: fail rather than bind otherwise than asked for:
+ *	EOPNOTSUPP if direct I/O was asked for and the file does not do it,
+ *	EINVAL if it does it but not with this offset or block size, if the
+ *	device would be read-only and LO_FLAGS_READ_ONLY was not asked for, if
+ *	the file ends before the size limit, or if that is not whole sectors.
+ * @LOOP_ATTACH_EXCLUSIVE: EBUSY if another device is bound to one of the same
+ *	bytes of the same file, unless both are read-only. Without a size limit
+ *	the range has no end, as the file may grow. Looked at once, when the
+ *	device is attached: it does not keep others from attaching later.
+ * @LOOP_ATTACH_EPHEMERAL: the device is removed when it is unbound, however
+ *	that comes about.
+ * @LOOP_ATTACH_NO_FD: no file descriptor is returned. Not with
+ *	LO_FLAGS_AUTOCLEAR, as nobody would hold the device: EINVAL.
+ */
+enum {
+	LOOP_ATTACH_STRICT	= 1,
+	LOOP_ATTACH_EXCLUSIVE	= 2,
+	LOOP_ATTACH_EPHEMERAL	= 4,
+	LOOP_ATTACH_NO_FD	= 8,
+};
+
+/**
+ * struct loop_ctl_attach - argument of LOOP_CTL_ATTACH
+ * @size: of this structure, in bytes.
+ * @attach_flags: LOOP_ATTACH_*.
+ * @index: number of the device to bind, which is added if it is not there; -1:
+ *	the lowest that is unbound and that nobody has open, or a new one; with
+ *	LOOP_ATTACH_EPHEMERAL always a new one.
+ *	(out) The number of the device; on EBUSY, of the device that is in the
+ *	way.
+ * @fd: the backing file, open for reading, and for writing if the device is to
+ *	be written to.
+ * @offset: start of the data in the file, in bytes, up to 2^63 - 1.
+ * @sizelimit: size of the device in bytes, up to 2^63 - 1; 0 or a value past
+ *	the end of the file: up to the end of the file.
+ * @block_size: logical block size in bytes, a power of two from 512 to the page
+ *	size; 0: 512 or, for direct I/O, that of the block device below.
+ *	(out) The one in force.
+ * @lo_flags: LO_FLAGS_*. (out) Those in force.
+ * @diskseq: (out) the disk's sequence number, which no other binding has.
+ * @device_fd: (out) a file descriptor of the device, close-on-exec, open for
+ *	reading, and for writing unless the device is read-only; -1 with
+ *	LOOP_ATTACH_NO_FD.
+ * @reserved: 0.
+ * @name: a name, cut to LO_NAME_SIZE - 1 bytes.
+ *
+ * Finds a device and binds it in one step: no other caller can bind or remove
+ * the device before this one returns. It needs no node in /dev, and the
+ * control device open for writing. What fails leaves no device behind that was
+ * not there before, and the structure as it was, but for @index on EBUSY.
+ */
+struct loop_ctl_attach {
+	__u32			size;
+	__u32			attach_flags;
+	__s32			index;
+	__s32			fd;
+	__u64			offset;
+	__u64			sizelimit;
+	__u32			block_size;
+	__u32			lo_flags;
+	__u64			diskseq;
+	__s32			device_fd;
+	__u32			reserved;
+	__u8			name[LO_NAME_SIZE];
+};
+
+#define LOOP_CTL_ATTACH_SIZE_VER0	120
+
+/**
+ * enum - flags of struct loop_ctl_detach
+ * @LOOP_DETACH_WAIT: wait until nobody has the device open.
+ */
+enum {
+	LOOP_DETACH_WAIT	= 1,
+};
+
+/**
+ * struct loop_ctl_detach - argument of LOOP_CTL_DETACH
+ * @size: of this structure, in bytes.
+ * @flags: LOOP_DETACH_*.
+ * @index: number of the device.
+ * @reserved: 0.
+ * @diskseq: only the binding with this sequence number; 0: whichever is there.
+ *	(out) On EINTR that of the binding that was waited for.
+ * @timeout: with LOOP_DETACH_WAIT, the longest wait in nanoseconds; 2^63 - 1
+ *	and above: no limit. Without it 0. (out) On EINTR what is left of it,
+ *	so that the same call can be made again.
+ *
+ * Unbinds a device that nobody has open. When it returns 0 the backing file
+ * has been released; if it was the close that this call waited for that unbound
+ * the device, by the time that close() returns. A device that somebody has open
+ * is never torn away: it is EBUSY or, after a wait, ETIMEDOUT, and as before.
+ */
+struct loop_ctl_detach {
+	__u32			size;
+	__u32			flags;
+	__s32			index;
+	__u32			reserved;
+	__u64			diskseq;
+	__u64			timeout;
+};
+
+#define LOOP_CTL_DETACH_SIZE_VER0	32
+
+/**
+ * enum - state of struct loop_ctl_entry
+ * @LOOP_STATE_UNBOUND: has no backing file.
+ * @LOOP_STATE_BINDING: LOOP_CTL_ATTACH is about to bind it.
+ * @LOOP_STATE_BOUND: has a backing file.
+ * @LOOP_STATE_RUNDOWN: is about to lose its backing file.
+ * @LOOP_STATE_REMOVING: is about to be removed.
+ */
+enum {
+	LOOP_STATE_UNBOUND	= 0,
+	LOOP_STATE_BINDING	= 1,
+	LOOP_STATE_BOUND	= 2,
+	LOOP_STATE_RUNDOWN	= 3,
+	LOOP_STATE_REMOVING	= 4,
+};
+
+/**
+ * struct loop_ctl_entry - a device, as LOOP_CTL_LIST tells it
+ * @index: number of the device.
+ * @state: LOOP_STATE_*. All below but @openers and @diskseq is 0 unless it is
+ *	LOOP_STATE_BOUND or, until the device loses its backing file,
+ *	LOOP_STATE_RUNDOWN.
+ * @lo_flags: LO_FLAGS_*.
+ * @block_size: logical block size in bytes.
+ * @offset: start of the data in the backing file, in bytes.
+ * @sizelimit: limit of the device's size in bytes, or 0.
+ * @nr_bytes: size of the device in bytes.
+ * @backing_dev: device number of the file system that holds the backing file,
+ *	encoded as in struct loop_info64.
+ * @backing_ino: inode number of the backing file.
+ * @diskseq: the disk's sequence number.
+ * @openers: how many times the device or a partition of it is open now.
+ * @attach_flags: those of LOOP_ATTACH_* that are still in force:
+ *	LOOP_ATTACH_EPHEMERAL or 0.
+ * @name: the name, with a NUL.
+ */
+struct loop_ctl_entry {
+	__u32			index;
+	__u32			state;
+	__u32			lo_flags;
+	__u32			block_size;
+	__u64			offset;
+	__u64			sizelimit;
+	__u64			nr_bytes;
+	__u64			backing_dev;
+	__u64			backing_ino;
+	__u64			diskseq;
+	__u32			openers;
+	__u32			attach_flags;
+	__u8			name[LO_NAME_SIZE];
+};
+
+#define LOOP_CTL_ENTRY_SIZE_VER0	136
+
+/**
+ * enum - flags of struct loop_ctl_list
+ * @LOOP_LIST_BOUND: only devices that have a backing file.
+ * @LOOP_LIST_FD: only devices whose backing file is the one that @fd of struct
+ *	loop_ctl_list is open on.
+ */
+enum {
+	LOOP_LIST_BOUND		= 1,
+	LOOP_LIST_FD		= 2,
+};
+
+/**
+ * struct loop_ctl_list - argument of LOOP_CTL_LIST
+ * @size: of this structure, in bytes.
+ * @flags: LOOP_LIST_*.
+ * @start: the lowest number to tell. (out) Where to go on; -1, all bits set,
+ *	when there is nothing more to tell.
+ * @count: entries that @entries has room for. (out) Entries filled.
+ * @entry_size: size of one entry in bytes, as the caller knows it, from 4 to the
+ *	page size; a larger one than the kernel's is filled up with zeroes, a
+ *	smaller one is cut.
+ * @fd: with LOOP_LIST_FD, an open file, else 0.
+ * @entries: pointer to an array of struct loop_ctl_entry, @entry_size apart.
+ *
+ * Each entry is true for one moment; devices may come and go between two. The
+ * control device may be open for reading only. On EFAULT some entries may have
+ * been written.
+ */
+struct loop_ctl_list {
+	__u32			size;
+	__u32			flags;
+	__u32			start;
+	__u32			count;
+	__u32			entry_size;
+	__s32			fd;
+	__u64			entries;
+};
+
+#define LOOP_CTL_LIST_SIZE_VER0		32
+
+#define LOOP_CTL_ATTACH		_IOWR(0x4C, 0x83, struct loop_ctl_attach)
+#define LOOP_CTL_DETACH		_IOWR(0x4C, 0x84, struct loop_ctl_detach)
+#define LOOP_CTL_LIST		_IOWR(0x4C, 0x85, struct loop_ctl_list)
 
 #endif /* _UAPI_LINUX_LOOP_H */
