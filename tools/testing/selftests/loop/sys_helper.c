@@ -7,6 +7,16 @@
  *   sys_helper forget PATH...          syncs, and drops them from the page cache
  *   sys_helper configure-bad DEVICE FILE   with a block size of 3
  *   sys_helper cycles DEVICE FILE N     attaches and detaches N times
+ *   sys_helper attach N FILE            LOOP_CTL_ATTACH, -1 for any; the number
+ *   sys_helper detach N                 LOOP_CTL_DETACH; "ok" or errno
+ *   sys_helper attach-cycles N FILE COUNT [ephemeral]
+ *                                       the same two, COUNT times, waiting
+ *                                       for whoever has it open
+ *   sys_helper attach-until STOP FILE [N]
+ *                                       attaches any device and closes it,
+ *                                       until there is a file STOP; each
+ *                                       other time an ephemeral one, N if given
+ *   sys_helper full FILE                has all numbers open; attach says?
  *   sys_helper uevents COMMAND...       runs it, prints the block uevents the
  *                                       kernel sent meanwhile, one per line
  *   sys_helper storm SECONDS PROCESSES  opens, ioctls, adds, removes, attaches
@@ -135,6 +145,148 @@ static int cmd_cycles(char **arg)
 		close(fd);
 	}
 	return 0;
+}
+
+/* ---- attach, detach ---- */
+
+static int open_control(void)
+{
+	int fd = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		die("/dev/loop-control");
+	return fd;
+}
+
+static int open_file(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		die(path);
+	return fd;
+}
+
+static int cmd_attach(char **arg)
+{
+	struct loop_ctl_attach a = {
+		.size = sizeof(a), .attach_flags = LOOP_ATTACH_NO_FD,
+		.index = atoi(arg[0]), .fd = open_file(arg[1]),
+	};
+
+	if (ioctl(open_control(), LOOP_CTL_ATTACH, &a))
+		return result(-1);
+	return result(a.index);
+}
+
+static int cmd_detach(char **arg)
+{
+	struct loop_ctl_detach d = {
+		.size = sizeof(d), .index = atoi(arg[0]),
+	};
+
+	if (ioctl(open_control(), LOOP_CTL_DETACH, &d))
+		return result(-1);
+	puts("ok");
+	return 0;
+}
+
+static int cmd_attach_cycles(char **arg)
+{
+	struct loop_ctl_attach a = {
+		.size = sizeof(a), .attach_flags = LOOP_ATTACH_NO_FD,
+		.index = atoi(arg[0]), .fd = open_file(arg[1]),
+		.lo_flags = LO_FLAGS_PARTSCAN,
+	};
+	int count = atoi(arg[2]), control = open_control();
+	char path[64];
+
+	if (arg[3] && !strcmp(arg[3], "ephemeral"))
+		a.attach_flags |= LOOP_ATTACH_EPHEMERAL;
+	snprintf(path, sizeof(path), "/sys/block/loop%d", a.index);
+	while (count-- > 0) {
+		struct loop_ctl_attach now = a;
+		struct loop_ctl_detach d = {
+			.size = sizeof(d), .flags = LOOP_DETACH_WAIT,
+			.index = a.index, .timeout = UINT64_MAX,
+		};
+
+		if (ioctl(control, LOOP_CTL_ATTACH, &now))
+			die("LOOP_CTL_ATTACH");
+		d.diskseq = now.diskseq;
+		if (ioctl(control, LOOP_CTL_DETACH, &d))
+			die("LOOP_CTL_DETACH");
+		/* It is removed in its own time. */
+		while ((a.attach_flags & LOOP_ATTACH_EPHEMERAL) &&
+		       !access(path, F_OK))
+			usleep(1000);
+	}
+	return 0;
+}
+
+static int cmd_attach_until(char **arg)
+{
+	int file = open_file(arg[1]), control = open_control();
+	unsigned int count = 0;
+	struct stat st;
+
+	if (fstat(file, &st))
+		die(arg[1]);
+	for (; access(arg[0], F_OK); count++) {
+		struct loop_ctl_attach a = {
+			.size = sizeof(a), .index = -1, .fd = file,
+			.lo_flags = LO_FLAGS_AUTOCLEAR,
+		};
+		struct loop_info64 info;
+
+		if (count % 2) {
+			a.attach_flags = LOOP_ATTACH_EPHEMERAL;
+			if (arg[2])
+				a.index = atoi(arg[2]);
+		}
+		/* That number may not have been given up yet. */
+		if (ioctl(control, LOOP_CTL_ATTACH, &a)) {
+			if (errno != EBUSY || a.index < 0)
+				die("LOOP_CTL_ATTACH");
+			continue;
+		}
+		if (ioctl(a.device_fd, LOOP_GET_STATUS64, &info))
+			die("LOOP_GET_STATUS64");
+		if (info.lo_inode != st.st_ino) {
+			fprintf(stderr, "loop%d is another's\n", a.index);
+			return 1;
+		}
+		close(a.device_fd);
+		/* Those who have to try again get on, too. */
+		usleep(1000 * (count % 4));
+	}
+	printf("%u times\n", count);
+	return 0;
+}
+
+static int cmd_full(char **arg)
+{
+	struct loop_ctl_attach a = {
+		.size = sizeof(a), .index = -1, .fd = open_file(arg[0]),
+	};
+	int control = open_control(), number;
+	char path[32];
+
+	do {
+		number = ioctl(control, LOOP_CTL_ADD, -1);
+	} while (number >= 0);
+	if (errno != ENOSPC)
+		die("LOOP_CTL_ADD");
+	for (number = 0; ; number++) {
+		snprintf(path, sizeof(path), "/dev/loop%d", number);
+		if (open(path, O_RDONLY | O_CLOEXEC) < 0)
+			break;
+	}
+	if (errno != ENOENT)
+		die(path);
+	if (ioctl(control, LOOP_CTL_ATTACH, &a))
+		return result(-1);
+	return result(a.index);
 }
 
 /* ---- uevents ---- */
@@ -523,6 +675,11 @@ static const struct {
 	{ "forget", 1, cmd_forget },
 	{ "configure-bad", 2, cmd_configure_bad },
 	{ "cycles", 3, cmd_cycles },
+	{ "attach", 2, cmd_attach },
+	{ "detach", 1, cmd_detach },
+	{ "attach-cycles", 3, cmd_attach_cycles },
+	{ "attach-until", 2, cmd_attach_until },
+	{ "full", 1, cmd_full },
 	{ "uevents", 1, cmd_uevents },
 	{ "storm", 2, cmd_storm },
 	{ "extents", 2, cmd_extents },

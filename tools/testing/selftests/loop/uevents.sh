@@ -10,7 +10,7 @@ cd "$(dirname "$0")" || exit 1
 # shellcheck source=system.sh
 . ./system.sh
 need_root
-need_cmd losetup sfdisk partx mkfs.ext4
+need_cmd losetup sfdisk partx mkfs.ext4 blkid
 tap_start
 
 finish()
@@ -102,6 +102,74 @@ fifty()
 	return "${PIPESTATUS[0]}"
 }
 claim "50 cycles of attach and detach: nothing more, nothing less" fifty
+
+# ---- LOOP_CTL_ATTACH and LOOP_CTL_DETACH ----
+
+# cycles COUNT EVENTS COMMAND...: the events come COUNT times, and no others
+cycles()
+{
+	local i count=$1 each=$2 wanted=
+
+	shift 2
+	for ((i = 0; i < count; i++)); do
+		wanted+="$each,"
+	done
+	same "$count cycles" "${wanted%,}" "$(events "$@")" |
+		sed 's/"\(.\{300\}\)[^"]*"/"\1..."/g'
+	return "${PIPESTATUS[0]}"
+}
+
+cycle="$parts_add,change loop0,$parts_remove,change loop0"
+claim "LOOP_CTL_ATTACH, LOOP_CTL_DETACH, 500 times: partitions, one CHANGE each" \
+	cycles 500 "$cycle" "$helper" attach-cycles 0 "$disk" 500
+claim "the same without partitions" \
+	cycles 100 "change loop0,change loop0" "$helper" attach-cycles 0 "$plain" 100
+
+# Its number is given out again and again.
+new=${cycle//loop0/loop41}
+claim "an ephemeral device: ADD, the same, REMOVE" \
+	cycles 50 "add loop41,$new,remove loop41" \
+	"$helper" attach-cycles 41 "$disk" 50 ephemeral
+
+attach_diskseq()
+{
+	local seq
+
+	"$helper" uevents "$helper" attach 0 "$plain" > "$LOOP_SCRATCH/events" 2>/dev/null
+	seq=$(cat /sys/block/loop0/diskseq)
+	same "the event" "change loop0 disk diskseq=$seq" "$(cat "$LOOP_SCRATCH/events")" &&
+		same detach ok "$("$helper" detach 0)"
+}
+claim "LOOP_CTL_ATTACH: the CHANGE carries the new diskseq" attach_diskseq
+
+attach_fails()
+{
+	same EINVAL "" "$(events "$helper" attach 0 /dev/null)" &&
+		same number EINVAL "$("$helper" attach 0 /dev/null)" &&
+		same ENXIO "" "$(events "$helper" detach 0)" || return
+	"$helper" attach 0 "$plain" &&
+		same EBUSY "" "$(events sh -c "exec 3< $dev; $helper attach 0 '$plain'; $helper detach 0")" &&
+		same detach ok "$("$helper" detach 0)"
+}
+claim "those that fail: none" attach_fails
+
+# Openers that only look: what blkid, udev and udisks do on each event.
+openers()
+{
+	local i
+
+	for i in 1 2; do
+		while [ ! -e "$LOOP_SCRATCH/stop" ]; do
+			blkid -p "$dev" "${dev}p$i"
+		done >/dev/null 2>&1 &
+	done
+	cycles 100 "$cycle" "$helper" attach-cycles 0 "$disk" 100
+	i=$?
+	: > "$LOOP_SCRATCH/stop"
+	wait
+	return "$i"
+}
+claim "100 times with others that open the device and its partitions" openers
 
 claim "LOOP_CTL_ADD: one ADD" \
 	same events "add loop40" "$(events "$helper" ctl /dev/loop-control add 40)"

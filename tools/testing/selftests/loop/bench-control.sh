@@ -1,0 +1,139 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# What calls of the control plane cost, with the kernel's own driver and with
+# the one under test.  Not a test: nothing depends on a time.
+#
+# usage: bench-control.sh [-s]
+#
+#   -s   what needs two processors
+#
+# Prints a line for each: NAME, a tab, the unit, a tab, stock, a tab, ours.
+#
+# shellcheck disable=SC1091,SC2119
+cd "$(dirname "$0")" || exit 1
+. ./common.sh
+
+BENCH=$LOOP_TEST_BIN/bench_control
+MANY=2000
+FIRST=100
+file=/tmp/bench-control
+out=/tmp/bench-control.out
+
+die()
+{
+	echo "$0: $*" >&2
+	exit 1
+}
+
+# row NAME UNIT VALUE: for the driver that is loaded
+row()
+{
+	printf '%s\t%s\t%s\n' "$1" "$2" "$3" >> "$out.$driver"
+}
+
+# call NAME CALL FIRST LAST: in nanoseconds
+call()
+{
+	_ns=$("$BENCH" "$2" "$file" "$3" "$4") || die "$driver: $1"
+	row "$1" ns "$_ns"
+}
+
+# Memory that is not free, in KiB, without what can be freed
+used()
+{
+	sync
+	echo 3 > /proc/sys/vm/drop_caches
+	awk '/^MemTotal/ { t = $2 } /^MemFree/ { f = $2 } END { print t - f }' \
+		/proc/meminfo
+}
+
+calls()
+{
+	_last=$((FIRST + MANY - 1))
+	# as many devices as the calls below leave bound below FIRST
+	"$BENCH" add "$file" 8 50 > /dev/null || die "$driver: add"
+	call "get-free, none bound" get-free 1 2000
+	call "get-free, open, configure, autoclear" cycle 1 200
+	_before=$(used)
+	call "add" add $FIRST $_last
+	row "an unbound device" KiB $((($(used) - _before) / MANY))
+	call "bind, the first time" bind $FIRST $_last
+	"$BENCH" bind "$file" 0 50 > /dev/null || die "$driver: bind"
+	call "get-free, $MANY bound" get-free 1 300
+	call "the same cycle, $MANY bound" cycle 1 200
+	call "unbind" unbind $FIRST $_last
+	call "bind, again" bind $FIRST $_last
+	[ "$driver" = stock ] || more_calls
+	"$BENCH" unbind "$file" 0 50 > /dev/null || die "$driver: unbind"
+	[ "$driver" != stock ] || "$BENCH" unbind "$file" $FIRST $_last > /dev/null
+	call "remove" remove $FIRST $((FIRST + 99))
+}
+
+# What stock does not have, or not in reasonable time.
+more_calls()
+{
+	call "attach and close, autoclear" attach 1 200
+	call "detach" detach $FIRST $_last
+	"$BENCH" add "$file" $((_last + 1)) $((FIRST + 19999)) > /dev/null ||
+		die "$driver: add 20000"
+	"$BENCH" bind "$file" $FIRST $((FIRST + 19999)) > /dev/null ||
+		die "$driver: bind 20000"
+	call "get-free, 20000 bound" get-free 1 2000
+	call "list, 20000 bound, all of them" list 20000 20000
+	"$BENCH" detach "$file" $FIRST $((FIRST + 19999)) > /dev/null ||
+		die "$driver: detach"
+}
+
+now_ms()
+{
+	echo $(($(date +%s%N) / 1000000))
+}
+
+# 48 at a time, each with a file of its own
+losetups()
+{
+	_pids=
+	for _i in $(seq 48); do
+		truncate -s 1M "$file.$_i"
+	done
+	_start=$(now_ms)
+	for _i in $(seq 48); do
+		losetup -f --show "$file.$_i" > "$file.$_i.device" &
+		_pids="$_pids $!"
+	done
+	_failed=0
+	for _i in $_pids; do
+		wait "$_i" || _failed=$((_failed + 1))
+	done
+	row "48 losetup -f --show at a time" ms $(($(now_ms) - _start))
+	row "... of them failed" "" "$_failed"
+	row "... distinct devices" "" "$(cat "$file".*.device | sort -u | wc -l)"
+	losetup -D
+}
+
+load_time()
+{
+	loop_unload || die "$driver: rmmod"
+	_start=$(now_ms)
+	"loop_load$1" max_loop=256 || die "$driver: load"
+	row "load with max_loop=256" ms $(($(now_ms) - _start))
+}
+
+truncate -s 1M "$file"
+rm -f "$out".*
+for driver in stock ours; do
+	suffix=
+	[ $driver = ours ] || suffix=_stock
+	"loop_load$suffix" || die "$driver: the module does not load"
+	if [ "${1:-}" = -s ]; then
+		losetups
+		load_time "$suffix"
+	else
+		calls
+	fi
+done
+awk -F '\t' '
+	FNR == NR { stock[$1] = $3; next }
+	{ printf "%s\t%s\t%s\t%s\n", $1, $2, ($1 in stock) ? stock[$1] : "-", $3 }
+' "$out.stock" "$out.ours"

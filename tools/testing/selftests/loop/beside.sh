@@ -1,0 +1,262 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The new ioctls of the control device beside those who know nothing of them:
+# losetup, mount and umount, in loops, unmodified; loopctl; and, with
+# LOOP_BESIDE_FULL set, what it is like when all numbers are in use: it takes
+# minutes to make that so and to undo it.
+
+# claims call functions by name, sh -c its own variables
+# shellcheck disable=SC2016,SC2317,SC2119
+
+cd "$(dirname "$0")" || exit 1
+# shellcheck source=system.sh
+. ./system.sh
+need_root
+need_cmd losetup mkfs.ext4 mount umount
+tap_start
+
+finish()
+{
+	touch "$LOOP_SCRATCH/stop"
+	wait
+	loop_detach_all
+	scratch_exit
+}
+
+scratch_init || bail_out "no scratch space"
+trap finish EXIT
+loop_load || bail_out "the module does not load"
+ulimit -n 8192
+
+losetups=3 rounds=8
+
+# losetup_loop N: each device it gets is its own, and goes when it says so
+losetup_loop()
+{
+	local i d file=$LOOP_SCRATCH/old$1
+
+	image "$file" 1M
+	for ((i = 0; i < rounds; i++)); do
+		d=$(losetup -f --show "$file") || return
+		same "file of $d" "$file" "$(attr "$d" backing_file)" || return
+		losetup -d "$d" || return
+	done
+}
+
+# mount_loop N: what is written is there at the next mount
+mount_loop()
+{
+	local i fs=$LOOP_SCRATCH/fs$1 at=$LOOP_SCRATCH/at$1
+
+	image "$fs" 4M
+	mkdir -p "$at"
+	mkfs.ext4 -q -F "$fs" || return
+	for ((i = 0; i < 3; i++)); do
+		mount -o loop "$fs" "$at" || return
+		[ "$i" = 0 ] || same content $((i - 1)) "$(cat "$at/file")" || return
+		echo "$i" > "$at/file"
+		umount "$at" || return
+	done
+}
+
+# new_loop N [NUMBER]: until the old ones have done; NUMBER: for the ephemeral
+new_loop()
+{
+	local file=$LOOP_SCRATCH/new$1
+
+	image "$file" 1M
+	"$helper" attach-until "$LOOP_SCRATCH/stop" "$file" ${2:+"$2"}
+}
+
+nothing_bound()
+{
+	[ -z "$(loop_bound)" ]
+}
+
+# beside [NUMBER]: see new_loop
+beside()
+{
+	local i pids=() new=() bad=0
+
+	rm -f "$LOOP_SCRATCH/stop"
+	for ((i = 0; i < 2; i++)); do
+		new_loop "$i" ${1:+$(($1 + i))} &
+		new+=($!)
+	done
+	for ((i = 0; i < losetups; i++)); do
+		losetup_loop "$i" &
+		pids+=($!)
+	done
+	mount_loop 0 &
+	pids+=($!)
+	for i in "${pids[@]}"; do
+		wait "$i" || bad=$((bad + 1))
+	done
+	: > "$LOOP_SCRATCH/stop"
+	for i in "${new[@]}"; do
+		wait "$i" || bad=$((bad + 1))
+	done
+	same "loops that failed" 0 "$bad"
+}
+claim "losetup -f, mount -o loop and LOOP_CTL_ATTACH in loops beside each other" beside 3000
+# What LOOP_CTL_GET_FREE has found does not vanish before losetup has opened it.
+claim "the same with ephemeral devices of any number" beside
+claim "nothing is left bound" wait_for 10 nothing_bound
+
+# ---- by the one, off by the other ----
+
+file=$LOOP_SCRATCH/file
+image "$file" 2M
+
+new_then_old()
+{
+	local n
+
+	n=$("$helper" attach -1 "$file") && same file "$file" "$(attr "loop$n" backing_file)" &&
+		same -j "/dev/loop$n" "$(losetup -n -O NAME -j "$file")" &&
+		losetup -d "/dev/loop$n" && unbound "/dev/loop$n"
+}
+claim "LOOP_CTL_ATTACH, seen by losetup -j, off by losetup -d" new_then_old
+
+old_then_new()
+{
+	local d
+
+	d=$(losetup -f --show "$file") && same detach ok "$("$helper" detach "${d#/dev/loop}")" &&
+		unbound "$d"
+}
+claim "losetup -f --show, off by LOOP_CTL_DETACH" old_then_new
+
+mounted()
+{
+	local n at=$LOOP_SCRATCH/mounted
+
+	mkdir -p "$at"
+	mkfs.ext4 -q -F "$file" && n=$("$helper" attach -1 "$file") &&
+		mount "/dev/loop$n" "$at" &&
+		same detach EBUSY "$("$helper" detach "$n")" && echo data > "$at/file" &&
+		umount "$at" && same detach ok "$("$helper" detach "$n")" &&
+		same detach ENXIO "$("$helper" detach "$n")"
+}
+claim "a mounted device is EBUSY, and not changed by it" mounted
+
+# ---- loopctl ----
+
+loopctl=$LOOP_TEST_BIN/loopctl
+
+loopctl_help()
+{
+	"$loopctl" --help | grep -q '^usage: ' && "$loopctl" attach --help | grep -q '^usage: ' || return
+	"$loopctl" nonsense 2>/dev/null
+	same "exit status" 2 $? || return
+	"$loopctl" attach 2>/dev/null
+	same "exit status" 2 $?
+}
+
+loopctl_cycle()
+{
+	local d out
+
+	d=$("$loopctl" attach --name 'a "name"' --offset 4096 --sizelimit 1M "$file") || return
+	same file "$file" "$(attr "$d" backing_file)" &&
+		same offset 4096 "$(attr "$d" offset)" &&
+		same sizelimit 1048576 "$(attr "$d" sizelimit)" &&
+		same find "$d" "$("$loopctl" find "$file")" || return
+	out=$("$loopctl" list) || return
+	grep -q "^${d#/dev/} .* a \"name\"$" <<< "$out" || {
+		echo "$out"
+		return 1
+	}
+	out=$("$loopctl" list --json "$d") || return
+	python3 -c '
+import json, sys
+d = json.load(sys.stdin)["loopdevices"]
+assert len(d) == 1, d
+d = d[0]
+assert "/dev/" + d["name"] == sys.argv[1], d
+assert d["state"] == "bound" and d["offset"] == 4096, d
+assert d["sizelimit"] == d["size"] == 1048576, d
+assert d["label"] == "a \"name\"" and d["openers"] == 0, d
+assert d["flags"] == [] and d["block_size"] == 512, d
+' "$d" <<< "$out" || {
+		echo "$out"
+		return 1
+	}
+	"$loopctl" detach "$d" && unbound "$d" || return
+	"$loopctl" detach "$d" 2>/dev/null
+	same "exit status of a second detach" 1 $? || return
+	"$loopctl" find "$file"
+	same "exit status of find" 1 $?
+}
+
+loopctl_exclusive()
+{
+	local d
+
+	d=$("$loopctl" attach "$file") || return
+	"$loopctl" attach --exclusive "$file" 2> "$LOOP_SCRATCH/err"
+	same "exit status" 3 $? && grep -q "$d" "$LOOP_SCRATCH/err" &&
+		"$loopctl" detach "$d"
+}
+
+loopctl_wait()
+{
+	local d
+
+	d=$("$loopctl" attach --ephemeral "$file") || return
+	exec 5< "$d"
+	"$loopctl" detach "$d" 2>/dev/null
+	same "exit status of detach" 3 $? || return
+	"$loopctl" detach --wait --timeout 0.05 "$d" 2>/dev/null
+	same "exit status of detach --wait" 4 $? || return
+	"$loopctl" wait --timeout 0.05 "$d"
+	same "exit status of wait" 4 $? || return
+	"$loopctl" detach --wait "$d" 5<&- &
+	"$loopctl" wait "$d" 5<&- &
+	sleep 0.2
+	exec 5<&-
+	wait -n && wait -n && [ ! -e "/sys/block/${d##*/}/loop" ]
+}
+
+loopctl_held()
+{
+	local d
+
+	"$loopctl" attach --ephemeral --read-only "$file" -- \
+		sh -c 'echo $LOOP_DEVICE; blockdev --getro $LOOP_DEVICE; ls -l /proc/self/fd/$LOOP_FD >/dev/null; exit 7' \
+		> "$LOOP_SCRATCH/out"
+	same "exit status" 7 $? || return
+	{ read -r d; read -r ro; } < "$LOOP_SCRATCH/out"
+	same "read-only" 1 "$ro" && wait_for 10 test ! -d "/sys/block/${d##*/}/loop"
+}
+
+if [ -x "$loopctl" ]; then
+	claim "loopctl: help, wrong usage" loopctl_help
+	claim "loopctl: attach, list, find, detach" loopctl_cycle
+	claim "loopctl: attach --exclusive" loopctl_exclusive
+	claim "loopctl: detach --wait, wait" loopctl_wait
+	claim "loopctl: attach FILE -- COMMAND" loopctl_held
+else
+	tap_skip "loopctl" "not built"
+fi
+
+# ---- no number is left ----
+
+finish
+trap - EXIT
+claim "the module unloads" loop_unload
+
+# 4096 numbers, as each takes 256 minors
+full()
+{
+	loop_load max_part=255 && ulimit -n 8192 &&
+		image /run/loop-full 1M &&
+		same "the next" ENOSPC "$("$helper" full /run/loop-full)"
+}
+if [ "${LOOP_BESIDE_FULL:-}" ]; then
+	claim "LOOP_CTL_ATTACH with all numbers in use: ENOSPC" full
+	rm -f /run/loop-full
+	claim "the module unloads" loop_unload
+fi
+tap_plan_end

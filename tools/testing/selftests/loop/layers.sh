@@ -1,0 +1,354 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Loop devices between other layers: file systems that keep transactions open
+# above and below, device mapper above and below, eight loop devices on top of
+# each other; and a file below whose every other transfer comes back short or
+# with an error, or whose disk loses power at any moment.
+#
+# LOOP_PATHS_LONG=1: the same with more and larger I/O; 1000 power cuts.
+
+# shellcheck disable=SC2317,SC2119 # claims call functions by name
+
+cd "$(dirname "$0")" || exit 1
+# shellcheck source=paths-lib.sh
+. ./paths-lib.sh
+need_root
+need_cmd losetup fio dmsetup stress-ng mkfs.ext4 mkfs.xfs mkfs.btrfs e2fsck xfs_repair btrfs
+tap_start
+
+BRD_COUNT=8
+scratch_init || bail_out "no scratch space"
+trap finish EXIT
+loop_load || bail_out "the module does not load"
+long=${LOOP_PATHS_LONG:-0}
+at=$LOOP_SCRATCH/at
+mkdir "$at"
+declare -A on
+for type in ext4 xfs btrfs; do
+	on[$type]=$(scratch_fs $type) || bail_out "no $type"
+done
+
+# ---- file systems with their own kind below ----
+
+check_fs()
+{
+	case $1 in
+	ext4) e2fsck -fn "$2" ;;
+	xfs) xfs_repair -n "$2" ;;
+	btrfs) btrfs check --readonly "$2" ;;
+	esac
+}
+
+make_fs()
+{
+	case $1 in
+	ext4) mkfs.ext4 -q -F "$2" ;;
+	xfs) mkfs.xfs -q -f "$2" ;;
+	btrfs) mkfs.btrfs -q -f "$2" ;;
+	esac
+}
+
+# load DIRECTORY: what makes transactions
+load()
+{
+	local factor=$((1 + 60 * long))
+
+	stress-ng --quiet --verify --temp-path "$1" --timeout $((60 * factor)) \
+		--hdd 1 --hdd-bytes 1M --hdd-write-size 16k --hdd-opts fsync \
+		--hdd-ops $((32 * factor)) --dir 1 --dir-ops $((32 * factor)) --dir-dirs 64 \
+		--rename 1 --rename-ops $((100 * factor)) --dentry 1 --dentries 64 \
+		--dentry-ops $((64 * factor))
+}
+
+same_kind()
+{
+	local type=$1 file=${on[$1]}/img dev size=64M
+
+	case $type in
+	xfs) size=300M ;;
+	btrfs) size=112M ;;
+	esac
+	image "$file" "$size"
+	dev=$(bind_to "$file" "$2") && make_fs "$type" "$dev" && snap "$dev" &&
+		mount "$dev" "$at" && load "$at" && umount "$at" &&
+		mount "$dev" "$at" && cp -r /etc/default "$at" && sync -f "$at" && umount "$at" &&
+		counted "$dev" worker_meta && check_fs "$type" "$dev" &&
+		mount -o ro "$dev" "$at" && diff -r /etc/default "$at/default" && umount "$at" &&
+		all_since "$dev" > "$LOOP_SCRATCH/since" && detach "$dev" && rm "$file"
+}
+
+i=0
+modes=(on off)
+for type in ext4 xfs btrfs; do
+	for mode in "${modes[@]}"; do
+		[ "$long" = 1 ] || [ "${modes[i % 2]}" = "$mode" ] || continue
+		claim "$type on $type under load, direct $mode: metadata by workers, fsck" \
+			same_kind $type "$mode"
+		diag "$(paste -sd, "$LOOP_SCRATCH/since" 2>/dev/null)"
+	done
+	i=$((i + 1))
+done
+
+# ---- eight deep ----
+
+# verify DEVICE...: fio with a job for each
+verify()
+{
+	local dev jobs=()
+
+	for dev in "$@"; do
+		jobs+=("--name=${dev##*/}" "--filename=$dev")
+	done
+	fio --output-format=terse --ioengine=libaio --direct=1 --rw=randwrite \
+		--size=$((512 + 7680 * long))k --bsrange=512-64k --blockalign=512 --iodepth=16 \
+		--verify=crc32c --verify_fatal=1 --do_verify=1 --end_fsync=1 --fallocate=none \
+		"${jobs[@]}" > "$LOOP_SCRATCH/fio" 2>&1 || {
+		grep -v '^[0-9];' "$LOOP_SCRATCH/fio" | head -n 20
+		return 1
+	}
+}
+
+deep_devices()
+{
+	local low=$1 dev=$1 all=() i
+
+	for i in {1..8}; do
+		dev=$(bind_to "$dev" "$2") || return
+		all+=("$dev")
+	done
+	"$paths" async aio "$dev" write 128 3 && "$paths" check "$dev" 128 3 &&
+		{ [ "$long" = 0 ] || verify "$dev"; } && "$paths" async uring "$dev" write 128 4 &&
+		"$paths" check "$dev" 128 4 direct || return
+	for ((i = 7; i >= 0; i--)); do
+		all_since "${all[i]}" | paste -sd' '
+		detach "${all[i]}" || return
+	done
+	forget "$low" && "$paths" check "$low" 128 4
+}
+
+ram=$(brd_take)
+for mode in on off; do
+	claim "eight loop devices on a RAM disk, direct $mode: verified" deep_devices "$ram" $mode
+done
+
+# deep_files MODE MODE: they alternate
+deep_files()
+{
+	local dir=${on[ext4]} dev i all=() mode options=(-O ^has_journal)
+
+	[ "$long" = 0 ] || options=(-J size=4)
+	for i in {1..8}; do
+		mode=$1
+		set -- "$2" "$1"
+		image "$dir/img" $((60 - 6 * i))M
+		dev=$(bind_to "$dir/img" "$mode") &&
+			mkfs.ext4 -q -F -b 4096 -N 64 -E lazy_itable_init=0 "${options[@]}" "$dev" &&
+			mkdir -p "$LOOP_SCRATCH/at$i" && mount "$dev" "$LOOP_SCRATCH/at$i" || return
+		dir=$LOOP_SCRATCH/at$i
+		all+=("$dev")
+	done
+	image "$dir/data" $((1 + 7 * long))M
+	[ "$long" = 0 ] || {
+		verify "$dir/data" && stress-ng --quiet --verify --temp-path "$dir" \
+			--timeout 300 --hdd 2 --hdd-bytes 1M --hdd-write-size 16k \
+			--hdd-opts fsync --hdd-ops 500
+	} || return
+	"$paths" async aio "$dir/data" write 128 5 || return
+	for ((i = 8; i > 0; i--)); do
+		[ "$i" != 8 ] || { forget "$dir/data" && "$paths" check "$dir/data" 128 5; } || return
+		grep -E "stack|inline" "/sys/block/${all[i - 1]##*/}/loop/stats" | paste -sd' '
+		umount "$LOOP_SCRATCH/at$i" &&
+			{ [ "$long" = 0 ] || e2fsck -fn "${all[i - 1]}"; } && detach "${all[i - 1]}" ||
+			return
+	done
+	rm "${on[ext4]}/img"
+}
+claim "eight file systems on loop devices in each other, verified" deep_files on off
+if [ "$long" = 1 ]; then
+	claim "eight file systems in each other, all direct" deep_files on on
+	claim "eight file systems in each other, all buffered" deep_files off off
+fi
+
+# ---- device mapper ----
+
+# stack KIND LOW LOW2: $mapper-KIND of 16 MiB on them
+stack()
+{
+	case $1 in
+	linear) map_to linear "0 16384 linear $2 0" "16384 16384 linear $2 16384" ;;
+	crypt) map_to crypt "0 32768 crypt aes-xts-plain64 $(printf '%064d' 7) 0 $2 0" ;;
+	snapshot)
+		dd if=/dev/zero of="$3" bs=4k count=1 oflag=direct status=none &&
+			map_to snapshot "0 32768 snapshot $2 $3 P 8"
+		;;
+	thin)
+		dd if=/dev/zero of="$3" bs=4k count=1 oflag=direct status=none &&
+			map_to pool "0 32768 thin-pool $3 $2 128 0" &&
+			dmsetup message loop-selftest-pool 0 "create_thin 0" &&
+			map_to thin "0 32768 thin $mapper-pool 0"
+		;;
+	esac
+}
+
+unstack()
+{
+	unmap_it "$1" || return
+	[ "$1" != thin ] || unmap_it pool
+}
+
+through()
+{
+	same result "submitted ok=256 again=0 other=0" \
+		"$(paste_of "$paths" async aio "$1" write 256 "$2")" && "$paths" check "$1" 256 "$2" &&
+		{ [ "$long" = 0 ] || { verify "$1" && "$paths" write "$1" 256 "$2"; }; }
+}
+
+dm_below()
+{
+	local dev
+
+	stack "$1" "$ram" "$ram2" && dev=$(bind_to "$mapper-$1" "$2") && through "$dev" 6 &&
+		detach "$dev" && forget "$mapper-$1" && "$paths" check "$mapper-$1" 256 6 &&
+		unstack "$1"
+}
+
+dm_above()
+{
+	local low low2
+
+	image "${on[ext4]}/low" 16M && image "${on[ext4]}/low2" 16M
+	low=$(bind_to "${on[ext4]}/low" "$2") && low2=$(bind_to "${on[ext4]}/low2" "$2") &&
+		stack "$1" "$low" "$low2" && through "$mapper-$1" 8 && unstack "$1" &&
+		stack_again "$1" "$low" "$low2" && "$paths" check "$mapper-$1" 256 8 direct &&
+		unstack "$1" && detach "$low" && detach "$low2"
+}
+
+# stack_again KIND LOW LOW2: with what is there
+stack_again()
+{
+	case $1 in
+	linear | crypt) stack "$@" ;;
+	snapshot) map_to snapshot "0 32768 snapshot $2 $3 P 8" ;;
+	thin)
+		map_to pool "0 32768 thin-pool $3 $2 128 0" &&
+			map_to thin "0 32768 thin $mapper-pool 0"
+		;;
+	esac
+}
+
+ram2=$(brd_take)
+i=0
+for kind in linear crypt snapshot thin; do
+	module=dm-$kind
+	[ $kind != thin ] || module=dm-thin-pool
+	[ $kind != linear ] || module=dm-mod
+	if ! modprobe -q $module; then
+		tap_skip "$kind below and above" "no $module"
+		continue
+	fi
+	for mode in "${modes[@]}"; do
+		[ "$long" = 1 ] || [ "${modes[i % 2]}" = "$mode" ] || continue
+		claim "on $kind, direct $mode: verified" dm_below $kind "$mode"
+		claim "below $kind, direct $mode: verified" dm_above $kind "$mode"
+	done
+	i=$((i + 1))
+done
+
+# ---- tries that come to nothing ----
+
+inject()
+{
+	local share=$1 dev all=() target
+
+	for target in "${on[ext4]}/inject-on" "${on[ext4]}/inject-off" "${on[xfs]}/inject-on" \
+		"${on[xfs]}/inject-off" "${on[btrfs]}/inject-on" "$ram-off"; do
+		case $target in
+		*/ram*) dev=$(bind_to "$ram" off) || return ;;
+		*)
+			image "$target" 8M
+			dev=$(bind_to "$target" "${target##*-}") || return
+			;;
+		esac
+		was=()
+		snap "$dev"
+		all+=("$dev")
+	done
+	echo "$share" > /sys/module/loop/parameters/inject
+	verify "${all[@]}" && "$paths" write "${all[0]}" 64 9 && "$paths" write "${all[3]}" 64 9 &&
+		"$paths" check "${all[0]}" 64 9 direct && "$paths" check "${all[3]}" 64 9 direct || return
+	echo 0 > /sys/module/loop/parameters/inject
+	forget "${on[ext4]}/inject-on" && "$paths" check "${on[ext4]}/inject-on" 64 9 &&
+		"$paths" check "${on[xfs]}/inject-off" 64 9 || return
+	for dev in "${all[@]}"; do
+		grep -v ' 0$' "/sys/block/${dev##*/}/loop/stats" | paste -sd' '
+	done
+	was=()
+	zeroes "${all[0]}" && counted "${all[0]}" inline retry_short retry_error buffered &&
+		sum_counted "${all[0]}" retry_again retry_late || return
+	for dev in "${all[@]}"; do
+		detach "$dev" || return
+	done
+}
+
+zeroes()
+{
+	local name
+
+	while read -r name _; do
+		was[$name]=0
+	done < "/sys/block/${1##*/}/loop/stats"
+}
+
+for share in 300 1000; do
+	claim "$share of 1000 transfers come to something else: verified" inject $share
+done
+echo 0 > /sys/module/loop/parameters/inject
+
+# ---- power cuts ----
+
+count=$((20 + 230 * long))
+
+# cut_logged DEVICE LOG: what goes to $mapper-cut is on DEVICE, and in LOG
+cut_logged()
+{
+	dd if=/dev/zero of="$2" bs=4k count=1 oflag=direct status=none &&
+		map_to cut "0 32768 log-writes $1 $2"
+}
+
+cut_files()
+{
+	local dev dev2
+
+	cut_logged "$ram" "$ram2" &&
+		mkfs.ext4 -q -F -b 4096 -E lazy_itable_init=0 "$mapper-cut" && mount "$mapper-cut" "$at" &&
+		written_image "$at/on" $((2 * count)) && written_image "$at/off" $((2 * count)) &&
+		dev=$(bind_to "$at/on" on) && dev2=$(bind_to "$at/off" off) || return
+	"$paths" log-write "$dev" loop-selftest-cut "$count" 0 &
+	"$paths" log-write "$dev2" loop-selftest-cut "$count" "$count" && wait $! &&
+		detach "$dev" && detach "$dev2" &&
+		"$paths" log-check "$ram2" 32768 "$count" "$at/on" "$at/off" &&
+		umount "$at" && unmap_it cut
+}
+
+cut_device()
+{
+	local dev
+
+	cut_logged "$ram" "$ram2" && dev=$(bind_to "$mapper-cut" "$1") &&
+		"$paths" log-write "$dev" loop-selftest-cut "$count" 0 && detach "$dev" &&
+		unmap_it cut && "$paths" log-check "$ram2" 32768 "$count" "$ram"
+}
+
+if modprobe -q dm-log-writes; then
+	claim "$((2 * count)) power cuts below ext4: what was flushed, or FUA, is there" cut_files
+	claim "$count power cuts, direct on a device: it is there" cut_device on
+	claim "$count power cuts, buffered on a device: it is there" cut_device off
+else
+	tap_skip "power cuts" "no dm-log-writes"
+fi
+
+finish
+trap - EXIT
+claim "the module unloads" loop_unload
+tap_plan_end

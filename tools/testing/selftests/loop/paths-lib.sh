@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# Sourced by the tests of the I/O paths, after which system.sh is there too: the
+# counters, cgroups, and what device mapper does.
+
+# shellcheck source=system.sh
+. ./system.sh
+
+paths=$LOOP_TEST_BIN/paths_helper
+export paths
+groups=/sys/fs/cgroup/loop-selftest
+mapper=/dev/mapper/loop-selftest
+declare -A was
+
+# forget PATH...: from the page cache, after writing it back
+forget()
+{
+	"$helper" forget "$@"
+}
+
+# paste_of COMMAND...: its output, in one line
+paste_of()
+{
+	"$@" | paste -sd' '
+}
+
+# written_image FILE BLOCKS: of 4 KiB, all allocated and written, none cached.
+# On btrfs, written in place: to allocate is to wait.
+written_image()
+{
+	rm -f "$1"
+	: > "$1"
+	case $1 in
+	*/btrfs/*) chattr +C "$1" ;;
+	esac
+	dd if=/dev/zero of="$1" bs=4k count="$2" conv=fsync,notrunc status=none &&
+		forget "$1"
+}
+
+# bind_to FILE on|off [LOSETUP-ARGUMENT...]: with that mode, or not at all
+bind_to()
+{
+	local d file=$1 mode=$2
+
+	shift 2
+	d=$(attach "$file" "--direct-io=$mode" "$@") &&
+		same dio "$([ "$mode" = off ]; echo $?)" "$(attr "$d" dio)" >&2 && echo "$d"
+}
+
+# bind_new FILE on|off: a device that nobody has written to before.  Which cgroup
+# pays for writing back the page cache of a device is decided by its first page.
+bind_new()
+{
+	local d
+
+	d=/dev/loop$("$helper" ctl /dev/loop-control add -1) && wait_for 5 test -b "$d" >&2 &&
+		losetup "--direct-io=$2" "$d" "$1" && echo "$d"
+}
+
+# ---- counters ----
+
+snap()
+{
+	local name value
+
+	while read -r name value; do
+		was[$name]=$value
+	done < "/sys/block/${1##*/}/loop/stats"
+}
+
+# since DEVICE NAME: how many there were since the last snap
+since()
+{
+	local name value
+
+	while read -r name value; do
+		[ "$name" != "$2" ] || echo $((value - was[$name]))
+	done < "/sys/block/${1##*/}/loop/stats"
+}
+
+# all_since DEVICE: for who has to find out what went wrong
+all_since()
+{
+	local name value
+
+	while read -r name value; do
+		[ "$value" = "${was[$name]}" ] || echo "$name $((value - was[$name]))"
+	done < "/sys/block/${1##*/}/loop/stats"
+}
+
+# counted DEVICE NAME[:NUMBER]...: since the last snap, each at least so often
+counted()
+{
+	local dev=$1 name n
+
+	shift
+	for name in "$@"; do
+		n=1
+		[ "${name#*:}" = "$name" ] || n=${name#*:}
+		[ "$(since "$dev" "${name%:*}")" -lt "$n" ] || continue
+		echo "not $name, but:" && all_since "$dev"
+		return 1
+	done
+}
+
+# uncounted DEVICE NAME...: none of them since the last snap
+uncounted()
+{
+	local dev=$1 name
+
+	shift
+	for name in "$@"; do
+		[ "$(since "$dev" "$name")" -gt 0 ] || continue
+		echo "$name:" && all_since "$dev"
+		return 1
+	done
+}
+
+# sum_counted DEVICE NAME...: one of them
+sum_counted()
+{
+	local dev=$1 name
+
+	shift
+	for name in "$@"; do
+		[ "$(since "$dev" "$name")" = 0 ] || return 0
+	done
+	echo "none of $*" && all_since "$dev"
+	return 1
+}
+
+# inline_done DEVICE COUNT: the submitter tried so many reads or writes, and not
+# all of them in vain: a write that has to update the file's time stamps is one
+# that waits.
+inline_done()
+{
+	local name tries
+
+	counted "$1" "inline:$2" || return
+	tries=$(since "$1" inline)
+	for name in again late short error; do
+		tries=$((tries - $(since "$1" retry_$name)))
+	done
+	[ "$tries" -gt 0 ] || {
+		echo "in vain:" && all_since "$1"
+		return 1
+	}
+}
+
+# ---- cgroups ----
+
+groups_start()
+{
+	mkdir "$groups" && echo "+io +memory" > /sys/fs/cgroup/cgroup.subtree_control &&
+		echo "+io +memory" > "$groups/cgroup.subtree_control" &&
+		mkdir "$groups/a" "$groups/b" && [ -e "$groups/a/io.stat" ]
+} 2>/dev/null
+
+groups_end()
+{
+	local dir
+
+	for dir in "$groups/a" "$groups/b" "$groups"; do
+		[ ! -d "$dir" ] || wait_for 10 rmdir "$dir" 2>/dev/null
+	done
+}
+
+# in_group a|b COMMAND...: with exec, so that a pid is the command's
+in_group()
+{
+	(
+		echo "$BASHPID" > "$groups/$1/cgroup.procs" && exec "${@:2}"
+	)
+}
+
+# bytes a|b DEVICE KEY: what io.stat says
+bytes()
+{
+	local n
+
+	n=$(lsblk -dnro MAJ:MIN "$2")
+	sed -n "s/^$n .*$3=\([0-9]*\).*/\1/p" "$groups/$1/io.stat" | grep . || echo 0
+}
+
+# ---- device mapper ----
+
+# map_to NAME TABLE...: $mapper-NAME
+map_to()
+{
+	local name=$1
+
+	shift
+	printf '%s\n' "$@" | dmsetup create --noudevsync "loop-selftest-$name" || return
+	[ -e "$mapper-$name" ] || dmsetup mknodes "loop-selftest-$name"
+}
+
+unmap_it()
+{
+	wait_for 5 dmsetup remove --noudevsync "loop-selftest-$1" 2>/dev/null
+}
+
+# ---- the end ----
+
+# Layers come off from the top: what is mounted, mapped, bound.
+layers_off()
+{
+	local dir name
+
+	for _ in {1..9}; do
+		for dir in "$LOOP_SCRATCH"/at*; do
+			! mountpoint -q "$dir" || umount "$dir" 2>/dev/null
+		done
+		for name in "$mapper"-*; do
+			[ ! -e "$name" ] ||
+				dmsetup remove --noudevsync "${name##*/}" 2>/dev/null
+		done
+		loop_detach_all
+		[ "$(loop_bound)" ] || break
+	done
+}
+
+finish()
+{
+	! [ -e /sys/module/loop/parameters/inject ] ||
+		echo 0 > /sys/module/loop/parameters/inject
+	layers_off
+	groups_end
+	! grep -q "^null_blk " /proc/modules || rmmod null_blk
+	scratch_exit
+}

@@ -1,0 +1,474 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The way of each bio: done by its submitter, cloned to the device below, or
+# handed to a worker, for each of the reasons there are.  What the counters
+# say, and that the data is right all the same.
+#
+# LOOP_PATHS_LONG=1: the same with more and larger I/O.
+
+# shellcheck disable=SC2317,SC2119 # claims call functions by name
+
+cd "$(dirname "$0")" || exit 1
+# shellcheck source=paths-lib.sh
+. ./paths-lib.sh
+need_root
+need_cmd losetup fio dmsetup mkfs.ext4 mkfs.xfs mkfs.btrfs fsfreeze prlimit
+tap_start
+
+scratch_init || bail_out "no scratch space"
+trap finish EXIT
+loop_load || bail_out "the module does not load"
+groups_start || diag "no cgroup v2 with io and memory"
+random=$LOOP_SCRATCH/random
+head -c 1M /dev/urandom > "$random"
+declare -A on
+for type in ext4 xfs btrfs; do
+	on[$type]=$(scratch_fs $type) || bail_out "no $type"
+done
+
+# ---- inline ----
+
+inline_direct()
+{
+	local file=${on[$1]}/direct dev
+
+	written_image "$file" 256
+	dev=$(bind_to "$file" on) && snap "$dev" &&
+		"$paths" write "$dev" 64 1 && inline_done "$dev" 64 && snap "$dev" &&
+		"$paths" check "$dev" 64 1 direct && counted "$dev" inline:64 &&
+		untried "$dev" && detach "$dev" && forget "$file" &&
+		"$paths" check "$file" 64 1
+}
+
+untried()
+{
+	uncounted "$1" retry_again retry_late retry_short retry_error buffered
+}
+
+for type in ext4 xfs btrfs; do
+	claim "$type, direct: reads and writes inline" inline_direct $type
+done
+
+inline_buffered()
+{
+	local file=${on[$1]}/buffered dev
+
+	written_image "$file" 256
+	"$paths" write "$file" 64 2 && dev=$(bind_to "$file" off) &&
+		forget "$file" && snap "$dev" && "$paths" check "$dev" 64 2 direct &&
+		counted "$dev" inline:64 retry_again && snap "$dev" &&
+		"$paths" check "$dev" 64 2 direct && counted "$dev" inline:64 &&
+		untried "$dev" && snap "$dev" && "$paths" write "$dev" 64 3 || return
+	case $1 in
+	ext4) counted "$dev" worker_file:64 && uncounted "$dev" inline ;;
+	*) inline_done "$dev" 64 && uncounted "$dev" worker_file ;;
+	esac || return
+	"$paths" check "$file" 64 3 && detach "$dev" && forget "$file" &&
+		"$paths" check "$file" 64 3
+}
+
+for type in ext4 xfs btrfs; do
+	claim "$type, buffered: inline what is cached, workers for what is not" \
+		inline_buffered $type
+done
+
+# ---- why not ----
+
+sparse()
+{
+	local file=${on[ext4]}/sparse dev
+
+	image "$file" 4M
+	dev=$(bind_to "$file" on) && snap "$dev" &&
+		same result "submitted ok=256 again=0 other=0" \
+			"$(paste_of "$paths" async aio "$dev" write 256 4)" &&
+		counted "$dev" retry_again worker_backoff &&
+		"$paths" check "$dev" 256 4 && detach "$dev" &&
+		"$paths" check "$file" 256 4
+}
+claim "writes to holes wait, and the next ones do not try" sparse
+
+# FUA is 1 of 2, the other one is a flush
+fua()
+{
+	local file=${on[xfs]}/fua dev
+
+	written_image "$file" 64
+	dev=$(bind_to "$file" off) && snap "$dev" &&
+		dd if="$random" of="$dev" bs=4k count=8 oflag=direct,dsync status=none &&
+		counted "$dev" worker_fua:8 && uncounted "$dev" inline && snap "$dev" &&
+		dd if="$random" of="$dev" bs=4k count=8 oflag=direct conv=fsync status=none &&
+		counted "$dev" inline:8 worker_flush:1 flush:1 fsync:1 &&
+		cmp -n 32768 "$random" "$file" && detach "$dev"
+}
+claim "buffered: FUA is for workers, and so are flushes" fua
+
+unmap()
+{
+	local file=${on[ext4]}/unmap dev
+
+	written_image "$file" 64
+	dev=$(bind_to "$file" on) && snap "$dev" && blkdiscard -l 65536 "$dev" &&
+		counted "$dev" worker_op:1 && uncounted "$dev" unmap_refused &&
+		cmp -n 65536 "$dev" /dev/zero && detach "$dev"
+}
+claim "discard is for workers" unmap
+
+rlimit()
+{
+	local file=${on[$1]}/rlimit dev
+
+	written_image "$file" 64
+	dev=$(bind_to "$file" "$2") && snap "$dev" &&
+		prlimit --fsize=8192 dd if="$random" of="$dev" bs=4k count=16 \
+			oflag=direct status=none &&
+		counted "$dev" worker_rlimit:16 && uncounted "$dev" inline &&
+		cmp -n 65536 "$random" "$dev" && detach "$dev" &&
+		forget "$file" && cmp -n 65536 "$random" "$file"
+}
+claim "a file size limit of the submitter is none of the backing file, direct" \
+	rlimit ext4 on
+claim "a file size limit of the submitter is none of the backing file, buffered" \
+	rlimit xfs off
+
+# A bio that device mapper splits in two: the second half waits for the first.
+parked()
+{
+	local file=${on[ext4]}/parked dev
+
+	written_image "$file" 256
+	dev=$(bind_to "$file" on) && map_to parked "0 1032 linear $dev 0" \
+		"1032 1016 linear $dev 1032" && snap "$dev" &&
+		dd if="$random" of="$mapper-parked" bs=1M oflag=direct status=none &&
+		counted "$dev" worker_parked && cmp -n 1048576 "$random" "$mapper-parked" &&
+		unmap_it parked && detach "$dev" && cmp -n 1048576 "$random" "$file"
+}
+claim "another bio of the task waits for this one to be submitted" parked
+
+# A device mapper target that wants whole 4 KiB of memory, too.
+unaligned()
+{
+	local at=$LOOP_SCRATCH/at dev
+
+	map_to align "0 16384 crypt aes-xts-plain64 $(printf '%064d' 7) 0 $1 0 1 sector_size:4096" &&
+		mkfs.ext4 -q -F -O ^has_journal -E lazy_itable_init=1 -N 64 "$mapper-align" && mkdir -p "$at" &&
+		mount "$mapper-align" "$at" && written_image "$at/img" 16 &&
+		dev=$(bind_to "$at/img" on -b 4096) && snap "$dev" &&
+		"$paths" unaligned "$dev" && counted "$dev" worker_align:2 &&
+		uncounted "$dev" inline && detach "$dev" && umount "$at" &&
+		dev=$(bind_to "$mapper-align" on -b 4096) && snap "$dev" &&
+		"$paths" unaligned "$dev" && uncounted "$dev" cloned &&
+		detach "$dev" && unmap_it align
+}
+ram=$(brd_take)
+if modprobe -q dm-crypt; then
+	claim "memory that the device below does not take" unaligned "$ram"
+else
+	tap_skip "memory that the device below does not take" "no dm-crypt"
+fi
+
+# ---- clones ----
+
+cloned()
+{
+	local dev low=$1 at
+
+	"$paths" write "$low" 256 9 && forget "$low" && dev=$(bind_to "$low" on) &&
+		snap "$dev" && "$paths" write "$dev" 64 5 &&
+		"$paths" check "$dev" 64 5 direct && counted "$dev" cloned:128 &&
+		snap "$dev" && dd if=/dev/zero of="$dev" bs=4k count=1 seek=200 \
+			oflag=direct conv=fsync status=none && counted "$dev" cloned:2 &&
+		uncounted "$dev" worker_flush inline || return
+	if [ "${2:-}" = discard ]; then
+		snap "$dev" && blkdiscard -o 1048576 -l 65536 "$dev" &&
+			counted "$dev" cloned:1 || return
+	fi
+	# Pages below, and the device says what is newer.
+	"$paths" check "$low" 64 5 && snap "$dev" && "$paths" write "$dev" 64 6 &&
+		uncounted "$dev" cloned && counted "$dev" inline &&
+		"$paths" check "$low" 64 6 && "$paths" check "$dev" 64 6 direct || return
+	# Dirty pages below; no loop device may see what is on the medium.
+	dd if="$random" of="$low" bs=4k count=64 conv=notrunc status=none &&
+		snap "$dev" && dd if="$dev" bs=64k count=4 iflag=direct status=none |
+			cmp -n 262144 - "$random" && uncounted "$dev" cloned &&
+		dd if="$random" of="$low" bs=4k count=64 conv=notrunc status=none &&
+		snap "$dev" && flush "$dev" && counted "$dev" worker_flush fsync &&
+		uncounted "$dev" cloned && at=$(written_pages "$low") &&
+		same "dirty pages after the flush" 0 "$at" && detach "$dev" &&
+		forget "$low" && cmp -n 262144 "$low" "$random"
+}
+
+# flush DEVICE: its own page cache has nothing
+flush()
+{
+	dd if=/dev/null of="$1" conv=fsync,notrunc status=none
+}
+
+# Pages of the device that an fsync of it now writes
+written_pages()
+{
+	local n before
+
+	n=/sys/block/${1##*/}/stat
+	before=$(awk '{ print $7 }' "$n") && "$helper" forget "$1" &&
+		echo $(($(awk '{ print $7 }' "$n") - before))
+}
+
+modprobe -q null_blk nr_devices=1 memory_backed=1 gb=1 discard=1
+if [ -b /dev/nullb0 ]; then
+	claim "null_blk: clones; with pages below, none, and the data is one" \
+		cloned /dev/nullb0 discard
+else
+	tap_skip "null_blk: clones" "no null_blk"
+fi
+claim "RAM disk: clones; with pages below, none, and the data is one" cloned "$ram"
+
+# Reads fill the cache below all the time while writes go past it.
+coherent()
+{
+	local dev pid round
+
+	dev=$(bind_to "$ram" on) || return
+	while :; do
+		dd if="$ram" of=/dev/null bs=64k count=16 status=none
+	done &
+	pid=$!
+	for ((round = 20; round < 25 + 100 * ${LOOP_PATHS_LONG:-0}; round++)); do
+		"$paths" async aio "$dev" write 256 "$round" > "$LOOP_SCRATCH/async"
+		"$paths" check "$ram" 256 "$round" || break
+	done
+	kill "$pid"
+	wait "$pid" 2>/dev/null
+	"$paths" check "$dev" 256 $((round - 1)) direct && grep -q ok=256 "$LOOP_SCRATCH/async" &&
+		same rounds $((25 + 100 * ${LOOP_PATHS_LONG:-0})) "$round" && detach "$dev"
+}
+claim "RAM disk: readers of it see each write that is done" coherent
+
+# ---- frozen ----
+
+# frozen_begin MODE ENGINE COUNT SEED: freezes, and submits
+frozen_begin()
+{
+	fsfreeze -f "${on[ext4]}" || return
+	"$paths" async "$2" "$dev" write "$3" "$4" "${5:-}" > "$LOOP_SCRATCH/async" &
+	async=$!
+}
+
+# The thaw comes whatever has happened.
+frozen_end()
+{
+	fsfreeze -u "${on[ext4]}"
+	wait "$async"
+}
+
+has_line()
+{
+	grep -q "$1" "$LOOP_SCRATCH/async"
+}
+
+frozen()
+{
+	local file=${on[ext4]}/frozen dev async rc=0
+
+	written_image "$file" 64
+	dev=$(bind_to "$file" "$2") && snap "$dev" || return
+	frozen_begin "$2" "$1" 12 7 "${3:-}" || return
+	wait_for 30 has_line submitted || rc=1
+	! has_line ok= || rc=1
+	frozen_end || rc=1
+	cat "$LOOP_SCRATCH/async"
+	[ "$rc" = 0 ] && has_line "ok=12 again=0 other=0" &&
+		{ [ "$2" = off ] || counted "$dev" retry_frozen; } &&
+		"$paths" check "$dev" 12 7 && detach "$dev" && "$paths" check "$file" 12 7
+}
+for io in on off; do
+	for engine in aio uring; do
+		claim "frozen file system below, $engine, direct $io: submitted, and done after the thaw" \
+			frozen $engine $io
+	done
+done
+claim "frozen file system below, RWF_NOWAIT: submitted, and done after the thaw" \
+	frozen aio on nowait
+
+# ---- killed ----
+
+killed()
+{
+	local file=${on[ext4]}/killed dev
+
+	dd if="$random" of="$file" bs=1M status=none && dev=$(bind_to "$file" "$1") &&
+		forget "$file" && "$paths" killed "$dev" $((30 + 400 * ${LOOP_PATHS_LONG:-0})) &&
+		cmp -n 1048576 "$random" "$dev" && "$paths" write "$dev" 16 8 &&
+		"$paths" check "$dev" 16 8 && detach "$dev"
+}
+claim "tasks killed while they read, buffered backing: the device works" killed off
+claim "tasks killed while they read, direct backing: the device works" killed on
+
+# ---- cgroups ----
+
+# Dirtied by a cgroup, written back by a task of the root's.  Somebody has the
+# device open, so that closing it does not write back.
+other_cgroup()
+{
+	local file=${on[$1]}/cgroup dev
+
+	written_image "$file" 256
+	dev=$(bind_new "$file" "$2") && exec 9< "$dev" && snap "$dev" &&
+		in_group a dd if="$random" of="$dev" bs=64k count=16 conv=notrunc status=none &&
+		sync && counted "$dev" worker_cgroup && exec 9<&- &&
+		cmp -n 1048576 "$random" "$dev" && detach "$dev" && cmp -n 1048576 "$random" "$file"
+}
+
+# Dirty pages of the device are all that the group has.  In buffered mode those
+# of the file, dirty as well, are the group's, too: it may be found that nothing
+# of it can be freed, and its task be killed, as with the stock driver.
+reclaim_cache()
+{
+	local file=${on[$1]}/reclaim dev rc=0
+
+	written_image "$file" 10240
+	dev=$(bind_new "$file" "$2") && exec 9< "$dev" && snap "$dev" &&
+		echo 24M > "$groups/b/memory.max" || return
+	in_group b dd if=/dev/zero of="$dev" bs=256k count=160 conv=notrunc status=none || rc=$?
+	echo max > "$groups/b/memory.max"
+	[ "$2" = on ] || [ "$rc" != 137 ] || rc=0
+	sync && counted "$dev" worker_cgroup && same "status of the writer" 0 "$rc" &&
+		exec 9<&- && "$paths" write "$dev" 64 12 && "$paths" check "$dev" 64 12 direct &&
+		detach "$dev" && rm "$file"
+}
+
+reclaim_swap()
+{
+	local file=${on[$1]}/swap dev rc=0
+
+	written_image "$file" 5120
+	dev=$(bind_to "$file" "$2") && mkswap -q "$dev" && swapon "$dev" && snap "$dev" &&
+		echo 12M > "$groups/b/memory.max" || return
+	in_group b "$paths" anonymous 18 0 || rc=$?
+	echo max > "$groups/b/memory.max"
+	counted "$dev" worker_reclaim || rc=1
+	[ "$2" = on ] || [ "$rc" != 137 ] || rc=0
+	swapoff "$dev" && same "status of the task" 0 "$rc" && detach "$dev" && rm "$file"
+}
+
+if [ -d "$groups/a" ]; then
+	claim "written back for another cgroup, direct" other_cgroup ext4 on
+	claim "written back for another cgroup, buffered" other_cgroup xfs off
+	claim "a cgroup at its limit with dirty pages of the device, direct" \
+		reclaim_cache ext4 on
+	claim "a cgroup at its limit with dirty pages of the device, buffered" \
+		reclaim_cache xfs off
+	claim "swap on the device, a cgroup at its limit, direct" reclaim_swap ext4 on
+	claim "swap on the device, a cgroup at its limit, buffered" reclaim_swap xfs off
+else
+	tap_skip "cgroups" "no cgroup v2 with io and memory"
+fi
+
+charged()
+{
+	local file=${on[xfs]}/charged dev low before after
+
+	low=$(findmnt -no SOURCE "${on[xfs]}")
+	written_image "$file" 256
+	dev=$(bind_to "$file" on) && before=$(bytes a "$low" wbytes) && snap "$dev" &&
+		in_group a "${@:2}" dd if="$random" of="$dev" bs=64k oflag=direct status=none &&
+		counted "$dev" "$1" && after=$(bytes a "$low" wbytes) && detach "$dev" || return
+	[ $((after - before)) -ge 1048576 ] || {
+		echo "wbytes: $before, then $after"
+		return 1
+	}
+}
+
+# One cgroup does almost nothing in a second, the other one all it wants.
+throttled()
+{
+	local file=${on[$1]}/throttled dev low limited rc=0
+
+	low=$(lsblk -dnro MAJ:MIN "$(findmnt -no SOURCE "${on[$1]}")")
+	written_image "$file" 4096
+	dev=$(bind_to "$file" "$2") && echo "$low wbps=65536 rbps=65536" > "$groups/a/io.max" ||
+		return
+	in_group a fio --name=limited --filename="$dev" --ioengine=libaio --iodepth=32 \
+		--direct=1 --bs=4k --rw=randrw --size=8M --offset=8M --time_based \
+		--runtime=3600 --output=/dev/null &
+	limited=$!
+	wait_for 20 group_writes a "$low" &&
+		in_group b "$paths" async aio "$dev" write 1024 13 || rc=1
+	kill -0 "$limited" || rc=1
+	echo "$low wbps=max rbps=max" > "$groups/a/io.max"
+	kill "$limited"
+	wait "$limited"
+	[ "$rc" = 0 ] && "$paths" check "$dev" 1024 13 direct && detach "$dev" && rm "$file"
+}
+
+group_writes()
+{
+	grep -q "^$2 .*wbytes=[1-9]" "$groups/$1/io.stat"
+}
+
+if [ -d "$groups/a" ]; then
+	claim "done inline, I/O counts in the cgroup of who asked for it" charged inline
+	claim "done by a worker, it counts there, too" charged worker_rlimit prlimit --fsize=4096
+	claim "a throttled cgroup does not stop another one, direct" throttled ext4 on
+	claim "a throttled cgroup does not stop another one, buffered" throttled xfs off
+else
+	tap_skip "I/O in the right cgroup" "no cgroup v2 with io and memory"
+fi
+
+# ---- the bound of what waits ----
+
+# objects CACHE: in use
+objects()
+{
+	awk -v name="$1" '$1 == name { print $2 }' /proc/slabinfo
+}
+
+# 16 with the workers, 4 waiting, and the rest refused at once
+bound_nowait()
+{
+	local file=${on[ext4]}/bound dev async rc=0
+
+	written_image "$file" 256
+	dev=$(bind_to "$file" on) && frozen_begin on aio 200 10 nowait || return
+	wait_for 30 has_line submitted || rc=1
+	frozen_end || rc=1
+	cat "$LOOP_SCRATCH/async"
+	[ "$rc" = 0 ] && [ "$(sed -n 's/^ok=\([0-9]*\) .*/\1/p' "$LOOP_SCRATCH/async")" -le 20 ] &&
+		has_line other=0 && fails has_line "ok=0 " &&
+		same "after the thaw" ok "$("$paths" nowait "$dev" write 201)" && detach "$dev"
+}
+
+bound_memory()
+{
+	local file=${on[ext4]}/bound dev async before rc=0
+
+	dev=$(bind_to "$file" on) && before=$(objects loop_io) || return
+	frozen_begin on aio 256 11 || return
+	wait_for 30 stands_still "$dev" || rc=1
+	! has_line submitted || rc=1
+	before=$(($(objects loop_io) - before))
+	frozen_end || rc=1
+	[ "$rc" = 0 ] && has_line ok=256 && "$paths" check "$dev" 256 11 &&
+		detach "$dev" || return
+	[ "$before" -le 128 ] || {
+		echo "$before more objects"
+		return 1
+	}
+}
+
+# Nothing new in the counters for a while, after the workers had theirs.
+stands_still()
+{
+	snap "$1" && sleep 0.3 && uncounted "$1" retry_frozen worker_backoff inline
+}
+
+layers_off
+claim "the module loads with a depth of 4" eval 'loop_unload && loop_load hw_queue_depth=4'
+claim "a frozen file below and a depth of 4: who must not wait gets EAGAIN" bound_nowait
+claim "a writer that outruns the file waits, and takes no more memory" bound_memory
+
+finish
+trap - EXIT
+claim "the module unloads" loop_unload
+tap_plan_end

@@ -1,0 +1,602 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the shell tests of the loop driver's I/O paths cannot do themselves.
+ * Blocks are of 4 KiB, and what is written to them follows from their number
+ * and a seed.
+ *
+ *   paths_helper write DEVICE COUNT SEED   direct writes of the first blocks
+ *   paths_helper check DEVICE COUNT SEED [direct]   reads and compares them
+ *   paths_helper nowait DEVICE read|write BLOCK     one direct transfer with
+ *                                          RWF_NOWAIT: "ok" or the errno
+ *   paths_helper unaligned DEVICE          a direct write and read of one
+ *                                          block, from memory at 512 bytes
+ *   paths_helper async aio|uring DEVICE read|write COUNT SEED [nowait]
+ *                                          direct transfers of the first
+ *                                          blocks at the same time; prints
+ *                                          "submitted" as soon as they are,
+ *                                          then "ok=N again=N other=N"
+ *   paths_helper killed DEVICE COUNT       kills children in the midst of reads
+ *   paths_helper anonymous MIB SECONDS     writes and compares memory again
+ *                                          and again, at least once
+ *   paths_helper log-write TARGET DM COUNT FIRST   see log_write()
+ *   paths_helper log-check LOG SECTORS COUNT FILE...  see log_check()
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/aio_abi.h>
+#include <linux/dm-ioctl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <linux/io_uring.h>
+#include <linux/types.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BLOCK		4096
+#define MAX_ASYNC	1024
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
+static void die(const char *what)
+{
+	fprintf(stderr, "paths_helper: %s: %s\n", what, strerror(errno));
+	exit(2);
+}
+
+static unsigned int number(const char *text)
+{
+	return strtoul(text, NULL, 0);
+}
+
+static int open_or_die(const char *path, int flags)
+{
+	int fd = open(path, flags | O_CLOEXEC);
+
+	if (fd < 0)
+		die(path);
+	return fd;
+}
+
+/* Memory that direct I/O takes */
+static void *pages(size_t len)
+{
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		die("mmap");
+	return p;
+}
+
+static void block_fill(void *block, unsigned int nr, unsigned int seed)
+{
+	__u64 x = ((__u64)seed << 32 | nr) * 0x9e3779b97f4a7c15ULL + 1;
+	__u64 *word = block;
+
+	for (size_t i = 0; i < BLOCK / 8; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		word[i] = x;
+	}
+}
+
+static bool block_is(const void *block, unsigned int nr, unsigned int seed)
+{
+	__u64 want[BLOCK / 8];
+
+	block_fill(want, nr, seed);
+	return !memcmp(want, block, BLOCK);
+}
+
+static int cmd_write(char **arg)
+{
+	int fd = open_or_die(arg[0], O_WRONLY | O_DIRECT);
+	unsigned int count = number(arg[1]);
+	void *block = pages(BLOCK);
+
+	for (unsigned int i = 0; i < count; i++) {
+		block_fill(block, i, number(arg[2]));
+		if (pwrite(fd, block, BLOCK, (off_t)i * BLOCK) != BLOCK)
+			die("write");
+	}
+	return 0;
+}
+
+static int cmd_check(char **arg)
+{
+	int fd = open_or_die(arg[0], arg[3] ? O_RDONLY | O_DIRECT : O_RDONLY);
+	unsigned int count = number(arg[1]), bad = 0;
+	void *block = pages(BLOCK);
+
+	for (unsigned int i = 0; i < count; i++) {
+		if (pread(fd, block, BLOCK, (off_t)i * BLOCK) != BLOCK)
+			die("read");
+		if (!block_is(block, i, number(arg[2])) && !bad++)
+			printf("block %u is wrong\n", i);
+	}
+	if (bad)
+		printf("%u of %u blocks are wrong\n", bad, count);
+	return bad != 0;
+}
+
+static bool is_write(const char *word)
+{
+	return !strcmp(word, "write");
+}
+
+static int cmd_nowait(char **arg)
+{
+	struct iovec iov = { .iov_base = pages(BLOCK), .iov_len = BLOCK };
+	off_t at = (off_t)number(arg[2]) * BLOCK;
+	int fd = open_or_die(arg[0], O_RDWR | O_DIRECT);
+	ssize_t ret;
+
+	if (is_write(arg[1]))
+		ret = pwritev2(fd, &iov, 1, at, RWF_NOWAIT);
+	else
+		ret = preadv2(fd, &iov, 1, at, RWF_NOWAIT);
+	puts(ret == BLOCK ? "ok" : ret < 0 ? strerrorname_np(errno) : "short");
+	return 0;
+}
+
+static int cmd_unaligned(char **arg)
+{
+	char *from = (char *)pages(4 * BLOCK) + 512;
+	char *to = from + 2 * BLOCK;
+	int fd = open_or_die(arg[0], O_RDWR | O_DIRECT);
+
+	block_fill(from, 0, 77);
+	if (pwrite(fd, from, BLOCK, BLOCK) != BLOCK)
+		die("write");
+	if (pread(fd, to, BLOCK, BLOCK) != BLOCK)
+		die("read");
+	return !block_is(to, 0, 77);
+}
+
+/* ---- many at a time ---- */
+
+struct async {
+	int fd;
+	bool write;
+	bool nowait;
+	unsigned int count;
+	char *data;
+	unsigned int ok, again, other;
+};
+
+static void async_count(struct async *a, long ret)
+{
+	if (ret == BLOCK)
+		a->ok++;
+	else if (ret == -EAGAIN)
+		a->again++;
+	else
+		a->other++;
+}
+
+static void submitted(void)
+{
+	puts("submitted");
+	fflush(stdout);
+}
+
+static void async_aio(struct async *a)
+{
+	static struct iocb cb[MAX_ASYNC];
+	struct io_event event;
+	aio_context_t ctx = 0;
+	unsigned int under_way = 0;
+
+	if (syscall(SYS_io_setup, a->count, &ctx))
+		die("io_setup");
+	for (unsigned int i = 0; i < a->count; i++) {
+		struct iocb *one = &cb[i];
+
+		one->aio_lio_opcode = a->write ? IOCB_CMD_PWRITE :
+						 IOCB_CMD_PREAD;
+		one->aio_rw_flags = a->nowait ? RWF_NOWAIT : 0;
+		one->aio_fildes = a->fd;
+		one->aio_buf = (uintptr_t)(a->data + (size_t)i * BLOCK);
+		one->aio_nbytes = BLOCK;
+		one->aio_offset = (__u64)i * BLOCK;
+		if (syscall(SYS_io_submit, ctx, 1, &one) == 1)
+			under_way++;
+		else
+			async_count(a, -errno);
+	}
+	submitted();
+	for (; under_way; under_way--) {
+		if (syscall(SYS_io_getevents, ctx, 1, 1, &event, NULL) != 1)
+			die("io_getevents");
+		async_count(a, (int64_t)event.res);
+	}
+}
+
+struct ring {
+	int fd;
+	unsigned int *sq_tail, *sq_array, sq_mask;
+	struct io_uring_sqe *sqes;
+	unsigned int *cq_head, *cq_tail, cq_mask;
+	struct io_uring_cqe *cqes;
+};
+
+static void ring_init(struct ring *r, unsigned int entries)
+{
+	struct io_uring_params p = { .flags = 0 };
+	char *sq, *cq;
+
+	r->fd = syscall(SYS_io_uring_setup, entries, &p);
+	if (r->fd < 0)
+		die("io_uring_setup");
+	sq = mmap(NULL, p.sq_off.array + p.sq_entries * sizeof(int),
+		  PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, IORING_OFF_SQ_RING);
+	cq = mmap(NULL, p.cq_off.cqes + p.cq_entries * sizeof(*r->cqes),
+		  PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, IORING_OFF_CQ_RING);
+	r->sqes = mmap(NULL, p.sq_entries * sizeof(*r->sqes),
+		       PROT_READ | PROT_WRITE, MAP_SHARED, r->fd,
+		       IORING_OFF_SQES);
+	if (sq == MAP_FAILED || cq == MAP_FAILED || r->sqes == MAP_FAILED)
+		die("mmap");
+	r->sq_tail = (unsigned int *)(sq + p.sq_off.tail);
+	r->sq_array = (unsigned int *)(sq + p.sq_off.array);
+	r->sq_mask = p.sq_entries - 1;
+	r->cq_head = (unsigned int *)(cq + p.cq_off.head);
+	r->cq_tail = (unsigned int *)(cq + p.cq_off.tail);
+	r->cq_mask = p.cq_entries - 1;
+	r->cqes = (struct io_uring_cqe *)(cq + p.cq_off.cqes);
+}
+
+static void ring_submit(struct ring *r, const struct async *a, unsigned int i)
+{
+	unsigned int tail = *r->sq_tail, slot = tail & r->sq_mask;
+	struct io_uring_sqe *sqe = &r->sqes[slot];
+
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = a->write ? IORING_OP_WRITE : IORING_OP_READ;
+	sqe->fd = a->fd;
+	sqe->addr = (uintptr_t)(a->data + (size_t)i * BLOCK);
+	sqe->len = BLOCK;
+	sqe->off = (__u64)i * BLOCK;
+	sqe->rw_flags = a->nowait ? RWF_NOWAIT : 0;
+	r->sq_array[slot] = slot;
+	__atomic_store_n(r->sq_tail, tail + 1, __ATOMIC_RELEASE);
+	if (syscall(SYS_io_uring_enter, r->fd, 1, 0, 0, NULL, 0) != 1)
+		die("io_uring_enter");
+}
+
+static void async_uring(struct async *a)
+{
+	struct ring r;
+
+	ring_init(&r, a->count);
+	for (unsigned int i = 0; i < a->count; i++)
+		ring_submit(&r, a, i);
+	submitted();
+	for (unsigned int head = 0; head < a->count; head++) {
+		while (__atomic_load_n(r.cq_tail, __ATOMIC_ACQUIRE) == head)
+			if (syscall(SYS_io_uring_enter, r.fd, 0, 1,
+				    IORING_ENTER_GETEVENTS, NULL, 0) < 0)
+				die("io_uring_enter");
+		async_count(a, r.cqes[head & r.cq_mask].res);
+		__atomic_store_n(r.cq_head, head + 1, __ATOMIC_RELEASE);
+	}
+}
+
+static int cmd_async(char **arg)
+{
+	struct async a = {
+		.fd = open_or_die(arg[1], O_RDWR | O_DIRECT),
+		.write = is_write(arg[2]),
+		.nowait = arg[5] && !strcmp(arg[5], "nowait"),
+		.count = number(arg[3]),
+	};
+	unsigned int seed = number(arg[4]), bad = 0;
+
+	if (!a.count || a.count > MAX_ASYNC)
+		return 2;
+	a.data = pages((size_t)a.count * BLOCK);
+	for (unsigned int i = 0; a.write && i < a.count; i++)
+		block_fill(a.data + (size_t)i * BLOCK, i, seed);
+
+	if (!strcmp(arg[0], "uring"))
+		async_uring(&a);
+	else
+		async_aio(&a);
+
+	printf("ok=%u again=%u other=%u\n", a.ok, a.again, a.other);
+	for (unsigned int i = 0; !a.write && a.ok == a.count && i < a.count; i++)
+		bad += !block_is(a.data + (size_t)i * BLOCK, i, seed);
+	if (bad)
+		printf("%u blocks are wrong\n", bad);
+	return bad != 0;
+}
+
+/* ---- killed ---- */
+
+/* A read takes longer and longer until it is done before the child is killed. */
+static int cmd_killed(char **arg)
+{
+	int direct = open_or_die(arg[0], O_RDONLY | O_DIRECT);
+	int cached = open_or_die(arg[0], O_RDONLY);
+	unsigned int count = number(arg[1]), killed = 0;
+	size_t len = 1 << 20;
+	char *data = pages(len);
+
+	for (unsigned int i = 0; i < count; i++) {
+		int status, fd = i % 2 ? direct : cached;
+		pid_t pid = fork();
+
+		if (pid < 0)
+			die("fork");
+		if (!pid) {
+			posix_fadvise(cached, 0, 0, POSIX_FADV_DONTNEED);
+			for (off_t at = 0; pread(fd, data, len, at) > 0; )
+				at += len;
+			_exit(0);
+		}
+		usleep(i * 200);
+		kill(pid, SIGKILL);
+		if (waitpid(pid, &status, 0) != pid)
+			die("waitpid");
+		killed += WIFSIGNALED(status);
+	}
+	printf("%u of %u were killed\n", killed, count);
+	return 0;
+}
+
+/* ---- memory ---- */
+
+static int cmd_anonymous(char **arg)
+{
+	size_t nr = (size_t)number(arg[0]) << 20 >> 12;
+	time_t end = time(NULL) + number(arg[1]);
+	char *data = pages(nr * BLOCK);
+	unsigned int round = 0;
+
+	do {
+		round++;
+		for (size_t i = 0; i < nr; i++)
+			block_fill(data + i * BLOCK, i, round);
+		for (size_t i = 0; i < nr; i++) {
+			if (block_is(data + i * BLOCK, i, round))
+				continue;
+			printf("page %zu is wrong, round %u\n", i, round);
+			return 1;
+		}
+	} while (time(NULL) < end);
+	printf("%u rounds\n", round);
+	return 0;
+}
+
+/* ---- power cuts, with the log of dm-log-writes ---- */
+
+struct marker {
+	int control;
+	const char *device;
+	char data[sizeof(struct dm_ioctl) + sizeof(struct dm_target_msg) + 64];
+};
+
+static void marker_init(struct marker *m, const char *device)
+{
+	m->control = open_or_die("/dev/mapper/control", O_RDWR);
+	m->device = device;
+}
+
+static void marker_put(struct marker *m, unsigned int nr)
+{
+	struct dm_ioctl *dm = (struct dm_ioctl *)m->data;
+	struct dm_target_msg *msg = (void *)(m->data + sizeof(*dm));
+
+	/* The kernel fills it in, and must not find that the next time. */
+	memset(m->data, 0, sizeof(m->data));
+	snprintf(dm->name, sizeof(dm->name), "%s", m->device);
+	dm->version[0] = DM_VERSION_MAJOR;
+	dm->data_size = sizeof(m->data);
+	dm->data_start = sizeof(*dm);
+	snprintf(msg->message, 64, "mark %u", nr);
+	if (ioctl(m->control, DM_TARGET_MSG, dm))
+		die("DM_TARGET_MSG");
+}
+
+/*
+ * Writes records, one a block, each in another way to make it durable, and
+ * puts a mark with its number in the log of DM once it is. Record N goes to
+ * block N - FIRST of TARGET. Other blocks are written that nobody waits for.
+ */
+static int cmd_log_write(char **arg)
+{
+	unsigned int count = number(arg[2]), first = number(arg[3]);
+	int cached = open_or_die(arg[0], O_RDWR);
+	int direct = open_or_die(arg[0], O_RDWR | O_DIRECT);
+	void *block = pages(BLOCK);
+	struct iovec iov = { .iov_base = block, .iov_len = BLOCK };
+	struct marker m;
+
+	marker_init(&m, arg[1]);
+	for (unsigned int i = 0; i < count; i++) {
+		off_t at = (off_t)i * BLOCK;
+		bool ok;
+
+		block_fill(block, first + i, 0);
+		switch (i % 5) {
+		case 0: /* the page cache, written back, and a flush */
+			ok = pwrite(cached, block, BLOCK, at) == BLOCK &&
+				!fdatasync(cached);
+			break;
+		case 1: /* FUA */
+			ok = pwritev2(direct, &iov, 1, at, RWF_DSYNC) == BLOCK;
+			break;
+		case 2: /* a flush */
+			ok = pwrite(direct, block, BLOCK, at) == BLOCK &&
+				!fdatasync(direct);
+			break;
+		case 3: /* FUA of all that is before, by the page cache */
+			ok = pwritev2(cached, &iov, 1, at, RWF_DSYNC) == BLOCK;
+			break;
+		default: /* one of two is flushed by the other's */
+			ok = pwrite(direct, block, BLOCK, at) == BLOCK;
+			block_fill(block, count + i, 1);
+			ok = ok && pwritev2(direct, &iov, 1,
+					    (off_t)(count + i) * BLOCK,
+					    RWF_SYNC) == BLOCK &&
+				!fsync(direct);
+			break;
+		}
+		if (!ok)
+			die("record");
+		marker_put(&m, first + i);
+	}
+	return 0;
+}
+
+#define LOG_MAGIC	0x6a736677736872ULL
+#define LOG_DISCARD	4
+#define LOG_MARK	8
+
+struct log_super {
+	__u64 magic, version, nr_entries;
+	__u32 sector_size;
+};
+
+struct log_entry {
+	__u64 sector, nr_sectors, flags, data_len;
+	char data[480];
+};
+
+/* Where the data of FILE are on the device it lies on; one extent. */
+static __u64 file_place(const char *path)
+{
+	struct {
+		struct fiemap map;
+		struct fiemap_extent extent;
+	} f = { .map.fm_length = FIEMAP_MAX_OFFSET, .map.fm_extent_count = 1 };
+	struct stat st;
+
+	if (stat(path, &st))
+		die(path);
+	if (!S_ISREG(st.st_mode))
+		return 0;
+	if (ioctl(open_or_die(path, O_RDONLY), FS_IOC_FIEMAP, &f))
+		die("FS_IOC_FIEMAP");
+	if (f.map.fm_mapped_extents != 1 ||
+	    f.extent.fe_length < (__u64)st.st_size) {
+		fprintf(stderr, "%s has more than one extent\n", path);
+		exit(2);
+	}
+	return f.extent.fe_physical;
+}
+
+/* The record that a mark is about, where it has to be after the cut */
+static bool record_is_there(const char *image, unsigned int nr,
+			    const __u64 *place, unsigned int count)
+{
+	unsigned int i = nr % count;
+
+	return block_is(image + place[nr / count] + (__u64)i * BLOCK, nr, 0);
+}
+
+/*
+ * LOG is a log of dm-log-writes, which has a write only once a flush has come
+ * after it, or if it was FUA. At each mark the power is cut: what the log has
+ * up to there is all that is left, and the record is looked for in it. Records
+ * of FILE number N are those from N * COUNT on; in the end all are looked for.
+ */
+static int cmd_log_check(char **arg)
+{
+	int log = open_or_die(arg[0], O_RDONLY);
+	size_t size = (size_t)strtoull(arg[1], NULL, 0) * 512;
+	unsigned int count = number(arg[2]), cuts = 0, bad = 0, files = 0;
+	char *image = pages(size);
+	struct log_super super;
+	__u64 place[16];
+	off_t at = 512;
+
+	for (; arg[3 + files] && files < ARRAY_SIZE(place); files++)
+		place[files] = file_place(arg[3 + files]);
+	if (pread(log, &super, sizeof(super), 0) != sizeof(super))
+		die("log");
+	if (super.magic != LOG_MAGIC || super.sector_size != 512) {
+		fprintf(stderr, "not a log\n");
+		return 2;
+	}
+	for (__u64 i = 0; i < super.nr_entries; i++) {
+		struct log_entry entry;
+		size_t len;
+
+		if (pread(log, &entry, sizeof(entry), at) != sizeof(entry))
+			die("log entry");
+		at += sizeof(entry);
+		len = entry.nr_sectors * 512;
+		if (entry.flags & LOG_MARK) {
+			unsigned int nr = number(entry.data);
+
+			/* the target's own, at its end */
+			if (entry.data[0] < '0' || entry.data[0] > '9')
+				continue;
+			cuts++;
+			if (nr >= files * count)
+				return 2;
+			if (!record_is_there(image, nr, place, count) &&
+			    bad++ < 5)
+				printf("record %u is lost\n", nr);
+			continue;
+		}
+		if (entry.sector * 512 + len > size) {
+			fprintf(stderr, "entry beyond the device\n");
+			return 2;
+		}
+		if (entry.flags & LOG_DISCARD) {
+			memset(image + entry.sector * 512, 0, len);
+			continue;
+		}
+		if (pread(log, image + entry.sector * 512, len, at) !=
+		    (ssize_t)len)
+			die("log data");
+		at += len;
+	}
+	for (unsigned int nr = 0; nr < files * count; nr++)
+		if (!record_is_there(image, nr, place, count) && bad++ < 5)
+			printf("record %u is lost in the end\n", nr);
+	printf("%u cuts, %u records lost\n", cuts, bad);
+	return bad || cuts != files * count;
+}
+
+static const struct {
+	const char *name;
+	int arguments;
+	int (*run)(char **arg);
+} commands[] = {
+	{ "write", 3, cmd_write },
+	{ "check", 3, cmd_check },
+	{ "nowait", 3, cmd_nowait },
+	{ "unaligned", 1, cmd_unaligned },
+	{ "async", 5, cmd_async },
+	{ "killed", 2, cmd_killed },
+	{ "anonymous", 2, cmd_anonymous },
+	{ "log-write", 4, cmd_log_write },
+	{ "log-check", 4, cmd_log_check },
+};
+
+int main(int argc, char **argv)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (argc >= 2 && !strcmp(argv[1], commands[i].name) &&
+		    argc - 2 >= commands[i].arguments)
+			return commands[i].run(argv + 2);
+	fprintf(stderr, "unknown command or too few arguments\n");
+	return 2;
+}

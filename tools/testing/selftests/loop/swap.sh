@@ -1,0 +1,105 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Memory is short, and what frees it goes through loop devices: swap on one, a
+# file system on another, both on files.  Runs on the host: a VM with 256 MiB
+# uses more memory than it has, and writes files, for LOOP_SWAP_SECONDS.
+
+# shellcheck disable=SC2317,SC2119 # claims call functions by name
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+cd "$here" || exit 1
+# shellcheck source=paths-lib.sh
+. ./paths-lib.sh
+
+seconds=${LOOP_SWAP_SECONDS:-600}
+at=/run/swap
+
+# ---- in the VM ----
+
+# Files come and go; those that stay are compared.
+files_change()
+{
+	local end=$((SECONDS + seconds)) n=0
+
+	while [ "$SECONDS" -lt "$end" ]; do
+		n=$((n + 1))
+		cp /run/random "$at/fs/f$((n % 12))" && sync -f "$at/fs" &&
+			cmp /run/random "$at/fs/f$((n * 5 % 12))" 2>/dev/null || [ "$n" -lt 12 ] ||
+			return
+	done
+	echo "$n files"
+	[ "$n" -ge 12 ]
+}
+
+# under_pressure MODE: with both devices in that mode
+under_pressure()
+{
+	local swap fs files rc=0
+
+	swap=$(bind_to "$at/swap.img" "$1") && fs=$(bind_to "$at/fs.img" "$1") &&
+		mkswap -q "$swap" && swapon "$swap" && mkfs.ext4 -q -F "$fs" &&
+		mount "$fs" "$at/fs" && snap "$swap" || return
+	files_change &
+	files=$!
+	"$paths" anonymous 320 "$seconds" || rc=1
+	wait "$files" || rc=1
+	counted "$swap" worker_reclaim || rc=1
+	all_since "$swap" | paste -sd' '
+	swapoff "$swap" && umount "$at/fs" && e2fsck -fn "$fs" && detach "$swap" &&
+		detach "$fs" && return "$rc"
+}
+
+guest()
+{
+	local mode
+
+	need_root
+	mkdir -p $at
+	loop_load || exit 1
+	modprobe ext4 && mount -t ext4 /dev/vda $at && mkdir -p $at/fs || exit 1
+	head -c 4M /dev/urandom > /run/random
+	written_image $at/swap.img 131072
+	image $at/fs.img 64M
+	for mode in on off; do
+		claim "256 MiB, swap and ext4 on loop devices, direct $mode" under_pressure $mode
+	done
+	umount $at
+	echo "claims $tap_count $tap_failed"
+}
+
+if [ "${1-}" = guest ]; then
+	guest
+	exit 0
+fi
+
+# ---- on the host ----
+
+top=$(cd "$here/../../../.." && pwd -P)
+vm=$top/qemu/vm
+[ -x "$vm" ] || skip_all "no VM"
+bin=$(cd "$LOOP_TEST_BIN" && pwd -P)
+need_cmd mkfs.ext4
+drive=$top/build/vm/swap.img
+log=$top/build/vm/swap-vm.log
+trap 'rm -f "$drive" "$log"' EXIT
+
+tap_start
+truncate -s 1G "$drive"
+mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$drive"
+"$vm" --name swap --smp 1 --mem 256 --timeout $((seconds * 3 + 1200)) --drive "$drive" -- \
+	env LOOP_TEST_BIN="$bin" LOOP_KO="${LOOP_KO:-}" LOOP_SWAP_SECONDS="$seconds" \
+	"$here/swap.sh" guest > "$log" 2>&1
+rc=$?
+while read -r line; do
+	case $line in
+	"ok "*) tap_ok "${line#ok * }" ;;
+	"not ok "*) tap_not_ok "${line#not ok * }" ;;
+	"#"*) echo "$line" ;;
+	esac
+done < "$log"
+if [ $rc != 0 ] || ! grep -q "^claims 2 " "$log"; then
+	tap_not_ok "the VM has come to its end"
+	tail -n 40 "$log" | sed 's/^/# /'
+fi
+tap_plan_end
