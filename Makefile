@@ -12,9 +12,15 @@ usable := $(shell printf '6.12\n%s\n' $(running) | sort -VC && \
 	test -e $(running_headers)/Makefile && echo y)
 KDIR ?= $(if $(usable),$(running_headers),$(vm_headers))
 
+prefix ?= /usr/local
+
 kbuild = $(MAKE) --no-print-directory -C $(abspath $(KDIR)) M=$(top) W=1
 
-.PHONY: modules deps demo check lint shell install clean help
+# The kernel whose source "patch" and "check-patch" are about.
+KERNEL ?= 7.3
+
+.PHONY: modules deps demo check check-long bench bench-smp bench-control lint \
+	patch check-patch check-debug shell install uninstall clean help
 
 modules: $(if $(filter $(vm_headers),$(abspath $(KDIR))),vm-kernel)
 	@$(kbuild) modules
@@ -32,8 +38,26 @@ demo:
 check:
 	@scripts/check.sh $(GROUPS)
 
+check-long:
+	@scripts/check.sh --long $(GROUPS)
+
+bench bench-smp:
+	@ROWS='$(ROWS)' LOOP_KO='$(LOOP_KO)' scripts/bench.sh $@
+
+bench-control:
+	@scripts/bench-control.sh
+
 lint:
 	@scripts/lint.sh
+
+patch:
+	@scripts/patch.sh $(KERNEL)
+
+check-patch:
+	@scripts/check-patch.sh $(KERNEL) $(if $(ONLY),'$(ONLY)')
+
+check-debug:
+	@scripts/check-debug.sh $(GROUPS)
 
 shell:
 	@scripts/shell.sh
@@ -45,12 +69,26 @@ install:
 	@$(kbuild) modules
 	install -D -m 644 loop.ko /lib/modules/$(running)/updates/loop.ko
 	depmod $(running)
+	@$(MAKE) -s --no-print-directory -C samples/loop loopctl
+	install -D -m 755 samples/loop/loopctl $(prefix)/sbin/loopctl
+	install -D -m 644 man/loopctl.8 $(prefix)/share/man/man8/loopctl.8
+	install -D -m 644 man/loop-control.4 $(prefix)/share/man/man4/loop-control.4
+
+# For the kernel that runs; at the next modprobe it is its own driver again.
+uninstall:
+	rm -f /lib/modules/$(running)/updates/loop.ko $(prefix)/sbin/loopctl \
+		$(prefix)/share/man/man8/loopctl.8 \
+		$(prefix)/share/man/man4/loop-control.4
+	depmod $(running)
 
 # The downloaded kernel and sources stay; rm -r build takes them as well.
 clean:
 	rm -rf build/selftests build/vm build/kernel/lib/modules/*/updates
+	rm -rf build/loop-*.patch build/linux-*/series build/linux-*/tree \
+		build/linux-*/o build/linux-*/log
 	rm -f loop.ko loop.o loop.mod loop.mod.c loop.mod.o .module-common.o \
 		modules.order Module.symvers .*.cmd
+	rm -f samples/loop/loopctl samples/loop/loop_control
 	rm -f drivers/block/*.o drivers/block/.*.cmd
 
 help:
@@ -59,7 +97,20 @@ help:
 	@echo 'make demo      show the driver at work in a VM'
 	@echo 'make check     run all tests in VMs; GROUPS="a b" runs some, see'
 	@echo '               tools/testing/selftests/loop/groups'
+	@echo 'make check-long  what takes hours: the same tests, many more times'
+	@echo 'make bench     measure the driver, the stock one and the limit in a VM;'
+	@echo '               ROWS="a b" some rows, LOOP_KO=FILE another module'
+	@echo 'make bench-smp the same with two processors, only ratios'
+	@echo 'make bench-control  what adding, binding and finding devices costs'
 	@echo 'make lint      checkpatch, sparse and shellcheck'
+	@echo 'make patch     write build/loop-$(KERNEL).patch, a series for git am;'
+	@echo '               KERNEL=6.12 for that kernel'
+	@echo 'make check-patch  apply it, and compile it in many configurations;'
+	@echo '               KERNEL=6.12 for that kernel, ONLY=REGEX some of them'
+	@echo 'make check-debug  build a kernel with KASAN, lockdep and others, see'
+	@echo '               qemu/debug.config, and run the tests on it; GROUPS="a b"'
 	@echo 'make shell     a VM with the driver loaded and a prompt'
-	@echo 'make install   install loop.ko for the running kernel'
+	@echo 'make install   install loop.ko for the running kernel, and loopctl with its'
+	@echo '               manual pages in prefix=$(prefix)'
+	@echo 'make uninstall remove what make install has installed'
 	@echo 'make clean     remove what was built; downloads stay in build/'

@@ -1,9 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # Builds everything and runs the test groups listed in
-# tools/testing/selftests/loop/groups, or those named, each in a VM of its own.
+# tools/testing/selftests/loop/groups, or those named, each in a VM of its own;
+# with --long first, those listed in groups.long.
 # A line there is NAME|OPTIONS OF qemu/vm|COMMAND; a command "host:COMMAND" runs
 # on this machine, and boots the VMs it needs itself. A group's output is TAP.
+# With VM_KERNEL=DIR in the environment, on that kernel, see qemu/vm, which must
+# be built already.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -11,23 +14,36 @@ cd "$top"
 tests=$top/tools/testing/selftests/loop
 bin=$top/build/selftests
 logs=$top/build/vm
+lock=$logs/lock
+kernel=$top/build/kernel
+module=$top/loop.ko
+if [ "${VM_KERNEL-}" ]; then
+	kernel=$VM_KERNEL
+	module=$kernel/loop.ko
+	logs=$logs/${kernel##*/}
+fi
+groups=$tests/groups
+if [ "${1:-}" = --long ]; then
+	groups=$tests/groups.long
+	shift
+fi
 
-scripts/build.sh
+[ "${VM_KERNEL-}" ] || scripts/build.sh
 scripts/fetch-source.sh
 echo "== building the test programs"
 make -s --no-print-directory -C "$tests" OUTPUT="$bin" \
 	KSFT_DIR="$top/build/linux-source/tools/testing/selftests"
 
-release=$(cat build/kernel/release)
-stock=$(cd build/kernel && echo lib/modules/"$release"/kernel/drivers/block/loop.ko*)
-environment=(env LOOP_TEST_BIN="$bin" LOOP_KO="$top/loop.ko" LOOP_STOCK_KO="/$stock")
+release=$(cat "$kernel/release")
+stock=$(cd "$kernel" && echo lib/modules/"$release"/kernel/drivers/block/loop.ko*)
+environment=(env LOOP_TEST_BIN="$bin" LOOP_KO="$module" LOOP_STOCK_KO="/$stock")
 
 mkdir -p "$logs"
 
 # Nobody else's VM runs meanwhile. Here as many groups run at a time as there
 # are processors, for most of them keep one busy only.
 if [ -z "${VM_LOCKED:-}" ]; then
-	exec 9> "$logs/lock"
+	exec 9> "$lock"
 	flock -n 9 || { echo "== waiting for another VM to end"; flock 9; }
 	export VM_LOCKED=1
 fi
@@ -118,7 +134,7 @@ while IFS='|' read -r name options command <&3; do
 	echo "== starting $name"
 	run_group "$name" "$options" "$command" 3<&- &
 	ran+=("$name")
-done 3< "$tests/groups"
+done 3< "$groups"
 wait
 
 all=$logs/all.results

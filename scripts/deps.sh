@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # Installs the Debian packages that building, the VM, the tests and lint need.
 # Tools only: no kernel is installed. Does nothing where all of them are there.
-# "deps.sh demo" leaves out what only the tests and lint need.
+# "deps.sh demo" leaves out what only the tests, lint and the patch need, and
+# "deps.sh kernel" adds what compiling a kernel takes.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -16,11 +17,15 @@ packages="$packages systemd udev util-linux fdisk mount e2fsprogs xfsprogs"
 if [ "${1:-}" != demo ]; then
 	# 32-bit test programs.
 	packages="$packages gcc-multilib"
-	# Lint.
-	packages="$packages perl python3 sparse shellcheck"
+	# Lint, the patch.
+	packages="$packages perl python3 sparse shellcheck git"
 	# What the tests say they need.
 	tests=$top/tools/testing/selftests/loop/packages
 	packages="$packages $(sed 's/#.*//' "$tests" | tr '\n' ' ')"
+fi
+if [ "${1:-}" = kernel ]; then
+	packages="$packages bison flex libelf-dev libssl-dev"
+	packages="$packages clang-19 binutils-aarch64-linux-gnu"
 fi
 
 # Prints those of the arguments that are not installed.

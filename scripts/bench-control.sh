@@ -1,0 +1,50 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# "make bench-control": what adding, binding, finding and removing devices costs
+# with the kernel's own driver and with ours. Calls are measured where time is
+# the number of instructions; what needs two processors, in a second VM.
+set -eu
+
+top=$(cd "$(dirname "$0")/.." && pwd -P)
+cd "$top"
+scripts/build.sh
+scripts/fetch-source.sh
+
+out=build/bench/control
+mkdir -p build/bench
+# The VM sees this directory, and cannot write to it.
+make -s --no-print-directory -C tools/testing/selftests/loop \
+	OUTPUT="$top/build/selftests" \
+	KSFT_DIR="$top/build/linux-source/tools/testing/selftests" \
+	"$top/build/selftests/bench_control"
+
+# run NAME OPTIONS-OF-VM ARGUMENT
+run()
+{
+	# shellcheck disable=SC2086 # a list of options
+	qemu/vm --name "$1" $2 --timeout 1800 -- env LOOP_KO="$top/loop.ko" \
+		LOOP_TEST_BIN="$top/build/selftests" \
+		tools/testing/selftests/loop/bench-control.sh $3 |
+		awk -F '\t' 'NF == 4' >> $out.tsv
+}
+
+: > $out.tsv
+echo "== booting the VM (kernel log: build/vm/bench-control.kmsg)"
+run bench-control "--icount --mem 6144" ""
+echo "== booting the VM (kernel log: build/vm/bench-control-smp.kmsg)"
+run bench-control-smp "--smp 2" -s
+
+awk -F '\t' '
+	BEGIN {
+		line = "======================================== ==== =========== =========== ==========="
+		format = "%-40s %-4s %11s %11s %11s\n"
+		print line
+		printf format, "", "", "stock", "ours", "ours/stock"
+		print line
+	}
+	{
+		ratio = $3 > 0 ? sprintf("%.2f", $4 / $3) : "-"
+		printf format, $1, $2, $3, $4, ratio
+	}
+	END { print line }
+' $out.tsv | tee $out.rst

@@ -1,0 +1,310 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# usage: check-patch.sh VERSION [PATTERN]
+# Makes build/loop-VERSION.patch, applies it to the pristine tree with "git am",
+# and lets checkpatch, the compilers and sparse look at it: each step of the
+# series, each configuration. Prints "ok", "not ok" or "skip" for each, with
+# what was found. What is not the driver's is not looked at. With PATTERN, an
+# extended regex, only those whose names match are done. Everything is in
+# build/linux-VERSION: the patched tree in tree/, what was built in o/, what
+# make said in log/.
+set -eu
+
+top=$(cd "$(dirname "$0")/.." && pwd -P)
+cd "$top"
+version=${1:?usage: $0 VERSION [PATTERN]}
+pattern=${2-}
+scripts/deps.sh kernel
+scripts/fetch-cross.sh
+scripts/patch.sh "$version"
+dir=$top/build/linux-$version
+tree=$dir/tree
+patch=$top/build/loop-$version.patch
+jobs=$(nproc)
+
+exec 9> "$dir/lock"
+flock -n 9 || { echo "== waiting for another check of this tree"; flock 9; }
+rm -rf "$dir/log"
+mkdir -p "$dir/o" "$dir/log"
+
+passed=0
+failed=0
+skipped=0
+
+skip() {
+	skipped=$((skipped + 1))
+	echo "skip $1: $2"
+}
+
+selected() {
+	[[ $1 =~ $pattern ]]
+}
+
+# check NAME COMMAND...: ok if it succeeds and says nothing
+check() {
+	local name=$1 found
+
+	shift
+	selected "$name" || return 0
+	if found=$("$@" 2>&1) && [ -z "$found" ]; then
+		passed=$((passed + 1))
+		echo "ok $name"
+	else
+		failed=$((failed + 1))
+		echo "not ok $name"
+		head -n 40 <<< "${found:-failed}" | sed 's/^/    /'
+	fi
+}
+
+# ---- the tree ----
+
+# git makes new files where it changes some, so the links to the pristine ones
+# are harmless. The repository has only the files that are changed.
+echo "== applying build/loop-$version.patch"
+rm -rf "$tree"
+cp -al "$dir/src" "$tree"
+export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
+in_tree() {
+	git -C "$tree" -c user.name=check -c user.email=check@localhost "$@"
+}
+in_tree init -q -b check
+in_tree apply --numstat "$patch" | cut -f 3 | sort -u | while read -r file; do
+	[ ! -e "$tree/$file" ] || in_tree add -f "$file"
+done
+in_tree commit -qm pristine
+in_tree tag pristine
+in_tree am -q "$patch"
+check "git am" true
+mapfile -t commits < <(in_tree rev-list --reverse pristine..)
+
+# In the pristine tree: with a repository, it wants more Python than is here.
+# ENOSYS is what unknown commands of the control device have always been.
+one_checkpatch() {
+	in_tree format-patch -q --stdout -1 "$1" |
+		(cd "$dir/src" && perl scripts/checkpatch.pl --strict --quiet \
+			--no-summary --terse --showfile --show-types --ignore ENOSYS -)
+}
+
+for commit in "${commits[@]}"; do
+	check "checkpatch: $(in_tree log -1 --format=%s "$commit")" \
+		one_checkpatch "$commit"
+done
+
+header_doc() {
+	(cd "$tree" && scripts/kernel-doc -none -Wall include/uapi/linux/loop.h)
+}
+check "kernel-doc of the header" header_doc
+
+# What is said about this repository is not true in a tree.
+harness() {
+	! in_tree diff pristine |
+		grep -E '^\+.*(qemu/|build/|compat/|this repository|make check)'
+}
+check "nothing of the harness" harness
+
+# ---- compiling ----
+
+clang="clang-19"
+
+# Sets kbuild, the command, and o for an architecture and a compiler.
+target() {
+	local cc=$2 cross=
+
+	[ "$cc" != clang ] || cc=$clang
+	if [ "$1" = arm64 ]; then
+		cross=aarch64-linux-gnu-
+		[ "$cc" != gcc ] || cc=$top/build/cross/usr/bin/${cross}gcc-12
+	fi
+	o=$dir/o/$1-$2
+	kbuild=(make -s --no-print-directory -C "$tree" "O=$o" "-j$jobs"
+		"ARCH=$1" "CROSS_COMPILE=$cross" "CC=$cc" W=1)
+}
+
+# sparse as Debian 12 has it is too old for the newest trees, which then do not
+# use it at all, without being told what these need.
+sparse=sparse
+valid=$tree/scripts/checker-valid.sh
+if [ -e "$valid" ] && [ "$("$valid" sparse)" != 1 ]; then
+	sparse="sparse -include $top/scripts/patch/sparse.h"
+fi
+
+# configure BASE [OPTION=VALUE]...: false if the tree does not allow one
+configure() {
+	local option
+
+	"${kbuild[@]}" "$1" &&
+		printf 'CONFIG_%s\n' WERROR=n "${@:2}" >> "$o/.config" &&
+		"${kbuild[@]}" olddefconfig || return
+	unmet=
+	for option in "${@:2}"; do
+		case $option in
+		*=n) ! grep -q "^CONFIG_${option%=n}=" "$o/.config" ;;
+		*) grep -qx "CONFIG_$option" "$o/.config" ;;
+		esac || unmet="$unmet $option"
+	done
+	[ -z "$unmet" ]
+}
+
+# Headers of the kernel have findings of their own under sparse.
+ours() {
+	grep -E '(drivers/block/loop\.c|linux/loop\.h):[0-9]+|error:|Error [0-9]' || true
+}
+
+# object LOG: compiles the driver, and says what compiler and sparse find
+object() {
+	local status=0
+
+	rm -f "$o/drivers/block/loop.o"
+	"${kbuild[@]}" prepare > "$1" 2>&1 || { tail -n 20 "$1"; return 1; }
+	"${kbuild[@]}" C=1 CHECK="$sparse" drivers/block/loop.o > "$1" 2>&1 || status=1
+	grep "not available or not up to date" "$1" || ours < "$1"
+	[ -e "$o/drivers/block/loop.o" ] || status=1
+	return $status
+}
+
+# compile ARCH COMPILER BASE [OPTION=VALUE]...
+compile() {
+	local name="$1 $2 $3 ${*:4}" log
+
+	selected "$name" || return 0
+	target "$1" "$2"
+	log="$dir/log/${name//[^a-zA-Z0-9=_-]/,}"
+	if configure "${@:3}" > "$log" 2>&1; then
+		check "$name" object "$log"
+	elif [ "${unmet-}" ]; then
+		skip "$name" "this tree does not allow$unmet"
+	else
+		check "$name" false
+	fi
+}
+
+# The driver at each step; later ones do not change it.
+build_step() {
+	local status=0
+
+	in_tree checkout -q "$1"
+	configure defconfig BLK_DEV_LOOP=y > "$log" 2>&1 || true
+	"${kbuild[@]}" prepare drivers/block/loop.o > "$log" 2>&1 || status=1
+	[ $status = 0 ] || tail -n 20 "$log"
+	return $status
+}
+
+target x86_64 gcc
+log=$dir/log/steps
+for commit in "${commits[@]}"; do
+	in_tree diff --quiet "$commit^" "$commit" -- drivers include ||
+		check "builds at: $(in_tree log -1 --format=%s "$commit")" \
+			build_step "$commit"
+done
+in_tree checkout -q check
+
+# No finding means something only if there can be one.
+planted() {
+	local status=0
+
+	echo 'int loop_planted(void __user *p); int loop_planted(void __user *p) { return *(int *)p; }' \
+		>> "$tree/drivers/block/loop.c"
+	configure defconfig BLK_DEV_LOOP=y > "$log" 2>&1 || true
+	object "$log" | grep -q 'loop\.c:.*cast removes address space' || status=1
+	in_tree checkout -q drivers/block/loop.c
+	return $status
+}
+check "sparse finds a planted error" planted
+
+for cc in gcc clang; do
+	for arch in x86_64 i386 arm64; do
+		compile $arch $cc defconfig BLK_DEV_LOOP=y
+		compile $arch $cc defconfig BLK_DEV_LOOP=m
+	done
+	for options in \
+		BLK_CGROUP=n \
+		MEMCG=y \
+		MEMCG=n \
+		"CGROUPS=n BLK_CGROUP=n MEMCG=n" \
+		"IA32_EMULATION=n COMPAT=n" \
+		"MD=n BLOCK_LEGACY_AUTOLOAD=n" \
+		"EXPERT=y SYSFS=n" \
+		MODULES=n \
+		SMP=n \
+		"PREEMPT=y PROVE_LOCKING=y DEBUG_ATOMIC_SLEEP=y" \
+		"EXPERT=y PREEMPT_RT=y"; do
+		# shellcheck disable=SC2086 # a list of words
+		compile x86_64 $cc defconfig BLK_DEV_LOOP=y $options
+	done
+	compile x86_64 $cc allnoconfig BLOCK=y BLK_DEV=y BLK_DEV_LOOP=y EXPERT=y SYSFS=n
+done
+
+# ---- programs ----
+
+headers() {
+	"${kbuild[@]}" headers > "$log" 2>&1 || { cat "$log"; return 1; }
+}
+
+samples() {
+	headers
+	configure defconfig BLK_DEV_LOOP=y SAMPLES=y HEADERS_INSTALL=y \
+		SAMPLE_LOOP=y > "$log" 2>&1 || { echo "not allowed:$unmet"; return 1; }
+	"${kbuild[@]}" samples/loop/ > "$log" 2>&1 || { cat "$log"; return 1; }
+	[ -x "$o/samples/loop/loop_control" ] && [ -x "$o/samples/loop/loopctl" ]
+}
+
+header() {
+	local standard
+
+	headers
+	for standard in c90 gnu2x; do
+		echo '#include <linux/loop.h>' |
+			gcc -std=$standard -pedantic -Wall -Wextra -Werror -fsyntax-only \
+				-isystem "$o/usr/include" -x c -
+	done
+}
+
+# What is built has to be in .gitignore, and what is named has to be there.
+selftests() {
+	local file files=$tree/tools/testing/selftests/loop
+	local names="\$(TEST_PROGS) \$(TEST_PROGS_EXTENDED) \$(TEST_FILES)"
+
+	headers
+	rm -rf "$o/kselftest"
+	make -s --no-print-directory -C "$tree/tools/testing/selftests" \
+		TARGETS=loop "O=$o" > "$log" 2>&1 || { cat "$log"; return 1; }
+	grep -iE 'warning|error' "$log" || true
+	for file in "$o"/kselftest/loop/*; do
+		[ -e "$files/${file##*/}" ] ||
+			in_tree check-ignore -q --no-index "$files/${file##*/}" ||
+			echo "${file##*/} is not in .gitignore"
+	done
+	for file in $(printf '%s\n' 'include Makefile' "names: ; @echo $names" |
+		make -s --no-print-directory -C "$files" -f - names); do
+		[ -e "$files/$file" ] || echo "$file is not there"
+	done
+}
+
+target x86_64 gcc
+log=$dir/log/programs
+check "samples/loop" samples
+check "linux/loop.h for programs" header
+check "selftests" selftests
+
+# ---- a whole kernel ----
+
+whole() {
+	configure allnoconfig 64BIT=y MODULES=y BLOCK=y BLK_DEV=y SYSFS=y \
+		PROC_FS=y PRINTK=y "BLK_DEV_LOOP=$1" > "$log" 2>&1 ||
+		{ echo "not allowed:$unmet"; return 1; }
+	"${kbuild[@]}" W= > "$log" 2>&1 || { tail -n 20 "$log"; return 1; }
+	case $1 in
+	m) [ -e "$o/drivers/block/loop.ko" ] ;;
+	y) grep -qx kernel/drivers/block/loop.ko "$o/modules.builtin" ;;
+	esac
+}
+
+o=$dir/o/whole
+kbuild=(make -s --no-print-directory -C "$tree" "O=$o" "-j$jobs" ARCH=x86_64 CC=gcc)
+for how in m y; do
+	log=$dir/log/whole-$how
+	check "whole kernel, x86_64 gcc, allnoconfig, BLK_DEV_LOOP=$how" whole $how
+done
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]

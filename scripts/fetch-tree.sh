@@ -1,0 +1,95 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# usage: fetch-tree.sh VERSION
+# Downloads Debian's linux-source-VERSION by package name and unpacks it, once:
+#   build/linux-VERSION/src	the tree, which nobody changes
+#   build/linux-VERSION/stamp	the version of the package
+# A VERSION that this machine's suites do not have is looked for in $suite, on
+# the mirror this machine uses, with an apt configuration under build/. To have
+# a newer package, remove build/linux-VERSION.
+set -eu
+
+top=$(cd "$(dirname "$0")/.." && pwd -P)
+version=${1:?usage: $0 VERSION}
+dir=$top/build/linux-$version
+package=linux-source-$version
+suite=trixie-backports
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+[ ! -e "$dir/stamp" ] || exit 0
+
+tmp=$dir.tmp
+rm -rf "$tmp"
+mkdir -p "$tmp/src" "$tmp/apt/lists/partial" "$tmp/apt/cache/archives/partial"
+
+# What comes before apt's own arguments: nothing, or another configuration.
+other=
+
+# apt's own user often cannot write here, hence the sandbox option.
+# shellcheck disable=SC2086 # a list of words
+get() {
+	apt-get -q=2 -o APT::Sandbox::User=root $other "$@"
+}
+
+# shellcheck disable=SC2086
+package_version() {
+	apt-cache $other show --no-all-versions "$package" 2>/dev/null |
+		sed -n 's/^Version: //p'
+}
+
+# The first place this machine has Debian itself from.
+mirror() {
+	# shellcheck disable=SC2016 # apt replaces it
+	apt-get indextargets --format '$(REPO_URI)' \
+		'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1
+}
+
+have_lists() {
+	[ "$(mirror)" ] || { echo "== updating the package lists" && get update; }
+}
+
+use_suite() {
+	signed=
+	[ ! -e $keyring ] || signed="[signed-by=$keyring] "
+	echo "deb $signed$(mirror) $suite main" > "$tmp/apt/sources.list"
+	other="-o Dir::Etc::SourceList=$tmp/apt/sources.list
+		-o Dir::Etc::SourceParts=/dev/null
+		-o Dir::State::Lists=$tmp/apt/lists
+		-o Dir::Cache=$tmp/apt/cache
+		-o Acquire::Languages=none"
+	echo "== updating the package lists of $suite"
+	get update
+}
+
+download() {
+	key=$(package_version)
+	[ "$key" ] || return 1
+	echo "== downloading $package $key"
+	(cd "$tmp" && get download "$package")
+}
+
+fail() {
+	echo "$0: $*" >&2
+	rm -rf "$tmp"
+	exit 1
+}
+
+have_lists
+if [ "$(package_version)" ]; then
+	# Lists may be older than what the mirror still has.
+	download || { get update && download; } || fail "cannot download $package"
+else
+	use_suite
+	download || fail "neither this machine's suites nor $suite have $package"
+fi
+
+echo "== unpacking under build/linux-$version"
+# The tar file in the package has one top directory, named like the package.
+dpkg-deb --fsys-tarfile "$tmp/$package"_*.deb |
+	tar -xO "./usr/src/$package.tar.xz" | xz -T0 -dc |
+	tar -x -C "$tmp/src" --strip-components=1
+[ -e "$tmp/src/MAINTAINERS" ] || fail "$package holds no kernel tree"
+rm -rf "$tmp/$package"_*.deb "$tmp/apt"
+echo "$key" > "$tmp/stamp"
+rm -rf "$dir"
+mv "$tmp" "$dir"

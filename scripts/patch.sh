@@ -1,0 +1,94 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# usage: patch.sh VERSION
+# Writes build/loop-VERSION.patch: the files of the overlay, and what a tree
+# says about them elsewhere, as a series for "git am" on Debian's kernel source
+# of that version. A step of the series is scripts/patch/N-STEP.msg, its commit
+# message; overlay() has its files, edit.py its changes to the tree's own.
+set -eu -o pipefail
+
+top=$(cd "$(dirname "$0")/.." && pwd -P)
+cd "$top"
+version=${1:?usage: $0 VERSION}
+scripts/deps.sh
+scripts/fetch-tree.sh "$version"
+exec 9> "build/linux-$version/series.lock"
+flock 9
+src=$top/build/linux-$version/src
+patch=$top/build/loop-$version.patch
+edit=$top/scripts/patch/edit.py
+
+# Whoever made the last commit here is the author, at that time: the same
+# files give the same series.
+author=$(git log -1 --format='%an <%ae>')
+GIT_AUTHOR_NAME=$(git log -1 --format=%an)
+GIT_AUTHOR_EMAIL=$(git log -1 --format=%ae)
+GIT_AUTHOR_DATE=$(git log -1 --format=%aI)
+GIT_COMMITTER_NAME=$GIT_AUTHOR_NAME
+GIT_COMMITTER_EMAIL=$GIT_AUTHOR_EMAIL
+GIT_COMMITTER_DATE=$GIT_AUTHOR_DATE
+export GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL GIT_AUTHOR_DATE
+export GIT_COMMITTER_NAME GIT_COMMITTER_EMAIL GIT_COMMITTER_DATE
+# Nobody's settings but these.
+export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
+
+# What is laid out like the tree and does not belong in it: miscdevice.h is
+# edited where it has to be; the others are about the VM, or start one.
+not_for_the_tree='^include/linux/miscdevice\.h$
+^tools/testing/selftests/loop/(groups|groups\.long|packages)$'
+for_the_tree() {
+	local file
+
+	grep -vE "$not_for_the_tree" | while read -r file; do
+		grep -q 'qemu/vm' "$file" || echo "$file"
+	done
+}
+
+# The overlay's files of a step.
+overlay() {
+	case $1 in
+	uapi) git ls-files include ;;
+	driver) git ls-files drivers ;;
+	documentation) git ls-files Documentation ;;
+	selftests) git ls-files tools ;;
+	sample) git ls-files samples ;;
+	*) return 1 ;;
+	esac | for_the_tree
+}
+
+# A repository with those files only that the series changes.
+work=$top/build/linux-$version/series
+rm -rf "$work"
+mkdir -p "$work"
+series() {
+	git -C "$work" "$@"
+}
+series init -q -b series
+pristine=$(git ls-files include drivers Documentation tools samples | for_the_tree
+	"$edit" files "$src")
+while read -r file; do
+	[ -e "$src/$file" ] || continue
+	install -D -m "$(stat -c %a "$src/$file")" "$src/$file" "$work/$file"
+done <<< "$pristine"
+series add -f .
+series commit -qm "pristine"
+series tag pristine
+
+for message in scripts/patch/[0-9]-*.msg; do
+	step=${message##*/?-}
+	step=${step%.msg}
+	files=$(overlay "$step")
+	while read -r file; do
+		install -D -m "$(stat -c %a "$file")" "$file" "$work/$file"
+	done <<< "$files"
+	# shellcheck disable=SC2086 # a list of words
+	(cd "$work" && "$edit" "$step" "$src" "$author" $files)
+	series add -Af .
+	series commit -qs -F "$top/$message"
+done
+
+series format-patch -q --stdout --zero-commit --no-signature --no-renames \
+	--diff-algorithm=patience pristine.. > "$patch.tmp"
+mv "$patch.tmp" "$patch"
+echo "== build/loop-$version.patch: $(series rev-list --count pristine..) patches for" \
+	"linux-source-$version $(cat "build/linux-$version/stamp")"

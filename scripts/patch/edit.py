@@ -1,0 +1,271 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""The changes of the series to files that are the tree's own.
+
+usage: edit.py files SRC            prints which files these are
+       edit.py STEP SRC AUTHOR FILE...
+                                    makes those of a step in the directory it
+                                    is called in
+
+SRC is the pristine tree, FILEs are the overlay's. A file that is not as
+expected ends it with an error.
+"""
+import pathlib
+import re
+import subprocess
+import sys
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+SRC = pathlib.Path()
+AUTHOR = ""
+FILES = []
+
+
+def fail(path, what):
+    sys.exit(f"{sys.argv[0]}: {path}: {what}")
+
+
+def read(path):
+    return pathlib.Path(path).read_text(encoding="utf-8")
+
+
+def write(path, text):
+    pathlib.Path(path).write_text(text, encoding="utf-8")
+
+
+def replace(path, first, after, new):
+    """NEW for the lines from the only FIRST to the next AFTER, not with it."""
+    text = read(path)
+    starts = list(re.finditer(first, text, re.MULTILINE))
+    if len(starts) != 1:
+        fail(path, f"{len(starts)} lines are like {first}")
+    end = re.compile(after, re.MULTILINE).search(text, starts[0].end())
+    if not end:
+        fail(path, f"no line is like {after}")
+    write(path, text[:starts[0].start()] + new + text[end.start():])
+
+
+def insert(path, entry, name, new):
+    """NEW before the first, by name, of the entries whose name comes after.
+
+    ENTRY matches the start of one and has its name as its group.
+    """
+    text = read(path)
+    found = list(re.finditer(entry, text, re.MULTILINE))
+    after = [match for match in found if match[1] > name]
+    if not after or any(match[1] == name for match in found):
+        fail(path, f"no place for {name}")
+    start = min(after, key=lambda match: match[1]).start()
+    write(path, text[:start] + new + text[start:])
+
+
+def maintainers(files):
+    """Adds FILES to the driver's entry, which the first call makes."""
+    path = "MAINTAINERS"
+    title = "LOOP BLOCK DEVICE DRIVER"
+    entry = rf"^{title}\n(?:[A-Z]:\t.*\n)+"
+    if not re.search(entry, read(path), re.MULTILINE):
+        insert(path, r"^([A-Z0-9].*)\n[A-Z]:\t", title,
+               f"{title}\nM:\t{AUTHOR}\nL:\tlinux-block@vger.kernel.org\n"
+               f"S:\tMaintained\n\n")
+    text = read(path)
+    lines = re.search(entry, text, re.MULTILINE)[0].splitlines()
+    have = [line for line in lines if line.startswith("F:")]
+    lines = [line for line in lines if not line.startswith("F:")]
+    lines += sorted(have + [f"F:\t{file}" for file in files])
+    new = "\n".join(lines) + "\n"
+    write(path, re.sub(entry, lambda _: new, text, flags=re.MULTILINE))
+
+
+# What stands for a macro of compat/compat.h in the sources of a tree that lacks
+# it. A function is made the driver's own there.
+BACKPORTS = {
+    "blk_queue_rot": (r"\bblk_queue_rot\(", r"!blk_queue_nonrot("),
+    "kzalloc_obj": (r"\bkzalloc_obj\((\*?\w+), ", r"kzalloc(sizeof(\1), "),
+}
+
+
+def tree_has(name):
+    return subprocess.run(["grep", "-rqw", name, SRC / "include/linux"],
+                          check=False).returncode == 0
+
+
+def backport(path):
+    text = read(path)
+    compat = re.split(r"^#ifndef (?!_)", read(CHECKOUT / "compat/compat.h"),
+                      flags=re.MULTILINE)
+    for entry in compat[1:]:
+        macro = re.search(r"^#define (\w+)", entry, re.MULTILINE)
+        function = re.search(r"^static inline [^(]*?(\w+)\((?:.|\n)*?^}\n",
+                             entry, re.MULTILINE)
+        if not macro and not function:
+            fail(path, f"what is this in compat.h: {entry}")
+        name = (macro or function)[1]
+        if name.startswith("CONFIG_") or tree_has(name):
+            continue
+        if function:
+            end = list(re.finditer(r"^#include <.*\n", text, re.MULTILINE))[-1].end()
+            text = text[:end] + "\n" + function[0] + text[end:]
+            continue
+        if name not in BACKPORTS:
+            fail(path, f"{SRC} lacks {name}: nothing stands for it yet")
+        text = re.sub(*BACKPORTS[name], text)
+        if re.search(rf"\b{name}\b", text):
+            fail(path, f"a use of {name} is left")
+    write(path, text)
+
+
+KCONFIG = """\
+config BLK_DEV_LOOP
+	tristate "Loop device support"
+	help
+	  A loop device is a block device that has its data in a file. An image
+	  of a disk or of a file system can be partitioned, checked and mounted
+	  with it as if it were a disk. The file may be a block device, too: the
+	  loop device is then a part of it, or has another block size.
+
+	  losetup(8) and mount(8) with "-o loop" make use of it, and so do many
+	  programs that install a system or run something from an image.
+
+	  It does not encrypt what it stores; dm-crypt can be put on it. It has
+	  nothing to do with the network interface "lo".
+
+	  Documentation/admin-guide/blockdev/loop.rst tells all about it.
+
+	  As a module, it is called loop.
+
+	  If unsure, say M.
+
+config BLK_DEV_LOOP_MIN_COUNT
+	int "Number of loop devices to start with"
+	depends on BLK_DEV_LOOP
+	default 8
+	help
+	  So many loop devices there are from the start, with no file behind
+	  them. The parameter loop.max_loop takes precedence. More come when
+	  they are needed: by way of /dev/loop-control, as losetup and mount
+	  do it, and, with BLOCK_LEGACY_AUTOLOAD, by opening the device node
+	  of one that does not exist.
+
+	  0 is enough for programs that use /dev/loop-control. If unsure, say 8.
+
+"""
+
+MAX_LOOP = """\
+	max_loop=	[LOOP] How many loop devices to start with. Default:
+	(loop.max_loop)	BLK_DEV_LOOP_MIN_COUNT. If given, and not 0, opening a
+			device node does not make a device with this number or
+			a higher one; /dev/loop-control always does. This and
+			the other parameters of the driver are described in
+			Documentation/admin-guide/blockdev/loop.rst.
+
+"""
+
+DEVICES = """\
+   7 block	Loop devices
+		  0 = /dev/loop0	First loop device
+		  1 = /dev/loop1	Second loop device
+		    ...
+
+		A loop device has its data in a file, or in another
+		block device. losetup(8) and mount(8) bind one to a
+		file; /dev/loop-control (10 char, 237) makes and
+		removes them. With the parameter max_part=P of the
+		driver, P being 2^n - 1, the minor of device N is
+		N * (P + 1), and its partitions have the P minors after
+		that. Without it, or past P, partitions have minors of
+		major 259.
+
+"""
+
+SAMPLE_KCONFIG = """\
+config SAMPLE_LOOP
+	bool "Loop device sample"
+	depends on CC_CAN_LINK && HEADERS_INSTALL
+	help
+	  Builds two programs that use nothing but the ioctls of the driver.
+	  loop_control finds a free loop device, binds a file to it, and
+	  unbinds it again, while other programs look for a free device at
+	  the same time. loopctl has the control device do all of that, and
+	  tells which devices there are.
+
+"""
+
+
+def uapi():
+    maintainers(FILES)
+    if not re.search(r"\bLOOP_CTRL_MINOR\b", read(SRC / MISCDEVICE)):
+        insert(MISCDEVICE, r"^#define \w+_MINOR\s+(\d{3})$", "237",
+               "#define LOOP_CTRL_MINOR\t\t237\n")
+
+
+def driver():
+    maintainers(FILES)
+    backport("drivers/block/loop.c")
+    path = "drivers/block/Kconfig"
+    replace(path, "^config BLK_DEV_LOOP_MIN_COUNT$",
+            "^(config|menuconfig|source|if|endif)\\b", "")
+    replace(path, "^config BLK_DEV_LOOP$",
+            "^(config|menuconfig|source|if|endif)\\b", KCONFIG)
+    # checkpatch looks for max_loop in the patch that has the __setup().
+    replace(PARAMETERS, "^\tmax_loop=", "^\t[^(\\s]", MAX_LOOP)
+
+
+def documentation():
+    maintainers(FILES)
+    for path in INDEXES:
+        insert(path, r"^   ([\w-]+)$", "loop", "   loop\n")
+    number = read(IOCTL)
+    row = re.search(r"^('L'   )00-1F(  linux/loop\.h) .*\n"
+                    r"('L'   10-1F .*?) +conflict!\n", number, re.MULTILINE)
+    if not row:
+        fail(IOCTL, "the rows of 'L' are others")
+    write(IOCTL, number.replace(
+        row[0], f"{row[1]}00-0F{row[2]}\n{row[3]}\n{row[1]}80-8F{row[2]}\n"))
+    replace(DEVICES_TXT, "^   7 block\t", "^   8 block\t", DEVICES)
+
+
+def selftests():
+    maintainers(["tools/testing/selftests/loop/"])
+    insert(TARGETS, r"^TARGETS \+= (\S+)$", "loop", "TARGETS += loop\n")
+    # It does not name what patch.sh leaves out.
+    path = "tools/testing/selftests/loop/Makefile"
+    text = read(path)
+    for file in (CHECKOUT / path).parent.iterdir():
+        if str(file.relative_to(CHECKOUT)) not in FILES:
+            name = re.escape(file.name)
+            text = re.sub(rf" {name}(?= |$)|(?<=^\t){name} ?", "", text,
+                          flags=re.MULTILINE)
+    write(path, re.sub(r" \\\n\t?\n", "\n", text))
+
+
+def sample():
+    maintainers(["samples/loop/"])
+    insert("samples/Kconfig", r"^config SAMPLE_(\w+)$", "LOOP",
+           SAMPLE_KCONFIG)
+    insert("samples/Makefile", r"^(?:obj|subdir)-\$\(CONFIG_SAMPLE_(\w+)\)",
+           "LOOP", "subdir-$(CONFIG_SAMPLE_LOOP)\t\t+= loop\n")
+
+
+MISCDEVICE = "include/linux/miscdevice.h"
+INDEXES = ("Documentation/admin-guide/blockdev/index.rst",
+           "Documentation/block/index.rst")
+IOCTL = "Documentation/userspace-api/ioctl/ioctl-number.rst"
+DEVICES_TXT = "Documentation/admin-guide/devices.txt"
+PARAMETERS = "Documentation/admin-guide/kernel-parameters.txt"
+TARGETS = "tools/testing/selftests/Makefile"
+EDITED = (*INDEXES, IOCTL, DEVICES_TXT, PARAMETERS, TARGETS, MISCDEVICE,
+          "MAINTAINERS", "drivers/block/Kconfig", "samples/Kconfig",
+          "samples/Makefile")
+STEPS = {step.__name__: step
+         for step in (uapi, driver, documentation, selftests, sample)}
+
+if len(sys.argv) == 3 and sys.argv[1] == "files":
+    print("\n".join(EDITED))
+elif len(sys.argv) > 4 and sys.argv[1] in STEPS:
+    SRC = pathlib.Path(sys.argv[2])
+    AUTHOR = sys.argv[3]
+    FILES = sys.argv[4:]
+    STEPS[sys.argv[1]]()
+else:
+    sys.exit(__doc__)
