@@ -1940,6 +1940,22 @@ struct loop_reconf {
 	bool			scan;	/* partitions may have changed */
 };
 
+static void loop_partscan_allow(struct loop_device *lo, bool allow)
+{
+	if (allow)
+		clear_bit(GD_SUPPRESS_PART_SCAN, &lo->disk->state);
+	else
+		set_bit(GD_SUPPRESS_PART_SCAN, &lo->disk->state);
+}
+
+static bool loop_wants_partscan(struct loop_device *lo)
+{
+	struct loop_backing *b __free(loop_backing_release) =
+						loop_backing_hold(lo);
+
+	return b && b->params.partscan;
+}
+
 /*
  * Reads the partition table anew, if the device has one, and announces the
  * device: first its partitions, then itself, once. Partitions that are open
@@ -1953,6 +1969,7 @@ static void loop_rescan(struct loop_device *lo)
 	int err;
 
 	scoped_guard(mutex, &lo->disk->open_mutex) {
+		loop_partscan_allow(lo, loop_wants_partscan(lo));
 		dev_set_uevent_suppress(dev, 1);
 		err = bdev_disk_changed(lo->disk, false);
 		dev_set_uevent_suppress(dev, 0);
@@ -2055,7 +2072,10 @@ static int loop_reconf_publish(struct loop_reconf *rc)
 	return 0;
 }
 
-/* As above, and the medium is another one: loop_rescan() will announce it. */
+/*
+ * As above, and the medium is another one. loop_rescan() will announce it, and
+ * until then nobody who opens the device has its partitions read.
+ */
 static int loop_reconf_publish_medium(struct loop_reconf *rc)
 {
 	struct device *dev = disk_to_dev(rc->lo->disk);
@@ -2064,6 +2084,7 @@ static int loop_reconf_publish_medium(struct loop_reconf *rc)
 	dev_set_uevent_suppress(dev, 1);
 	err = loop_reconf_publish(rc);
 	if (!err) {
+		loop_partscan_allow(rc->lo, false);
 		disk_force_media_change(rc->lo->disk);
 		rc->scan = true;
 	}
@@ -2083,14 +2104,6 @@ static int loop_params_set(struct loop_params *p,
 	p->sizelimit = info->lo_sizelimit;
 	memcpy(p->name, info->lo_file_name, LO_NAME_SIZE - 1);
 	return 0;
-}
-
-static void loop_partscan_allow(struct loop_device *lo, bool allow)
-{
-	if (allow)
-		clear_bit(GD_SUPPRESS_PART_SCAN, &lo->disk->state);
-	else
-		set_bit(GD_SUPPRESS_PART_SCAN, &lo->disk->state);
 }
 
 struct loop_bind_arg {
@@ -2188,7 +2201,6 @@ static void loop_bind_finish(struct loop_backing *b,
 	struct loop_ctl_attach *attach = bind->attach;
 	struct loop_device *lo = b->lo;
 
-	loop_partscan_allow(lo, b->params.partscan);
 	__module_get(THIS_MODULE);
 	xa_lock(&loop_index);
 	__loop_set_state(lo, LOOP_STATE_BOUND);
@@ -2277,6 +2289,21 @@ static int loop_bind(struct loop_device *lo, blk_mode_t mode,
 }
 
 /*
+ * Whoever has found a partition's node and waits for open_mutex must not open
+ * the partition of a medium that is gone: that fails if it has no size.
+ */
+static void loop_partitions_end(struct gendisk *disk)
+{
+	struct block_device *part;
+	unsigned long partno;
+
+	lockdep_assert_held(&disk->open_mutex);
+
+	xa_for_each_start(&disk->part_tbl, partno, part, 1)
+		part->bd_nr_sectors = 0;
+}
+
+/*
  * Back to unbound, at the last close or after it. Nobody has the device open,
  * and the caller's open_mutex keeps it so: there is no reconfiguration, nobody
  * submits a bio, and if one is still on its way it is waited for.
@@ -2296,6 +2323,7 @@ static void loop_unbind(struct loop_device *lo)
 		loop_backing_swap(lo, &b);
 	set_capacity(lo->disk, 0);
 	disk_force_media_change(lo->disk);
+	loop_partitions_end(lo->disk);
 	bdev_disk_changed(lo->disk, false);
 	loop_partscan_allow(lo, loop_part_shift);
 	dev_set_uevent_suppress(dev, 0);
@@ -2424,8 +2452,6 @@ static int loop_change_status(struct loop_reconf *rc, const void *arg)
 	err = loop_reconf_publish(rc);
 	if (err)
 		return err;
-	if (rc->scan)
-		loop_partscan_allow(lo, true);
 	loop_set_autoclear(lo, info->lo_flags & LO_FLAGS_AUTOCLEAR);
 	return 0;
 }

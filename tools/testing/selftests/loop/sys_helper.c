@@ -224,6 +224,19 @@ static int cmd_attach_cycles(char **arg)
 	return 0;
 }
 
+/* Opens and closes a device as fast as it can, until there is a file. */
+static int cmd_open_until(char **arg)
+{
+	int fd;
+
+	while (access(arg[0], F_OK)) {
+		fd = open(arg[1], O_RDONLY | O_CLOEXEC);
+		if (fd >= 0)
+			close(fd);
+	}
+	return 0;
+}
+
 static int cmd_attach_until(char **arg)
 {
 	int file = open_file(arg[1]), control = open_control();
@@ -679,6 +692,7 @@ static const struct {
 	{ "detach", 1, cmd_detach },
 	{ "attach-cycles", 3, cmd_attach_cycles },
 	{ "attach-until", 2, cmd_attach_until },
+	{ "open-until", 2, cmd_open_until },
 	{ "full", 1, cmd_full },
 	{ "uevents", 1, cmd_uevents },
 	{ "storm", 2, cmd_storm },
