@@ -62,6 +62,7 @@
 #include <linux/mempool.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
+#include <linux/mount.h>
 #include <linux/pagemap.h>
 #include <linux/percpu.h>
 #include <linux/random.h>
@@ -112,6 +113,7 @@ enum loop_stat {
 	LOOP_STAT_WORKER_RECLAIM,	/* the task is freeing memory */
 	LOOP_STAT_WORKER_PARKED,	/* another bio waits for the task */
 	LOOP_STAT_WORKER_RLIMIT,	/* the task's file size limit */
+	LOOP_STAT_WORKER_ATIME,		/* the read is to be noted */
 	LOOP_STAT_WORKER_CGROUP,	/* another cgroup than the task's */
 	LOOP_STAT_WORKER_STACK,		/* little of the stack is left */
 	LOOP_STAT_RETRY_AGAIN,		/* inline would have waited */
@@ -1331,7 +1333,10 @@ static void loop_io_rw(struct loop_io *io)
 		flags = IOCB_WAITQ;
 	io->inlined = false;
 	io->iocb.ki_filp = io->b->file;
-	if (loop_io_is_write(io) && S_ISREG(file_inode(io->b->file)->i_mode))
+	if (!loop_io_is_write(io))
+		/* not all file systems do it for direct I/O */
+		file_accessed(io->b->file);
+	else if (S_ISREG(file_inode(io->b->file)->i_mode))
 		kiocb_start_write(&io->iocb);
 	if (loop_io_try(io, flags) && !loop_io_advance(io))
 		loop_io_requeue(io);
@@ -1410,6 +1415,31 @@ static bool loop_bio_is_meta(struct bio *bio)
 		page_folio(bio_page(bio))->mapping == bio->bi_bdev->bd_mapping);
 }
 
+/*
+ * A read sets the file's access time, be it IOCB_NOWAIT or not, and the file
+ * system may start a transaction for that. With relatime, the usual, it is so
+ * for the first read after a write, and once a day.
+ */
+static bool loop_file_atime_is_due(struct file *file)
+{
+	int mnt_flags = file->f_path.mnt->mnt_flags;
+	struct inode *inode = file_inode(file);
+	struct timespec64 atime, mtime, ctime;
+
+	if ((file->f_flags & O_NOATIME) || IS_NOATIME(inode) ||
+	    (inode->i_flags & S_NOATIME) ||
+	    (mnt_flags & (MNT_NOATIME | MNT_READONLY)))
+		return false;
+	if (!(mnt_flags & MNT_RELATIME))
+		return true;
+	atime = inode_get_atime(inode);
+	mtime = inode_get_mtime(inode);
+	ctime = inode_get_ctime(inode);
+	return timespec64_compare(&mtime, &atime) >= 0 ||
+	       timespec64_compare(&ctime, &atime) >= 0 ||
+	       ktime_get_real_seconds() - atime.tv_sec >= 24 * 60 * 60;
+}
+
 /* Loop devices on files on loop devices: each is a recursion. */
 static bool loop_stack_is_low(void)
 {
@@ -1448,6 +1478,8 @@ static enum loop_stat loop_io_path_rw(const struct loop_io *io)
 	if (write && READ_ONCE(lo->write_waits) &&
 	    atomic_read(&lo->worker_writes))
 		return LOOP_STAT_WORKER_BACKOFF;
+	if (!write && loop_file_atime_is_due(b->file))
+		return LOOP_STAT_WORKER_ATIME;
 	if (!loop_bio_cgroup_is_own(bio))
 		return LOOP_STAT_WORKER_CGROUP;
 	if (loop_stack_is_low())
@@ -1878,6 +1910,7 @@ static const char * const loop_stat_names[LOOP_NR_STATS] = {
 	[LOOP_STAT_WORKER_RECLAIM]	= "worker_reclaim",
 	[LOOP_STAT_WORKER_PARKED]	= "worker_parked",
 	[LOOP_STAT_WORKER_RLIMIT]	= "worker_rlimit",
+	[LOOP_STAT_WORKER_ATIME]	= "worker_atime",
 	[LOOP_STAT_WORKER_CGROUP]	= "worker_cgroup",
 	[LOOP_STAT_WORKER_STACK]	= "worker_stack",
 	[LOOP_STAT_RETRY_AGAIN]		= "retry_again",

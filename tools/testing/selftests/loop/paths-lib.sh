@@ -117,6 +117,23 @@ uncounted()
 	done
 }
 
+# settle DEVICE...: a read after a write sets the access time of the file, and is
+# for workers.  Time stamps are of the last tick, so one read may not be enough.
+settle()
+{
+	local dev
+
+	for dev in "$@"; do
+		wait_for 5 settled "$dev" || return
+	done
+}
+
+settled()
+{
+	snap "$1" && dd if="$1" of=/dev/null bs=4k count=1 iflag=direct status=none &&
+		uncounted "$1" worker_atime > /dev/null
+}
+
 # sum_counted DEVICE NAME...: one of them
 sum_counted()
 {

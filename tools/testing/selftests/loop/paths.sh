@@ -35,8 +35,8 @@ inline_direct()
 
 	written_image "$file" 256
 	dev=$(bind_to "$file" on) && snap "$dev" &&
-		"$paths" write "$dev" 64 1 && inline_done "$dev" 64 && snap "$dev" &&
-		"$paths" check "$dev" 64 1 direct && counted "$dev" inline:64 &&
+		"$paths" write "$dev" 64 1 && inline_done "$dev" 64 && settle "$dev" &&
+		snap "$dev" && "$paths" check "$dev" 64 1 direct && counted "$dev" inline:64 &&
 		untried "$dev" && detach "$dev" && forget "$file" &&
 		"$paths" check "$file" 64 1
 }
@@ -55,7 +55,7 @@ inline_buffered()
 	local file=${on[$1]}/buffered dev
 
 	written_image "$file" 256
-	"$paths" write "$file" 64 2 && dev=$(bind_to "$file" off) &&
+	"$paths" write "$file" 64 2 && dev=$(bind_to "$file" off) && settle "$dev" &&
 		forget "$file" && snap "$dev" && "$paths" check "$dev" 64 2 direct &&
 		counted "$dev" inline:64 retry_again && snap "$dev" &&
 		"$paths" check "$dev" 64 2 direct && counted "$dev" inline:64 &&
@@ -131,6 +131,32 @@ claim "a file size limit of the submitter is none of the backing file, direct" \
 	rlimit ext4 on
 claim "a file size limit of the submitter is none of the backing file, buffered" \
 	rlimit xfs off
+
+# access_times FS OPTION: 16 reads after a write, and 16 more
+access_times()
+{
+	local file=${on[$1]}/atime dev
+
+	written_image "$file" 16
+	mount -o "remount,$2" "${on[$1]}" && dev=$(bind_to "$file" on) &&
+		"$paths" write "$dev" 16 14 && snap "$dev" && "$paths" check "$dev" 16 14 direct || return
+	case $2 in
+	noatime) uncounted "$dev" worker_atime ;;
+	*) counted "$dev" worker_atime ;;
+	esac || return
+	[ "$2" = strictatime ] || settle "$dev" || return
+	snap "$dev" && "$paths" check "$dev" 16 14 direct || return
+	case $2 in
+	strictatime) counted "$dev" worker_atime:16 && uncounted "$dev" inline ;;
+	*) counted "$dev" inline:16 && uncounted "$dev" worker_atime ;;
+	esac && detach "$dev" && rm "$file"
+}
+for type in ext4 xfs btrfs; do
+	for option in noatime strictatime relatime; do
+		claim "$type, $option: a read that sets the access time is for workers" \
+			access_times $type $option
+	done
+done
 
 # A bio that device mapper splits in two: the second half waits for the first.
 parked()
