@@ -103,12 +103,13 @@ fi
 configuration() {
 	local missing
 
-	qemu/vm --name config --smp 1 -- zcat /proc/config.gz > "$logs/config" || return
+	qemu/vm --name config --smp 1 -- sh -c "zcat /proc/config.gz; cat /proc/cmdline" \
+		> "$logs/config" || return
 	missing=$(unmet "$logs/config")
 	[ -z "$missing" ] || { echo "not on: $missing"; return 1; }
 	# The kernel takes these two from its command line only.
-	grep -q 'command line:.* page_poison=1 ' "$logs/config.kmsg" &&
-		grep -q 'command line:.*panic_on_warn=1 ' "$logs/config.kmsg"
+	grep -q " page_poison=1 " "$logs/config" &&
+		grep -q "panic_on_warn=1 " "$logs/config"
 }
 
 # What to do, and how the kernel log must tell; of a leak, the verdict does.

@@ -1321,10 +1321,15 @@ static bool loop_io_try(struct loop_io *io, int flags)
 /*
  * By a worker, which may wait. For the page of a buffered read it does so only
  * if it must: it starts reading, goes on with another bio, and comes back.
+ *
+ * The cgroup pays for pages of the file. It does not for what the file system
+ * needs to do direct I/O: its task may be waiting for just that to free memory.
  */
 static void loop_io_rw(struct loop_io *io)
 {
+	struct mem_cgroup *memcg = NULL;
 	int flags = 0;
+	bool done;
 
 	if (io->b->params.direct && !io->buffered && loop_io_aligned(io))
 		flags = IOCB_DIRECT;
@@ -1338,7 +1343,12 @@ static void loop_io_rw(struct loop_io *io)
 		file_accessed(io->b->file);
 	else if (S_ISREG(file_inode(io->b->file)->i_mode))
 		kiocb_start_write(&io->iocb);
-	if (loop_io_try(io, flags) && !loop_io_advance(io))
+	if (!(flags & IOCB_DIRECT))
+		memcg = mem_cgroup_from_css(io->lane->memcg);
+	memcg = set_active_memcg(memcg);
+	done = loop_io_try(io, flags);
+	set_active_memcg(memcg);
+	if (done && !loop_io_advance(io))
 		loop_io_requeue(io);
 }
 
@@ -1653,17 +1663,14 @@ static void loop_lane_work(struct work_struct *work)
 	unsigned int throttle = current->flags & PF_LOCAL_THROTTLE;
 	unsigned int noio = memalloc_noio_save();
 	struct loop_lane *lane = worker->lane;
-	struct mem_cgroup *memcg;
 	struct loop_io *io;
 
 	current->flags |= PF_LOCAL_THROTTLE;
 	kthread_associate_blkcg(lane->blkcg);
-	memcg = set_active_memcg(mem_cgroup_from_css(lane->memcg));
 
 	while ((io = loop_lane_next(worker)))
 		loop_io_issue(io);
 
-	set_active_memcg(memcg);
 	kthread_associate_blkcg(NULL);
 	current_restore_flags(throttle, PF_LOCAL_THROTTLE);
 	memalloc_noio_restore(noio);

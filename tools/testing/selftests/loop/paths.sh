@@ -353,9 +353,9 @@ reclaim_cache()
 {
 	local file=${on[$1]}/reclaim dev rc=0
 
-	written_image "$file" 10240
-	dev=$(bind_new "$file" "$2") && exec 9< "$dev" && snap "$dev" &&
-		echo 24M > "$groups/b/memory.max" || return
+	rm -f "$file" && image "$file" 40M && { [ "$3" = 8M ] || written_image "$file" 10240; } &&
+		dev=$(bind_new "$file" "$2") && exec 9< "$dev" && snap "$dev" &&
+		echo "$3" > "$groups/b/memory.max" || return
 	in_group b dd if=/dev/zero of="$dev" bs=256k count=160 conv=notrunc status=none || rc=$?
 	echo max > "$groups/b/memory.max"
 	[ "$2" = on ] || [ "$rc" != 137 ] || rc=0
@@ -382,9 +382,11 @@ if [ -d "$groups/a" ]; then
 	claim "written back for another cgroup, direct" other_cgroup ext4 on
 	claim "written back for another cgroup, buffered" other_cgroup xfs off
 	claim "a cgroup at its limit with dirty pages of the device, direct" \
-		reclaim_cache ext4 on
+		reclaim_cache ext4 on 12M
+	claim "what the file system needs to fill holes is not the cgroup's" \
+		reclaim_cache ext4 on 8M
 	claim "a cgroup at its limit with dirty pages of the device, buffered" \
-		reclaim_cache xfs off
+		reclaim_cache xfs off 24M
 	claim "swap on the device, a cgroup at its limit, direct" reclaim_swap ext4 on
 	claim "swap on the device, a cgroup at its limit, buffered" reclaim_swap xfs off
 else
