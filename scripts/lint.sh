@@ -20,7 +20,10 @@ checkpatch() {
 	perl build/linux-source/scripts/checkpatch.pl --no-tree --strict --quiet \
 		--no-summary --terse --show-types --ignore "$1" -f "${@:2}" || status=1
 }
-checkpatch UNDOCUMENTED_SETUP,ENOSYS drivers/block/*.c include/**/*.h compat/*.h
+checkpatch UNDOCUMENTED_SETUP,ENOSYS drivers/block/*.c include/linux/*.h \
+	include/uapi/linux/*.h compat/*.h
+# Tracepoints are not written as C is.
+checkpatch OPEN_ENDED_LINE,COMPLEX_MACRO,PARENTHESIS_ALIGNMENT include/trace/events/*.h
 # Not applicable to programs, which have the C library's headers only:
 # CAMELCASE		names of C itself, like PRIx64 and _Noreturn
 # PREFER_DEFINED_ATTRIBUTE_MACRO	no __aligned and the like there
