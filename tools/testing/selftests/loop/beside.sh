@@ -241,7 +241,7 @@ in_json()
 import json, sys
 top = json.loads(sys.stdin.read())
 d = top["loopdevices"]
-assert eval(sys.argv[1])
+assert eval("(" + sys.argv[1] + ")")
 ' "$@" <<< "$out" || {
 		echo "$out"
 		return 1
@@ -279,13 +279,11 @@ loopctl_show()
 	same "exit status without DEVICE" 2 $?
 }
 
-loopctl_stat()
+# stat_of_reads DEVICE: that is being read
+stat_of_reads()
 {
-	local d out pid
+	local d=$1 out
 
-	d=$("$loopctl" attach "$file") || return
-	while dd if="$d" of=/dev/null bs=4k count=8 iflag=direct status=none; do :; done &
-	pid=$!
 	out=$("$loopctl" stat --interval 0.5 "$d")
 	same "exit status" 0 $? || return
 	echo "$out"
@@ -298,20 +296,32 @@ loopctl_stat()
 		in_json 'd[0]["reads_per_s"] > 0 and d[0]["read_kib_per_s"] > 0 and
 			d[0]["writes_per_s"] == 0 and 0 <= d[0]["inline_share"] <= 1 and
 			d[0]["cloned_share"] == 0 and d[0]["backing_file"] == sys.argv[2] and
-			top["seconds"] > 0' "$file" || return
-	kill "$pid"
-	wait "$pid" 2>/dev/null
+			top["seconds"] > 0' "$file"
+}
+
+loopctl_stat()
+{
+	local d out status stop=$LOOP_SCRATCH/stop-reading
+
+	d=$("$loopctl" attach "$file") || return
+	while [ ! -e "$stop" ]; do
+		dd if="$d" of=/dev/null bs=4k count=8 iflag=direct || break
+	done > /dev/null 2>&1 &
+	stat_of_reads "$d"
+	status=$?
+	: > "$stop"
+	wait $!
+	[ "$status" = 0 ] || return
 	# Three tables, apart from each other, for who reads a pipe
 	same watch 3 "$("$loopctl" stat --watch --interval 0.01 "$d" |
 		head -n 8 | grep -c '^DEVICE')" || return
 	same "watch --json" 3 "$("$loopctl" stat -w -i 0.01 --json |
 		head -n 3 | grep -c '^{.*}$')" || return
-	# The last dd may not have ended.
-	"$loopctl" detach --timeout 10 "$d" || return
+	"$loopctl" detach "$d" || return
 	out=$("$loopctl" stat --interval 0.01 "$d" 2>&1)
 	same "exit status of a device without a file" 1 $? &&
 		same message "loopctl: $d is not attached" "$out" || return
-	out=$("$loopctl" stat --interval 0 2>&1)
+	"$loopctl" stat --interval 0 2>/dev/null
 	same "exit status without an interval" 2 $?
 }
 
