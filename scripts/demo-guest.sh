@@ -4,6 +4,8 @@
 # /dev/loop-control to rmmod, each command shown before its output.
 set -eu
 
+PATH=$(cd "$(dirname "$0")/../samples/loop" && pwd -P):$PATH
+
 say() {
 	printf '\n# %s\n' "$*"
 }
@@ -39,11 +41,10 @@ run "printf '%s\n' ,100M , | sfdisk -q -X gpt disk.img"
 run "sfdisk -l disk.img"
 
 say "Bound to a free device; the kernel finds the partitions, udev makes links"
-run "dev=\$(losetup -f --show -P disk.img); echo \$dev"
+run "dev=\$(loopctl attach --partscan --name demo disk.img); echo \$dev"
 run "udevadm settle"
-run "losetup -l -O NAME,BACK-FILE,PARTSCAN,DIO,LOG-SEC"
+run "loopctl list"
 run "lsblk -o NAME,SIZE,TYPE,RO,MAJ:MIN \$dev"
-run "cat /sys/block/\${dev##*/}/loop/backing_file"
 
 say "File systems on the partitions, mounted and written"
 run "mkfs.ext4 -q \${dev}p1"
@@ -62,18 +63,28 @@ run "umount /mnt/1 /mnt/2"
 run "fsck.ext4 -fn \${dev}p1"
 run "xfs_repair -n \${dev}p2 > /dev/null 2>&1 && echo xfs is clean"
 
-say "Detached, bound again, and the data is there"
-run "losetup -d \$dev"
-run "dev=\$(losetup -f --show -P -r disk.img); echo \$dev"
+say "All about the device, with the ways that its I/O went"
+run "loopctl show \$dev"
+
+say "Detached, bound again by other means, and the data is there"
+run "loopctl detach \$dev"
+run "dev=\$(losetup -f --show -P disk.img); echo \$dev"
 run "udevadm settle"
-run "mount -o ro,norecovery \${dev}p2 /mnt/2"
+run "mount \${dev}p2 /mnt/2"
 run "sha256sum -c sum"
+
+say "A device on a file on a device: direct I/O on it, and what both do meanwhile"
+run "top=\$(loopctl attach --direct-io /mnt/2/random); echo \$top"
+run "fio --name=demo --filename=\$top --rw=randrw --bs=4k --direct=1 --fsync=16 --time_based --runtime=15 --output=fio.log &"
+run "timeout 13 loopctl stat --watch --interval 4 || true"
+run "wait"
+run "loopctl detach --timeout 10 \$top"
 run "umount /mnt/2"
 
 say "Detached and gone; the module goes, too"
-run "losetup -d \$dev"
+run "loopctl detach \$dev"
 run "udevadm settle"
-run "losetup -l"
+run "loopctl list"
 run "ls /sys/block/\${dev##*/}/loop 2>/dev/null || echo \$dev is not bound"
 run "rmmod loop"
 run "ls -d /sys/block/loop* /sys/module/loop 2>/dev/null || echo nothing left"
