@@ -20,7 +20,7 @@ kbuild = $(MAKE) --no-print-directory -C $(abspath $(KDIR)) M=$(top) W=1
 KERNEL ?= 7.3
 
 .PHONY: modules deps demo check check-long bench bench-smp bench-control lint \
-	patch check-patch check-debug shell install uninstall clean help
+	htmldocs patch check-patch check-debug shell install uninstall clean help
 
 modules: $(if $(filter $(vm_headers),$(abspath $(KDIR))),vm-kernel)
 	@$(kbuild) modules
@@ -49,6 +49,10 @@ bench-control:
 
 lint:
 	@scripts/lint.sh
+
+htmldocs:
+	@scripts/deps.sh
+	@scripts/htmldocs.sh
 
 patch:
 	@scripts/patch.sh $(KERNEL)
@@ -83,7 +87,7 @@ uninstall:
 
 # The downloaded kernel and sources stay; rm -r build takes them as well.
 clean:
-	rm -rf build/selftests build/vm build/kernel/lib/modules/*/updates
+	rm -rf build/selftests build/vm build/htmldocs build/kernel/lib/modules/*/updates
 	rm -rf build/loop-*.patch build/linux-*/series build/linux-*/tree \
 		build/linux-*/o build/linux-*/log
 	rm -f loop.ko loop.o loop.mod loop.mod.c loop.mod.o .module-common.o \
@@ -102,7 +106,9 @@ help:
 	@echo '               ROWS="a b" some rows, LOOP_KO=FILE another module'
 	@echo 'make bench-smp the same with two processors, only ratios'
 	@echo 'make bench-control  what adding, binding and finding devices costs'
-	@echo 'make lint      checkpatch, sparse and shellcheck'
+	@echo 'make lint      checkpatch, sparse, shellcheck, and the documents against the'
+	@echo '               code'
+	@echo 'make htmldocs  write build/htmldocs/index.html'
 	@echo 'make patch     write build/loop-$(KERNEL).patch, a series for git am;'
 	@echo '               KERNEL=6.12 for that kernel'
 	@echo 'make check-patch  apply it, and compile it in many configurations;'

@@ -13,12 +13,12 @@ packages="make gcc gcc-12 libc6-dev libelf1 pahole kmod bc"
 # The VM and its initramfs.
 packages="$packages qemu-system-x86 busybox-static cpio zstd xz-utils"
 # The demo.
-packages="$packages systemd udev util-linux fdisk mount e2fsprogs xfsprogs"
+packages="$packages systemd udev util-linux fdisk mount e2fsprogs xfsprogs fio"
 if [ "${1:-}" != demo ]; then
 	# 32-bit test programs.
 	packages="$packages gcc-multilib"
 	# Lint, the patch.
-	packages="$packages perl python3 sparse shellcheck git"
+	packages="$packages perl python3 python3-sphinx sparse shellcheck git"
 	# What the tests say they need.
 	tests=$top/tools/testing/selftests/loop/packages
 	packages="$packages $(sed 's/#.*//' "$tests" | tr '\n' ' ')"
