@@ -40,6 +40,7 @@ echo "== making a Debian $suite in build/package/root, once; this takes minutes"
 rm -rf "$dir"
 mkdir -p "$dir"
 quiet debootstrap --variant=minbase --keyring="$keyring" "$suite" "$root" "$mirror"
+rm -f "$root/etc/apt/sources.list"
 cp -a /etc/apt/sources.list* "$root/etc/apt/"
 
 # Nothing boots the initramfs; a short one with the loop driver tells as much.
@@ -53,6 +54,16 @@ quiet in_root apt-get -q=2 install -y --no-install-recommends \
 	linux-image-amd64 linux-headers-amd64 \
 	dkms openssl kmod util-linux mount e2fsprogs
 in_root apt-get -q=2 clean
+
+# depmod and others read all modules, which takes minutes in an emulated machine.
+find "$root"/lib/modules/*/kernel/* -prune ! -name fs ! -name crypto ! -name lib \
+	! -name net ! -name drivers -exec rm -r {} +
+find "$root"/lib/modules/*/kernel/drivers/* -prune ! -name block ! -name virtio \
+	! -name char -exec rm -r {} +
+find "$root"/lib/modules/*/kernel/net/* -prune ! -name 9p -exec rm -r {} +
+for kernel in "$root"/lib/modules/*; do
+	depmod -b "$root" "${kernel##*/}"
+done
 rm -rf "$root"/var/lib/apt/lists/*
 
 cp -L build/kernel/vmlinuz "$dir/vmlinuz"
