@@ -70,10 +70,10 @@ ours()
 
 initramfs_has()
 {
-	lsinitramfs "/boot/initrd.img-$1" > $log && grep -q "$2" $log || {
-		grep loop.ko $log
-		return 1
-	}
+	lsinitramfs "/boot/initrd.img-$1" > $log || return
+	grep -q "$2" $log && return
+	grep loop.ko $log
+	return 1
 }
 
 use()
@@ -110,12 +110,13 @@ snapshot()
 		-path /var/log -o -path $files \) -prune -o -print | sort
 }
 
-mkdir -p /etc/dkms/framework.conf.d /lib/modules/$builtin
+mkdir -p /lib/modules/$builtin
 cp "$packages"/trusted.key /var/lib/dkms/mok.key
 cp "$packages"/trusted.pub /var/lib/dkms/mok.pub
 ln -s "/lib/modules/$running/build" /lib/modules/$builtin/build
 echo kernel/drivers/block/loop.ko > /lib/modules/$builtin/modules.builtin
 : > /lib/modules/$builtin/modules.order
+: > /lib/modules/$builtin/modules.builtin.modinfo
 depmod $builtin
 truncate -s 8M $files/image
 mkfs.ext4 -q -F $files/image
@@ -151,7 +152,11 @@ left_out()
 }
 claim "DKMS leaves out 6.1, says so, and does not compile" left_out "$old" "is older than 6.12"
 claim "and a kernel with loop built in" left_out $builtin CONFIG_BLK_DEV_LOOP=y
-claim "installing a kernel that is left out succeeds" /etc/kernel/postinst.d/dkms "$old"
+kernel_left_out()
+{
+	/etc/kernel/postinst.d/dkms "$old" > $log 2>&1 && said "is older than 6.12"
+}
+claim "installing such a kernel succeeds, and says so" kernel_left_out
 
 umount /mnt
 losetup -d "$dev"
@@ -223,14 +228,14 @@ claim "no file is left, or missing" diff $files/before $files/after
 
 # ---- make install ----
 
+# With the loop.ko of the checkout: compiling once more would tell nothing new.
 work=/var/tmp/checkout
 mkdir $work
-cp -r "$top"/{Makefile,Kbuild,compat,completions,drivers,include,man,samples} $work
-rm -f $work/drivers/block/*.o
+cp -r "$top"/{Makefile,loop.ko,completions,include,man,samples} $work
 snapshot > $files/before
-step "make install" make -C $work install KDIR="/lib/modules/$running/build"
+step "make install" make -C $work install kbuild=true
 claim "modprobe would load that" next "/lib/modules/$running/updates/loop.ko" \
-	"$(sed -n 's/^MODULE_VERSION("\(.*\)");/\1/p' $work/drivers/block/loop.c)"
+	"$(modinfo -F version $work/loop.ko)"
 switch
 claim "loopctl of make install works on it" loopctl list --all
 step "make uninstall" make -C $work uninstall

@@ -8,7 +8,7 @@ set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
 cd "$top"
-scripts/deps.sh package
+scripts/build.sh package
 scripts/fetch-root.sh
 dir=$top/build/package
 [ -e build/kernel/vmlinux ] || { echo "$0: needs build/kernel/vmlinux" >&2; exit 1; }
