@@ -41,5 +41,6 @@ if [ "$found" ]; then
 fi
 
 echo "== shellcheck"
-shellcheck -x -P SCRIPTDIR scripts/*.sh qemu/vm qemu/*-init .ci/run tools/testing/selftests/loop/*.sh || status=1
+shellcheck -x -P SCRIPTDIR scripts/*.sh qemu/vm qemu/*-init .ci/run completions/loopctl \
+	debian/usable debian/report debian/*.p{ostinst,rerm} tools/testing/selftests/loop/*.sh || status=1
 exit $status
