@@ -200,7 +200,7 @@ claim "both versions are named" said \
 	"The one that will be loaded next is that of loop-dkms, version $v2"
 claim "modprobe would load the new one" ours "$v2"
 claim "DKMS knows the new one only" same status "loop/$v2, $running, x86_64: installed" \
-	"$(dkms status)"
+	"$(dkms status 2>/dev/null)"
 umount /mnt
 losetup -d "$dev"
 claim "modprobe switches" switch

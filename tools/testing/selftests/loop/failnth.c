@@ -427,14 +427,17 @@ FIXTURE_VARIANT_ADD(failnth, configure_partscan)
 	.prepare = { dev_open }, .call = configure_partscan, .undo = unbind,
 };
 
+/* Undone, if the result cannot be told in the end. */
 FIXTURE_VARIANT_ADD(failnth, attach)
 {
 	.call = attach, .undo = close_detach,
+	.loud = true,
 };
 
 FIXTURE_VARIANT_ADD(failnth, attach_no_fd)
 {
 	.call = attach_no_fd, .undo = detach,
+	.loud = true,
 };
 
 FIXTURE_VARIANT_ADD(failnth, attach_new)

@@ -56,6 +56,7 @@ static uint64_t rng, seed, step;
 static struct lt_buf line;
 static uint8_t data[IO_MAX] __attribute__((aligned(4096)));
 static uint8_t *held;		/* a page of some device, or NULL */
+static bool direct_files[DEVICES];	/* the file was opened with O_DIRECT */
 static sigjmp_buf fault;
 
 /* Random numbers */
@@ -125,7 +126,9 @@ static int some_number(void)
 {
 	static const int odd[] = { -1, -2, 5, 1 << 20, INT_MAX, INT_MIN };
 
-	return one_in(8) ? PICK(odd) : (int)below(DEVICES);
+	if (one_in(8))
+		return PICK(odd);
+	return below(!trace && one_in(4) ? 64 : DEVICES);
 }
 
 static void *maybe_bad(void *p)
@@ -293,6 +296,28 @@ static void slot_close(struct slot *s)
 	s->fd = -1;
 }
 
+static bool part_open(int dev)
+{
+	unsigned int i;
+
+	for (i = 0; i < SLOTS; i++)
+		if (slots[i].fd >= 0 && slots[i].dev == dev && slots[i].part)
+			return true;
+	return false;
+}
+
+/*
+ * A block size of the page cache below that of the device, as it was for the
+ * one before: stock fails such I/O with EIO.
+ */
+static void block_size_fit(const struct slot *s)
+{
+	int size = 4096;
+
+	if (trace)
+		ioctl(s->fd, BLKBSZSET, &size);
+}
+
 static uint32_t bound_flags(const struct slot *s)
 {
 	return s ? lt_flags(s->fd) : UINT32_MAX;
@@ -307,12 +332,33 @@ static bool unbound(const struct slot *s)
 	return !lt_sysfs_bound(s->dev);
 }
 
-/* differs: backing.device.* */
+/*
+ * Stock fails I/O on the last page of a device that ends within a block, and
+ * does it for a partition past the end of a device that got smaller.
+ */
+static bool no_io(const struct slot *s)
+{
+	char start[64];
+	int block = 512;
+
+	ioctl(s->fd, BLKSSZGET, &block);
+	snprintf(start, sizeof(start), "loop%dp%d/start", s->dev, s->part);
+	return unbound(s) || lt_size(s->fd) % block ||
+	       (s->part && lt_sysfs_num(s->dev, start) * 512 + lt_size(s->fd) >
+			   lt_sysfs_num(s->dev, "size") * 512);
+}
+
+/*
+ * differs: backing.device.*. And a tmpfs, or a file that is not known, does not
+ * zero ranges: stock does not offer it any more after that, ours offers it again
+ * after the next change.
+ */
 static bool limits_differ(const struct slot *s)
 {
-	struct loop_info64 info;
+	struct loop_info64 i;
 
-	return ioctl(s->fd, LOOP_GET_STATUS64, &info) || info.lo_rdevice;
+	return ioctl(s->fd, LOOP_GET_STATUS64, &i) || i.lo_rdevice ||
+	       strspn(lt_label_of(i.lo_device, i.lo_inode, 0), "td?");
 }
 
 static void op_open(struct slot *s)
@@ -349,26 +395,37 @@ static void op_open(struct slot *s)
 /* Binding */
 
 /* With two reasons to fail, it is not promised which one is told. */
-static void bind_result(const struct slot *s, long rc)
+static void bind_result(const struct slot *s, long rc, int fd)
 {
 	if (trace && rc && errno == EINVAL && !unbound(s))
 		errno = EBUSY;
-	result(rc);
+	if (!result(rc))
+		block_size_fit(s);
+	if (!rc && s->dev < DEVICES)
+		direct_files[s->dev] = fcntl(fd, F_GETFL) & O_DIRECT;
 }
 
 static void op_set_fd(struct slot *s)
 {
 	int fd = some_backing();
 
-	bind_result(s, ioctl(s->fd, LOOP_SET_FD, fd));
+	bind_result(s, ioctl(s->fd, LOOP_SET_FD, fd), fd);
 	close(fd);
 }
 
 static void op_change_fd(struct slot *s)
 {
-	int fd = some_backing();
+	int fd;
 
-	result(ioctl(s->fd, LOOP_CHANGE_FD, fd));
+	/*
+	 * Stock compares the sizes of both files as they are now, ours the new
+	 * one with the device.
+	 */
+	if (trace && (part_open(s->dev) || ioctl(s->fd, LOOP_SET_CAPACITY, 0)))
+		return;
+	fd = some_backing();
+	if (!result(ioctl(s->fd, LOOP_CHANGE_FD, fd)) && s->dev < DEVICES)
+		direct_files[s->dev] = fcntl(fd, F_GETFL) & O_DIRECT;
 	close(fd);
 }
 
@@ -426,16 +483,28 @@ static void op_configure(struct slot *s)
 	fill_info64(&c.info);
 	say(" bs=%u", c.block_size);
 	c.fd = some_backing();
-	bind_result(s, ioctl(s->fd, LOOP_CONFIGURE, maybe_bad(&c)));
+	bind_result(s, ioctl(s->fd, LOOP_CONFIGURE, maybe_bad(&c)), c.fd);
 	close(c.fd);
+}
+
+/* Stock has dropped what is cached, even when it fails. */
+static void status_result(const struct slot *s, long rc)
+{
+	struct slot *whole = slot_of(s->dev);
+
+	result(rc);
+	if (trace && rc && whole)
+		ioctl(whole->fd, BLKFLSBUF, 0);
 }
 
 static void op_set_status64(struct slot *s)
 {
 	struct loop_info64 i;
 
+	if (trace && part_open(s->dev))
+		return;
 	fill_info64(&i);
-	result(ioctl(s->fd, LOOP_SET_STATUS64, maybe_bad(&i)));
+	status_result(s, ioctl(s->fd, LOOP_SET_STATUS64, maybe_bad(&i)));
 }
 
 static void op_set_status(struct slot *s)
@@ -446,10 +515,12 @@ static void op_set_status(struct slot *s)
 		.lo_encrypt_key_size = one_in(32) ? below(40) : 0,
 	};
 
+	if (trace && part_open(s->dev))
+		return;
 	say(" off=%d fl=%#x enc=%d/%d", i.lo_offset, i.lo_flags,
 	    i.lo_encrypt_type, i.lo_encrypt_key_size);
 	memset(i.lo_name, 'A' + below(26), below(LO_NAME_SIZE + 1));
-	result(ioctl(s->fd, LOOP_SET_STATUS, maybe_bad(&i)));
+	status_result(s, ioctl(s->fd, LOOP_SET_STATUS, maybe_bad(&i)));
 }
 
 static void op_get_status64(struct slot *s)
@@ -471,6 +542,8 @@ static void op_get_status(struct slot *s)
 
 static void op_set_capacity(struct slot *s)
 {
+	if (trace && part_open(s->dev))
+		return;
 	result(ioctl(s->fd, LOOP_SET_CAPACITY, 0));
 }
 
@@ -478,6 +551,12 @@ static void op_set_direct_io(struct slot *s)
 {
 	unsigned long on = one_in(16) ? next() : below(2);
 
+	/*
+	 * Stock turns it on again at the next LOOP_SET_BLOCK_SIZE if the file
+	 * was opened with O_DIRECT.
+	 */
+	if (trace && direct_files[s->dev])
+		on = 1;
 	say(" %lu", on);
 	result(ioctl(s->fd, LOOP_SET_DIRECT_IO, on));
 }
@@ -489,8 +568,14 @@ static void op_set_block_size(struct slot *s)
 	/* differs: blocksize.set.4294967808 */
 	if (!trace && one_in(32))
 		size |= 1UL << 32;
+	if (trace && (s->part || part_open(s->dev)))
+		return;
+	/* stock writes back only if the size changes */
+	if (trace)
+		fsync(s->fd);
 	say(" %lu", size);
-	result(ioctl(s->fd, LOOP_SET_BLOCK_SIZE, size));
+	if (!result(ioctl(s->fd, LOOP_SET_BLOCK_SIZE, size)))
+		block_size_fit(s);
 }
 
 static void op_bad_ioctl(struct slot *s)
@@ -529,6 +614,9 @@ static void op_block_call(struct slot *s)
 	unsigned int i = below(ARRAY_SIZE(calls));
 	int arg = calls[i].cmd == BLKROSET ? below(2) : some_block_size();
 
+	if (trace && calls[i].cmd == BLKBSZSET)
+		arg |= 4096;
+
 	say(" %s %d", calls[i].name, arg);
 	result(ioctl(s->fd, calls[i].cmd, maybe_bad(&arg)));
 }
@@ -566,6 +654,8 @@ static void op_read(struct slot *s)
 {
 	uint64_t at = some_place(), len = some_length();
 
+	if (trace && no_io(s))
+		return;
 	say(" %llu+%llu", (unsigned long long)at, (unsigned long long)len);
 	if (result(pread(s->fd, data, len, at)) > 0)
 		say(" %016llx", (unsigned long long)hash(data, len, 0));
@@ -575,7 +665,7 @@ static void op_write(struct slot *s)
 {
 	uint64_t at = some_place(), len = some_length();
 
-	if (trace && unbound(s))
+	if (trace && no_io(s))
 		return;
 	say(" %llu+%llu", (unsigned long long)at, (unsigned long long)len);
 	lt_fill(data, len, step, at);
@@ -584,7 +674,7 @@ static void op_write(struct slot *s)
 
 static void op_fsync(struct slot *s)
 {
-	if (trace && unbound(s))
+	if (trace && no_io(s))
 		return;
 	result(fsync(s->fd));
 }
@@ -599,7 +689,7 @@ static void op_mmap(struct slot *s)
 	int prot = PROT_READ | (one_in(2) ? PROT_WRITE : 0);
 	uint64_t at = some_place() & ~4095ULL;
 
-	if (trace && unbound(s))
+	if (trace && no_io(s))
 		return;
 	say(" %llu %s", (unsigned long long)at,
 	    prot & PROT_WRITE ? "write" : "read");
@@ -692,7 +782,7 @@ static void op_add(struct slot *s)
 
 static void op_remove(struct slot *s)
 {
-	int n = one_in(4) ? below(16) : some_number(), rc;
+	int n = one_in(4) ? below(64) : some_number(), rc;
 
 	say(" %d", n);
 	rc = lt_ctl(LOOP_CTL_REMOVE, n);
@@ -721,7 +811,7 @@ static void op_attach(struct slot *s)
 	struct loop_ctl_attach a = {
 		.size = one_in(16) ? below(8192) : sizeof(a),
 		.attach_flags = below(16),
-		.index = one_in(2) ? -1 : some_number(),
+		.index = one_in(4) ? -1 : some_number(),
 		.offset = some_offset(), .sizelimit = some_offset(),
 		.block_size = some_block_size(), .lo_flags = some_flags(),
 		.reserved = one_in(64),

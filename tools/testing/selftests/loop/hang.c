@@ -13,8 +13,10 @@
  */
 #include <poll.h>
 #include <signal.h>
+#include <linux/aio_abi.h>
 #include <linux/fuse.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include "kselftest_harness.h"
@@ -29,7 +31,7 @@
 #define BOUND 962		/* to a file of another file system */
 #define ABSENT 963
 #define NUMBERS 4
-#define SIZE (1 * LT_MIB)
+#define SIZE (4 * LT_MIB)
 #define PAGE 4096
 
 /* The server */
@@ -867,6 +869,83 @@ TEST_F_TIMEOUT(hang, kill, 600)
 		EXPECT_ENDS(0, own_read);
 		EXPECT_ENDS(0, own_change);
 	}
+}
+
+/* Reads of the device above A until nobody takes any more: one waits for room. */
+static int fill_upper(struct _test_data_hang *self)
+{
+	static struct iocb cb[SIZE / PAGE];
+	static uint8_t buf[2 * PAGE];
+	struct iocb *p;
+	aio_context_t ctx = 0;
+	int i, fd = lt_open(UNBOUND, O_RDONLY | O_DIRECT);
+
+	if (fd < 0 || syscall(SYS_io_setup, ARRAY_SIZE(cb), &ctx))
+		return errno;
+	for (i = 0; i < ARRAY_SIZE(cb); i++) {
+		cb[i] = (struct iocb) {
+			.aio_lio_opcode = IOCB_CMD_PREAD, .aio_fildes = fd,
+			.aio_buf = ((uintptr_t)buf + PAGE) & -PAGE,
+			.aio_nbytes = PAGE,
+			/* not one after the other */
+			.aio_offset = (uint64_t)(i * 37) % ARRAY_SIZE(cb) * PAGE,
+		};
+		p = &cb[i];
+		if (syscall(SYS_io_submit, ctx, 1, &p) != 1)
+			return errno;
+	}
+	return 0;
+}
+
+static int change_upper(struct _test_data_hang *self)
+{
+	int fd = lt_open(UNBOUND, O_RDWR);
+
+	return fd < 0 || ioctl(fd, LOOP_SET_BLOCK_SIZE, PAGE) ? errno : 0;
+}
+
+static int bind_upper(struct _test_data_hang *self)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/dev/loop%d", A);
+	return bind_to(UNBOUND, path, 0);
+}
+
+static int bind_nested(struct _test_data_hang *self)
+{
+	char path[32];
+
+	if (lt_ctl(LOOP_CTL_ADD, ABSENT) < 0)
+		return errno;
+	snprintf(path, sizeof(path), "/dev/loop%d", BOUND);
+	return bind_to(ABSENT, path, 0);
+}
+
+/* A change of a device above the one that hangs, which waits for I/O. */
+TEST_F_TIMEOUT(hang, nested, 600)
+{
+	pid_t reads, changes;
+
+	if (variant->what != hang_read)
+		SKIP(return, "not about this");
+	ASSERT_EQ(0, bind_upper(self));
+	reads = start_hanging(self, fill_upper, FUSE_READ);
+	ASSERT_LT(0, reads);
+	lt_sleep_ms(1000);
+	EXPECT_TRUE(running(reads));
+	changes = start(change_upper, self);
+	lt_sleep_ms(1000);
+	EXPECT_TRUE(running(changes));
+	EXPECT_GOES_ON(use_other);
+	EXPECT_GOES_ON(add_other);
+	EXPECT_GOES_ON(bind_nested);
+
+	hold(self, 0);
+	EXPECT_EQ(0, ended(reads));
+	EXPECT_EQ(0, ended(changes));
+	ASSERT_TRUE(lt_destroy(ABSENT, 100));
+	ASSERT_TRUE(lt_destroy(UNBOUND, 100));
 }
 
 /* The server is killed: what hangs fails, what was asked for has not happened. */
