@@ -175,7 +175,7 @@ static uint64_t hash(const void *p, size_t len, uint64_t h)
 
 /* Backing files */
 
-static char const *file_path(unsigned int fs, unsigned int n)
+static const char *file_path(unsigned int fs, unsigned int n)
 {
 	static char path[96];
 
@@ -183,7 +183,7 @@ static char const *file_path(unsigned int fs, unsigned int n)
 	return path;
 }
 
-static char const *some_file(void)
+static const char *some_file(void)
 {
 	unsigned int fs = below(nr_mounts), n = below(FILES);
 
@@ -929,7 +929,7 @@ static const struct op {
 	{ "look", 8, STORM_ONLY | NEEDS_SLOT, op_look },
 };
 
-static struct op const *some_op(void)
+static const struct op *some_op(void)
 {
 	unsigned int i, sum = 0;
 	uint64_t at;
@@ -1219,7 +1219,7 @@ static void set_up(void)
 
 	if (lt_scratch(dir, "fuzz"))
 		lt_die("make a tmpfs");
-	strcpy(lt_prefix, dir);
+	snprintf(lt_prefix, sizeof(lt_prefix), "%s", dir);
 	if (!devices_remove())
 		lt_die("devices are in use");
 	for (i = 0; i < DEVICES; i++) {
