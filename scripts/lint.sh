@@ -28,7 +28,7 @@ checkpatch OPEN_ENDED_LINE,COMPLEX_MACRO,PARENTHESIS_ALIGNMENT include/trace/eve
 # Not applicable to programs, which have the C library's headers only:
 # CAMELCASE		names of C itself, like PRIx64 and _Noreturn
 # PREFER_DEFINED_ATTRIBUTE_MACRO	no __aligned and the like there
-checkpatch CAMELCASE,PREFER_DEFINED_ATTRIBUTE_MACRO samples/loop/*.c \
+checkpatch CAMELCASE,PREFER_DEFINED_ATTRIBUTE_MACRO,MACRO_ARG_REUSE samples/loop/*.c \
 	tools/testing/selftests/loop/*.[ch]
 
 echo "== sparse"
@@ -42,7 +42,8 @@ if [ "$found" ]; then
 fi
 
 echo "== shellcheck"
-shellcheck -x -P SCRIPTDIR scripts/*.sh qemu/vm qemu/*-init .ci/run tools/testing/selftests/loop/*.sh || status=1
+shellcheck -x -P SCRIPTDIR scripts/*.sh qemu/vm qemu/*-init .ci/run completions/loopctl \
+	debian/usable debian/report debian/*.p{ostinst,rerm} tools/testing/selftests/loop/*.sh || status=1
 
 echo "== documents"
 scripts/check-docs.py || status=1

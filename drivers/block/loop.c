@@ -2079,28 +2079,36 @@ static bool loop_wants_partscan(struct loop_device *lo)
 }
 
 /*
- * Reads the partition table anew, if the device has one, and announces the
- * device: first its partitions, then itself, once. Partitions that are open
- * stay as they are.
+ * Reads the partition table anew, and announces the partitions. Those that are
+ * open stay as they are.
  */
-static void loop_rescan(struct loop_device *lo)
+static void loop_scan_partitions(struct loop_device *lo)
 {
 	struct device *dev = disk_to_dev(lo->disk);
 	struct block_device *part;
 	unsigned long partno;
 	int err;
 
-	scoped_guard(mutex, &lo->disk->open_mutex) {
-		loop_partscan_allow(lo, loop_wants_partscan(lo));
-		dev_set_uevent_suppress(dev, 1);
-		err = bdev_disk_changed(lo->disk, false);
-		dev_set_uevent_suppress(dev, 0);
-		if (err)
-			break;
-		xa_for_each_start(&lo->disk->part_tbl, partno, part, 1)
-			kobject_uevent(bdev_kobj(part), KOBJ_ADD);
-	}
-	kobject_uevent(&dev->kobj, KOBJ_CHANGE);
+	guard(mutex)(&lo->disk->open_mutex);
+	loop_partscan_allow(lo, true);
+	dev_set_uevent_suppress(dev, 1);
+	err = bdev_disk_changed(lo->disk, false);
+	dev_set_uevent_suppress(dev, 0);
+	if (err)
+		return;
+	xa_for_each_start(&lo->disk->part_tbl, partno, part, 1)
+		kobject_uevent(bdev_kobj(part), KOBJ_ADD);
+}
+
+/*
+ * The medium is another one: its partitions are announced, if the device is to
+ * have any, and then itself, once.
+ */
+static void loop_rescan(struct loop_device *lo)
+{
+	if (loop_wants_partscan(lo))
+		loop_scan_partitions(lo);
+	kobject_uevent(&disk_to_dev(lo->disk)->kobj, KOBJ_CHANGE);
 }
 
 /* With @claim, nobody else has or gets the device exclusively meanwhile. */
@@ -3967,6 +3975,7 @@ module_init(loop_init);
 module_exit(loop_exit);
 
 MODULE_DESCRIPTION("Loop block device");
+MODULE_VERSION("1.0");
 MODULE_LICENSE("GPL");
 MODULE_ALIAS_BLOCKDEV_MAJOR(LOOP_MAJOR);
 MODULE_ALIAS_MISCDEV(LOOP_CTRL_MINOR);

@@ -865,7 +865,7 @@ TEST_F(ctl, strict_direct_not_there)
 
 /* A device with blocks of 4096 bytes, and what can be had on it */
 /* What the list and sysfs say of it: the same, with _ between two words. */
-static const char *unmet(int index)
+static const char *missed(int index)
 {
 	static const char * const names[] = {
 		"direct_io", "direct_align", "write", "sizelimit", "discard",
@@ -898,28 +898,28 @@ TEST_F(ctl, unmet)
 	char dir[64], path[80];
 
 	ASSERT_STREQ("ok", attach(&low));
-	EXPECT_STREQ("", unmet(FIRST));
+	EXPECT_STREQ("", missed(FIRST));
 	EXPECT_EQ(0, ioctl(low.device_fd, LOOP_SET_BLOCK_SIZE, 4096));
-	EXPECT_STREQ("", unmet(FIRST));
+	EXPECT_STREQ("", missed(FIRST));
 
 	a = to_attach(FIRST + 1, low.device_fd, 0, AUTOCLEAR | DIRECT_IO);
 	ASSERT_STREQ("ok", attach(&a));
-	EXPECT_STREQ("block_size", unmet(FIRST + 1));
+	EXPECT_STREQ("block_size", missed(FIRST + 1));
 	/* What it is not any more, whatever the reason, is not what it was asked for. */
 	EXPECT_EQ(0, ioctl(a.device_fd, LOOP_SET_BLOCK_SIZE, 512));
-	EXPECT_STREQ("direct_align", unmet(FIRST + 1));
+	EXPECT_STREQ("direct_align", missed(FIRST + 1));
 	EXPECT_EQ(0, ioctl(a.device_fd, LOOP_SET_BLOCK_SIZE, 4096));
-	EXPECT_STREQ("direct_align", unmet(FIRST + 1));
+	EXPECT_STREQ("direct_align", missed(FIRST + 1));
 	EXPECT_EQ(0, ioctl(a.device_fd, LOOP_SET_DIRECT_IO, 1));
-	EXPECT_STREQ("", unmet(FIRST + 1));
+	EXPECT_STREQ("", missed(FIRST + 1));
 	close(a.device_fd);
 
 	a.sizelimit = SIZE + 512;
 	a.block_size = 512;
 	ASSERT_STREQ("ok", attach(&a));
-	EXPECT_STREQ("direct_align_sizelimit", unmet(FIRST + 1));
+	EXPECT_STREQ("direct_align_sizelimit", missed(FIRST + 1));
 	EXPECT_EQ(0, ioctl(a.device_fd, LOOP_SET_DIRECT_IO, 0));
-	EXPECT_STREQ("sizelimit", unmet(FIRST + 1));
+	EXPECT_STREQ("sizelimit", missed(FIRST + 1));
 	close(a.device_fd);
 
 	snprintf(dir, sizeof(dir), "%s/ramfs", self->dir);
@@ -929,7 +929,7 @@ TEST_F(ctl, unmet)
 	close(lt_file(path, SIZE, 3));
 	a = to_attach(FIRST + 1, open(path, O_RDONLY), 0, AUTOCLEAR | DIRECT_IO);
 	ASSERT_STREQ("ok", attach(&a));
-	EXPECT_STREQ("direct_io_write_discard", unmet(FIRST + 1));
+	EXPECT_STREQ("direct_io_write_discard", missed(FIRST + 1));
 }
 
 TEST_F(ctl, strict_direct_alignment)

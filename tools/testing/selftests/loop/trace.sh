@@ -57,7 +57,7 @@ attached()
 {
 	local line
 
-	line=$(traced loop_attach -- losetup -r -o 4096 --direct-io=on $dev "$file")
+	line=$(traced loop_attach -- losetup -r -o 4096 --direct-io=on "$dev" "$file")
 	echo "$line"
 	[[ $line == "attach: loop0 "*" backing_ino=$ino offset=4096 nr_bytes=1044480 block_size=512 flags=read_only|direct_io" ]] &&
 		same diskseq "$(cat /sys/block/loop0/diskseq)" "$(number diskseq <<< "$line")"
@@ -65,24 +65,24 @@ attached()
 claim "loop_attach: what is bound, and how" attached
 claim "loop_state: as LOOP_CTL_LIST tells it" same states \
 	"state: loop0 bound -> rundown,state: loop0 rundown -> unbound" \
-	"$(traced loop_state -- losetup -d $dev | paste -sd,)"
+	"$(traced loop_state -- losetup -d "$dev" | paste -sd,)"
 
 detached()
 {
-	losetup $dev "$file" || return
+	losetup "$dev" "$file" || return
 	same event "detach: loop0 diskseq=$(cat /sys/block/loop0/diskseq)" \
-		"$(traced loop_detach -- losetup -d $dev)"
+		"$(traced loop_detach -- losetup -d "$dev")"
 }
 claim "loop_detach: the diskseq that was" detached
 
-losetup --direct-io=on $dev "$file"
-settle $dev
+losetup --direct-io=on "$dev" "$file"
+settle "$dev"
 one_read()
 {
 	local line
 
 	line=$(traced loop_bio_queue loop_bio_done -- \
-		dd if=$dev bs=4k count=1 skip=3 iflag=direct status=none)
+		dd if="$dev" bs=4k count=1 skip=3 iflag=direct status=none)
 	echo "$line"
 	same queued "bio_queue: loop0 RS sector=24 nr_sectors=8 path=inline" \
 		"$(grep bio_queue <<< "$line")" &&
@@ -93,7 +93,7 @@ claim "loop_bio_queue, loop_bio_done: a read, done by its submitter" one_read
 
 write_and_flush()
 {
-	traced loop_bio_queue loop_flush -- dd if=/dev/zero of=$dev bs=4k count=1 \
+	traced loop_bio_queue loop_flush -- dd if=/dev/zero of="$dev" bs=4k count=1 \
 		oflag=direct conv=fsync,notrunc status=none
 }
 claim "loop_flush: how many flushes, and its result" same events \
@@ -106,12 +106,12 @@ failed()
 	local line
 
 	truncate -s 4096 "$file"
-	line=$(traced loop_bio_done -- dd if=$dev bs=4k count=1 skip=3 iflag=direct status=none 2>&1)
+	line=$(traced loop_bio_done -- dd if="$dev" bs=4k count=1 skip=3 iflag=direct status=none 2>&1)
 	echo "$line"
 	[[ $line == *"error=-5 "* ]]
 }
 claim "loop_bio_done: the error of a read that failed" failed
-losetup -d $dev
+losetup -d "$dev"
 
 finish
 trap - EXIT

@@ -1,0 +1,750 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Each allocation, copy from or to user memory, and bio of each operation fails
+ * in turn, by /proc/thread-self/fail-nth, until the operation is done without a
+ * fault. What fails says why, has changed nothing and works when it is asked for
+ * again; what succeeds in spite of a fault has done all.
+ *
+ * Only what the caller's own task does is made to fail, not what workers do.
+ */
+#include "kselftest_harness.h"
+#include "loop_test.h"
+
+#define DEVICE 970
+#define SIZE (1 * LT_MIB)
+#define PAGE 4096
+#define MAX_FAULTS 2000
+
+FIXTURE(failnth)
+{
+	char dir[32];
+	char path[64];
+	int number;		/* of the device that it is about */
+	int dev;		/* an open file of it, or -1 */
+	int file;
+	int other;		/* of the same size */
+	int uevents;
+	int fail_nth;
+	struct loop_ctl_attach a;
+};
+
+/* Faults */
+
+static void arm(struct _test_data_failnth *self, int n)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", n);
+	if (pwrite(self->fail_nth, text, strlen(text), 0) < 0)
+		lt_die("write fail-nth");
+}
+
+/* Whether there has been a fault. */
+static bool disarm(struct _test_data_failnth *self)
+{
+	char text[16] = "";
+	ssize_t n = pread(self->fail_nth, text, sizeof(text) - 1, 0);
+
+	/* what is left may hit this function itself */
+	while (pwrite(self->fail_nth, "0", 1, 0) < 0)
+		;
+	return n > 0 && !atoi(text);
+}
+
+/* All kinds of faults, also where the kernel could wait for memory. */
+static bool faults_allow(void)
+{
+	static const char *const settings[][2] = {
+		{ "failslab/ignore-gfp-wait", "N" },
+		{ "fail_page_alloc/ignore-gfp-wait", "N" },
+		{ "fail_page_alloc/min-order", "0" },
+		{ "failslab/verbose", "0" },
+		{ "fail_page_alloc/verbose", "0" },
+		{ "fail_usercopy/verbose", "0" },
+		{ "fail_make_request/verbose", "0" },
+	};
+	char path[96];
+	unsigned int i;
+
+	if (access("/proc/thread-self/fail-nth", W_OK))
+		return false;
+	for (i = 0; i < ARRAY_SIZE(settings); i++) {
+		snprintf(path, sizeof(path), "/sys/kernel/debug/%s",
+			 settings[i][0]);
+		if (access(path, W_OK))
+			return false;
+		lt_write_file(path, settings[i][1]);
+	}
+	return true;
+}
+
+static void let_bios_fail(struct _test_data_failnth *self)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/block/loop%d/make-it-fail",
+		 self->number);
+	lt_write_file(path, "1");
+}
+
+/* Steps: 0 or an errno */
+
+static int result(int ret)
+{
+	return ret < 0 ? errno : 0;
+}
+
+static int dev_open(struct _test_data_failnth *self)
+{
+	self->dev = lt_open(self->number, O_RDWR);
+	return result(self->dev);
+}
+
+static int dev_close(struct _test_data_failnth *self)
+{
+	int fd = self->dev;
+
+	self->dev = -1;
+	return result(close(fd));
+}
+
+static int add(struct _test_data_failnth *self)
+{
+	return result(lt_ctl(LOOP_CTL_ADD, self->number));
+}
+
+static int remove_it(struct _test_data_failnth *self)
+{
+	return result(lt_ctl(LOOP_CTL_REMOVE, self->number));
+}
+
+static int get_free(struct _test_data_failnth *self)
+{
+	return result(lt_ctl(LOOP_CTL_GET_FREE, 0));
+}
+
+static int open_close(struct _test_data_failnth *self)
+{
+	int fd = lt_open(self->number, O_RDWR);
+
+	return result(fd) ?: result(close(fd));
+}
+
+static int set_fd(struct _test_data_failnth *self)
+{
+	return result(ioctl(self->dev, LOOP_SET_FD, self->file));
+}
+
+static int configure_flags(struct _test_data_failnth *self, uint32_t flags)
+{
+	return result(lt_configure(self->dev, self->file, 0, flags, 0, 0));
+}
+
+static int configure(struct _test_data_failnth *self)
+{
+	return configure_flags(self, 0);
+}
+
+static int configure_ro(struct _test_data_failnth *self)
+{
+	return configure_flags(self, LO_FLAGS_READ_ONLY);
+}
+
+static int configure_partscan(struct _test_data_failnth *self)
+{
+	return configure_flags(self, LO_FLAGS_PARTSCAN);
+}
+
+static int configure_direct(struct _test_data_failnth *self)
+{
+	return configure_flags(self, LO_FLAGS_DIRECT_IO);
+}
+
+static int clear_close(struct _test_data_failnth *self)
+{
+	return result(ioctl(self->dev, LOOP_CLR_FD)) ?: dev_close(self);
+}
+
+static int unbind(struct _test_data_failnth *self)
+{
+	return clear_close(self) ?: dev_open(self);
+}
+
+static int open_configure(struct _test_data_failnth *self)
+{
+	return dev_open(self) ?: configure(self);
+}
+
+static int attach_flags(struct _test_data_failnth *self, uint32_t flags)
+{
+	self->a = (struct loop_ctl_attach) {
+		.size = sizeof(self->a), .index = self->number,
+		.fd = self->file, .attach_flags = flags,
+	};
+	return result(ioctl(lt_control(), LOOP_CTL_ATTACH, &self->a));
+}
+
+static int attach(struct _test_data_failnth *self)
+{
+	return attach_flags(self, 0);
+}
+
+static int attach_ephemeral(struct _test_data_failnth *self)
+{
+	return attach_flags(self, LOOP_ATTACH_EPHEMERAL);
+}
+
+static int attach_no_fd(struct _test_data_failnth *self)
+{
+	return attach_flags(self, LOOP_ATTACH_NO_FD);
+}
+
+static int detach(struct _test_data_failnth *self)
+{
+	struct loop_ctl_detach d = {
+		.size = sizeof(d), .index = self->number,
+	};
+
+	return result(ioctl(lt_control(), LOOP_CTL_DETACH, &d));
+}
+
+static int close_detach(struct _test_data_failnth *self)
+{
+	close(self->a.device_fd);
+	return detach(self);
+}
+
+static int close_detach_remove(struct _test_data_failnth *self)
+{
+	return close_detach(self) ?: remove_it(self);
+}
+
+static int set_status(struct _test_data_failnth *self, uint64_t offset, const char *name)
+{
+	struct loop_info64 info = { .lo_offset = offset };
+
+	snprintf((char *)info.lo_file_name, LO_NAME_SIZE, "%s", name);
+	return result(ioctl(self->dev, LOOP_SET_STATUS64, &info));
+}
+
+static int status(struct _test_data_failnth *self)
+{
+	return set_status(self, PAGE, "name");
+}
+
+static int status_back(struct _test_data_failnth *self)
+{
+	return set_status(self, 0, "");
+}
+
+static int status_partscan(struct _test_data_failnth *self)
+{
+	struct loop_info64 info = { .lo_flags = LO_FLAGS_PARTSCAN };
+
+	return result(ioctl(self->dev, LOOP_SET_STATUS64, &info));
+}
+
+static int rebind(struct _test_data_failnth *self)
+{
+	return unbind(self) ?: configure(self);
+}
+
+static int get_status(struct _test_data_failnth *self)
+{
+	struct loop_info64 info;
+
+	return result(ioctl(self->dev, LOOP_GET_STATUS64, &info));
+}
+
+static int change(struct _test_data_failnth *self)
+{
+	return result(ioctl(self->dev, LOOP_CHANGE_FD, self->other));
+}
+
+static int change_back(struct _test_data_failnth *self)
+{
+	return result(ioctl(self->dev, LOOP_CHANGE_FD, self->file));
+}
+
+static int grow(struct _test_data_failnth *self)
+{
+	return result(ftruncate(self->file, 2 * SIZE));
+}
+
+static int capacity(struct _test_data_failnth *self)
+{
+	return result(ioctl(self->dev, LOOP_SET_CAPACITY, 0));
+}
+
+static int capacity_back(struct _test_data_failnth *self)
+{
+	return result(ftruncate(self->file, SIZE)) ?: capacity(self);
+}
+
+static int block_size(struct _test_data_failnth *self)
+{
+	return result(ioctl(self->dev, LOOP_SET_BLOCK_SIZE, PAGE));
+}
+
+static int block_size_back(struct _test_data_failnth *self)
+{
+	return result(ioctl(self->dev, LOOP_SET_BLOCK_SIZE, 512));
+}
+
+static int direct(struct _test_data_failnth *self)
+{
+	return result(ioctl(self->dev, LOOP_SET_DIRECT_IO, 1));
+}
+
+static int direct_back(struct _test_data_failnth *self)
+{
+	return result(ioctl(self->dev, LOOP_SET_DIRECT_IO, 0));
+}
+
+static int list(struct _test_data_failnth *self)
+{
+	struct loop_ctl_entry e[4];
+	struct loop_ctl_list l = {
+		.size = sizeof(l), .count = ARRAY_SIZE(e),
+		.entry_size = sizeof(*e), .entries = (uintptr_t)e,
+	};
+
+	return result(ioctl(lt_control(), LOOP_CTL_LIST, &l));
+}
+
+/* I/O of the third page; a part of it is EIO. */
+
+static int check(ssize_t n)
+{
+	return n < 0 ? errno : n == PAGE ? 0 : EIO;
+}
+
+static int dev_direct(struct _test_data_failnth *self)
+{
+	return result(fcntl(self->dev, F_SETFL, O_DIRECT));
+}
+
+static int dev_write(struct _test_data_failnth *self)
+{
+	lt_fill(lt_edge() - PAGE, PAGE, 7, 2 * PAGE);
+	return check(pwrite(self->dev, lt_edge() - PAGE, PAGE, 2 * PAGE));
+}
+
+static int dev_sync(struct _test_data_failnth *self)
+{
+	return result(fsync(self->dev));
+}
+
+static int dev_write_sync(struct _test_data_failnth *self)
+{
+	return dev_write(self) ?: dev_sync(self);
+}
+
+static int dev_read(struct _test_data_failnth *self)
+{
+	uint8_t *buf = lt_edge() - PAGE;
+	int err;
+
+	memset(buf, 0, PAGE);
+	err = check(pread(self->dev, buf, PAGE, 2 * PAGE));
+	return err ?: lt_filled(buf, PAGE, 7, 2 * PAGE) ? 0 : EBADMSG;
+}
+
+/* It is not cached, neither here nor below. */
+static int drop(struct _test_data_failnth *self)
+{
+	return result(ioctl(self->dev, BLKFLSBUF)) ?:
+	       posix_fadvise(self->file, 0, 0, POSIX_FADV_DONTNEED);
+}
+
+static int discard(struct _test_data_failnth *self)
+{
+	uint64_t range[2] = { 4 * PAGE, 4 * PAGE };
+
+	return result(ioctl(self->dev, BLKDISCARD, range));
+}
+
+static int zero(struct _test_data_failnth *self)
+{
+	uint64_t range[2] = { 4 * PAGE, 4 * PAGE };
+
+	return result(ioctl(self->dev, BLKZEROOUT, range));
+}
+
+typedef int (*step)(struct _test_data_failnth *self);
+
+FIXTURE_VARIANT(failnth)
+{
+	bool absent;		/* no such device at the start, else closed */
+	step prepare[4];	/* once */
+	step ready;		/* before each call */
+	step call;
+	step undo;		/* as it was before the call */
+	int also;		/* an errno beside ENOMEM and EFAULT */
+	bool loud;		/* a call that fails may send uevents */
+};
+
+/* For add_disk() it is EINVAL if there is no memory for the name. */
+FIXTURE_VARIANT_ADD(failnth, add)
+{
+	.absent = true, .call = add, .undo = remove_it, .loud = true,
+	.also = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(failnth, get_free)
+{
+	.absent = true, .call = get_free, .undo = remove_it, .loud = true,
+	.also = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(failnth, remove)
+{
+	.call = remove_it, .undo = add, .loud = true,
+};
+
+FIXTURE_VARIANT_ADD(failnth, open)
+{
+	.call = open_close,
+};
+
+FIXTURE_VARIANT_ADD(failnth, set_fd)
+{
+	.prepare = { dev_open }, .call = set_fd, .undo = unbind,
+};
+
+FIXTURE_VARIANT_ADD(failnth, configure)
+{
+	.prepare = { dev_open }, .call = configure, .undo = unbind,
+};
+
+FIXTURE_VARIANT_ADD(failnth, configure_direct)
+{
+	.prepare = { dev_open }, .call = configure_direct, .undo = unbind,
+};
+
+FIXTURE_VARIANT_ADD(failnth, configure_partscan)
+{
+	.prepare = { dev_open }, .call = configure_partscan, .undo = unbind,
+};
+
+/* Undone, if the result cannot be told in the end. */
+FIXTURE_VARIANT_ADD(failnth, attach)
+{
+	.call = attach, .undo = close_detach,
+	.loud = true,
+};
+
+FIXTURE_VARIANT_ADD(failnth, attach_no_fd)
+{
+	.call = attach_no_fd, .undo = detach,
+	.loud = true,
+};
+
+FIXTURE_VARIANT_ADD(failnth, attach_new)
+{
+	.absent = true, .call = attach, .undo = close_detach_remove,
+	.loud = true,
+	.also = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(failnth, attach_ephemeral)
+{
+	.absent = true, .call = attach_ephemeral, .undo = close_detach,
+	.loud = true,
+	.also = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(failnth, status)
+{
+	.prepare = { open_configure }, .call = status, .undo = status_back,
+};
+
+FIXTURE_VARIANT_ADD(failnth, status_partscan)
+{
+	.prepare = { open_configure }, .call = status_partscan,
+	.undo = rebind,
+};
+
+FIXTURE_VARIANT_ADD(failnth, get_status)
+{
+	.prepare = { open_configure }, .call = get_status,
+};
+
+FIXTURE_VARIANT_ADD(failnth, change)
+{
+	.prepare = { dev_open, configure_ro }, .call = change,
+	.undo = change_back,
+};
+
+FIXTURE_VARIANT_ADD(failnth, capacity)
+{
+	.prepare = { open_configure }, .ready = grow, .call = capacity,
+	.undo = capacity_back,
+};
+
+FIXTURE_VARIANT_ADD(failnth, block_size)
+{
+	.prepare = { open_configure }, .call = block_size,
+	.undo = block_size_back,
+};
+
+FIXTURE_VARIANT_ADD(failnth, direct)
+{
+	.prepare = { open_configure }, .call = direct, .undo = direct_back,
+};
+
+FIXTURE_VARIANT_ADD(failnth, clear_close)
+{
+	.prepare = { open_configure }, .call = clear_close,
+	.undo = open_configure,
+};
+
+FIXTURE_VARIANT_ADD(failnth, detach)
+{
+	.prepare = { attach_no_fd }, .call = detach, .undo = attach_no_fd,
+};
+
+FIXTURE_VARIANT_ADD(failnth, list)
+{
+	.prepare = { open_configure }, .call = list,
+};
+
+FIXTURE_VARIANT_ADD(failnth, read)
+{
+	.prepare = { open_configure, dev_write_sync, dev_direct },
+	.call = dev_read, .also = EIO,
+};
+
+FIXTURE_VARIANT_ADD(failnth, read_cold)
+{
+	.prepare = { open_configure, dev_write_sync, dev_direct },
+	.ready = drop, .call = dev_read, .also = EIO,
+};
+
+FIXTURE_VARIANT_ADD(failnth, read_cached)
+{
+	.prepare = { open_configure, dev_write_sync }, .ready = drop,
+	.call = dev_read, .also = EIO,
+};
+
+FIXTURE_VARIANT_ADD(failnth, write)
+{
+	.prepare = { open_configure, dev_direct }, .call = dev_write,
+	.also = EIO,
+};
+
+FIXTURE_VARIANT_ADD(failnth, write_cached)
+{
+	.prepare = { open_configure }, .ready = drop, .call = dev_write,
+	.also = EIO,
+};
+
+FIXTURE_VARIANT_ADD(failnth, read_direct)
+{
+	.prepare = { dev_open, configure_direct, dev_write_sync, dev_direct },
+	.call = dev_read, .also = EIO,
+};
+
+FIXTURE_VARIANT_ADD(failnth, write_direct)
+{
+	.prepare = { dev_open, configure_direct, dev_direct },
+	.call = dev_write, .also = EIO,
+};
+
+FIXTURE_VARIANT_ADD(failnth, fsync)
+{
+	.prepare = { open_configure }, .ready = dev_write, .call = dev_sync,
+	.also = EIO,
+};
+
+FIXTURE_VARIANT_ADD(failnth, discard)
+{
+	.prepare = { open_configure }, .call = discard, .also = EIO,
+};
+
+FIXTURE_VARIANT_ADD(failnth, zero)
+{
+	.prepare = { open_configure }, .call = zero, .also = EIO,
+};
+
+static int maybe(struct _test_data_failnth *self, step step)
+{
+	return step ? step(self) : 0;
+}
+
+/* LOOP_CTL_GET_FREE has none but a new one to give. */
+static void remove_all(void)
+{
+	struct dirent *de;
+	DIR *dir = opendir("/sys/block");
+	int n;
+
+	while (dir && (de = readdir(dir)))
+		if (sscanf(de->d_name, "loop%d", &n) == 1)
+			lt_destroy(n, 100);
+	if (dir)
+		closedir(dir);
+}
+
+FIXTURE_SETUP(failnth)
+{
+	int i;
+
+	if (lt_unusable())
+		SKIP(return, "%s", lt_unusable());
+	self->fail_nth = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->fail_nth);
+	self->number = variant->call == get_free ? 0 : DEVICE;
+	if (variant->call == get_free)
+		remove_all();
+	self->dev = -1;
+	ASSERT_TRUE(lt_destroy(self->number, 100));
+	ASSERT_EQ(0, lt_scratch(self->dir, "failnth"));
+	snprintf(self->path, sizeof(self->path), "%s/other", self->dir);
+	self->other = lt_file(self->path, SIZE, 1);
+	lt_know(self->other, "other");
+	snprintf(self->path, sizeof(self->path), "%s/file", self->dir);
+	self->file = lt_file(self->path, SIZE, 1);
+	lt_know(self->file, "file");
+	lt_label_two(self->file);
+	self->uevents = lt_uevent_open();
+	if (!variant->absent) {
+		ASSERT_EQ(0, add(self));
+		let_bios_fail(self);
+	}
+	for (i = 0; i < ARRAY_SIZE(variant->prepare); i++)
+		ASSERT_EQ(0, maybe(self, variant->prepare[i]));
+	/* no fault of a page must want memory */
+	lt_edge();
+	ASSERT_EQ(0, mlockall(MCL_CURRENT | MCL_FUTURE));
+}
+
+FIXTURE_TEARDOWN_PARENT(failnth)
+{
+	lt_destroy(self->number, 100);
+	rmdir(self->dir);
+}
+
+static const char *what_is(struct _test_data_failnth *self, struct lt_buf *b)
+{
+	struct loop_ctl_entry e = { };
+	struct loop_ctl_list l = {
+		.size = sizeof(l), .start = self->number, .count = 1,
+		.entry_size = sizeof(e), .entries = (uintptr_t)&e,
+	};
+	int fd;
+
+	if (ioctl(lt_control(), LOOP_CTL_LIST, &l))
+		lt_die("LOOP_CTL_LIST");
+	*b = (struct lt_buf) { };
+	if (!l.count || e.index != self->number)
+		lt_add(b, "absent");
+	else
+		lt_add(b, "state=%u fl=%u op=%u bs=%u size=%llu at=%u", e.state,
+		       e.lo_flags, e.openers, e.block_size,
+		       (unsigned long long)e.nr_bytes, e.attach_flags);
+	fd = lt_open(self->number, O_RDONLY);
+	lt_add_state(b, self->number, fd);
+	if (fd >= 0)
+		close(fd);
+	return b->s;
+}
+
+/* An ephemeral device goes a moment later. */
+static const char *what_becomes(struct _test_data_failnth *self,
+				struct lt_buf *b, const struct lt_buf *want)
+{
+	int i;
+
+	for (i = 0; i < 500 && strcmp(want->s, what_is(self, b)); i++)
+		lt_sleep_ms(10);
+	return b->s;
+}
+
+static uint64_t diskseq(struct _test_data_failnth *self)
+{
+	return lt_sysfs_num(self->number, "diskseq");
+}
+
+TEST_F_TIMEOUT(failnth, each, 3600)
+{
+	struct lt_buf before, after, now, sent;
+	int n, err, failed = 0, survived = 0;
+	uint64_t seq;
+	bool fault;
+
+	what_is(self, &before);
+	ASSERT_EQ(0, maybe(self, variant->ready));
+	ASSERT_EQ(0, variant->call(self));
+	what_is(self, &after);
+	ASSERT_EQ(0, maybe(self, variant->undo));
+	ASSERT_STREQ(before.s, what_becomes(self, &now, &before));
+
+	for (n = 1; n < MAX_FAULTS; n++) {
+		ASSERT_EQ(0, maybe(self, variant->ready));
+		seq = diskseq(self);
+		lt_uevents(self->uevents, self->number, NULL);
+		arm(self, n);
+		err = variant->call(self);
+		fault = disarm(self);
+		if (!fault) {
+			EXPECT_EQ(0, err);
+			break;
+		}
+		if (err) {
+			failed++;
+			EXPECT_TRUE(err == ENOMEM || err == EFAULT || err == variant->also) {
+				TH_LOG("fault %d: %s", n, lt_errname(err));
+			}
+			EXPECT_STREQ(before.s, what_becomes(self, &now, &before)) {
+				TH_LOG("fault %d: %s", n, lt_errname(err));
+			}
+			sent = (struct lt_buf) { };
+			lt_uevents(self->uevents, self->number, &sent);
+			if (!variant->loud) {
+				EXPECT_STREQ("", sent.s) {
+					TH_LOG("fault %d: %s", n, lt_errname(err));
+				}
+				EXPECT_EQ(seq, diskseq(self));
+			}
+			ASSERT_EQ(0, maybe(self, variant->ready));
+			ASSERT_EQ(0, variant->call(self)) {
+				TH_LOG("after fault %d: %s", n, lt_errname(err));
+			}
+		} else {
+			survived++;
+		}
+		EXPECT_STREQ(after.s, what_becomes(self, &now, &after)) {
+			TH_LOG("fault %d, %s", n, err ? "and again" : "survived");
+		}
+		ASSERT_EQ(0, maybe(self, variant->undo));
+		ASSERT_STREQ(before.s, what_becomes(self, &now, &before)) {
+			TH_LOG("fault %d, and undone", n);
+		}
+	}
+	EXPECT_LT(n, MAX_FAULTS);
+	printf("# %d faults, %d failed the call\n", failed + survived, failed);
+	fflush(stdout);
+	ASSERT_EQ(0, maybe(self, variant->undo));
+
+	if (self->dev >= 0) {
+		ioctl(self->dev, LOOP_CLR_FD);
+		dev_close(self);
+	}
+	lt_destroy(self->number, 100);
+	EXPECT_FALSE(lt_exists(self->number));
+	/* nobody holds a file */
+	close(self->file);
+	close(self->other);
+	EXPECT_EQ(0, umount2(self->dir, 0));
+}
+
+/* One reason to skip all of them is enough. */
+int main(int argc, char **argv)
+{
+	if (!faults_allow()) {
+		puts("1..0 # SKIP no fault injection: CONFIG_FAULT_INJECTION and others");
+		return KSFT_SKIP;
+	}
+	return test_harness_run(argc, argv);
+}

@@ -1,0 +1,971 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A backing file whose file system hangs: what goes on meanwhile, for other
+ * devices and for the same one, and what is left when somebody is killed.
+ *
+ * The file system is FUSE, with one file; its server is a child that keeps
+ * requests of one kind unanswered until it is told to go on.
+ * Nothing here depends on time: what hangs does so until then, and what goes on
+ * has to end before that. PATIENCE is how long it may take, in seconds.
+ *
+ * The kernel does not wait for the answer to a release. With writeback caching
+ * it first sets the times of a file that has been written to, and waits for that.
+ */
+#include <poll.h>
+#include <signal.h>
+#include <linux/aio_abi.h>
+#include <linux/fuse.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "kselftest_harness.h"
+#include "loop_test.h"
+
+#ifndef PATIENCE
+#define PATIENCE 60
+#endif
+
+#define A 960			/* the device on the file that hangs */
+#define UNBOUND 961
+#define BOUND 962		/* to a file of another file system */
+#define ABSENT 963
+#define NUMBERS 4
+#define SIZE (4 * LT_MIB)
+#define PAGE 4096
+
+/* The server */
+
+#define MAX_WRITE (64 * 1024)
+#define MAX_HELD 64
+
+struct request {
+	struct fuse_in_header h;
+	union {
+		struct fuse_read_in read;
+		struct fuse_interrupt_in interrupt;
+		struct {
+			struct fuse_write_in in;
+			uint8_t data[MAX_WRITE];
+		} write;
+	};
+};
+
+struct server {
+	int fuse;		/* the kernel */
+	int ctl;		/* the test */
+	bool writeback;		/* writes are cached by the kernel */
+	uint32_t hold;		/* the opcode that is not answered */
+	struct request *held[MAX_HELD];
+	int nr_held;
+	uint8_t data[SIZE];
+};
+
+static void reply(struct server *s, const struct request *r, int error,
+		  const void *data, size_t len)
+{
+	struct fuse_out_header h = {
+		.len = sizeof(h) + len, .error = -error, .unique = r->h.unique,
+	};
+	struct iovec iov[] = { { &h, sizeof(h) }, { (void *)data, len } };
+
+	/* ENOENT: it has been given up */
+	if (writev(s->fuse, iov, 2) < 0 && errno != ENOENT)
+		exit(1);
+}
+
+#define THE_FILE (FUSE_ROOT_ID + 1)
+
+static struct fuse_attr attr_of(uint64_t node)
+{
+	return (struct fuse_attr) {
+		.ino = node, .size = SIZE, .blocks = SIZE / 512,
+		.mode = node == THE_FILE ? S_IFREG | 0600 : S_IFDIR | 0700,
+		.nlink = 1, .blksize = PAGE,
+	};
+}
+
+/* What is left out of an answer, times of validity too, is 0. */
+static void answer(struct server *s, const struct request *r)
+{
+	struct fuse_init_out init = {
+		.major = FUSE_KERNEL_VERSION,
+		.minor = FUSE_KERNEL_MINOR_VERSION,
+		.flags = s->writeback ? FUSE_WRITEBACK_CACHE : 0,
+		.max_write = MAX_WRITE,
+	};
+	struct fuse_attr_out attr = { .attr = attr_of(r->h.nodeid) };
+	struct fuse_entry_out entry = {
+		.nodeid = THE_FILE, .attr = attr_of(THE_FILE),
+	};
+	struct fuse_write_out written = { .size = r->write.in.size };
+	struct fuse_statfs_out statfs = { .st.bsize = PAGE };
+	struct fuse_open_out open = { };
+
+	switch (r->h.opcode) {
+	case FUSE_INIT:
+		reply(s, r, 0, &init, sizeof(init));
+		break;
+	case FUSE_LOOKUP:
+		reply(s, r, 0, &entry, sizeof(entry));
+		break;
+	case FUSE_GETATTR:
+	case FUSE_SETATTR:
+		reply(s, r, 0, &attr, sizeof(attr));
+		break;
+	case FUSE_OPEN:
+		reply(s, r, 0, &open, sizeof(open));
+		break;
+	case FUSE_READ:
+		reply(s, r, 0, s->data + r->read.offset, r->read.size);
+		break;
+	case FUSE_WRITE:
+		memcpy(s->data + r->write.in.offset, r->write.data,
+		       r->write.in.size);
+		reply(s, r, 0, &written, sizeof(written));
+		break;
+	case FUSE_STATFS:
+		reply(s, r, 0, &statfs, sizeof(statfs));
+		break;
+	case FUSE_FSYNC:
+	case FUSE_FLUSH:
+	case FUSE_RELEASE:
+		reply(s, r, 0, NULL, 0);
+		break;
+	case FUSE_FORGET:
+	case FUSE_BATCH_FORGET:
+		break;
+	default:
+		reply(s, r, EOPNOTSUPP, NULL, 0);
+	}
+}
+
+static void tell(struct server *s, int what)
+{
+	if (send(s->ctl, &what, sizeof(what), 0) != sizeof(what))
+		exit(1);
+}
+
+/* Whoever waits for a request that is held has got a signal. */
+static void interrupt(struct server *s, uint64_t unique)
+{
+	int i;
+
+	for (i = 0; i < s->nr_held; i++) {
+		if (s->held[i]->h.unique == unique) {
+			reply(s, s->held[i], EINTR, NULL, 0);
+			free(s->held[i]);
+			s->held[i] = s->held[--s->nr_held];
+			return;
+		}
+	}
+}
+
+static void serve_kernel(struct server *s)
+{
+	struct request *r = malloc(sizeof(*r) + PAGE);
+	ssize_t n;
+
+	if (!r)
+		exit(1);
+	n = read(s->fuse, r, sizeof(*r) + PAGE);
+	if (n < 0 && errno == ENOENT) {
+		free(r);
+		return;
+	}
+	if (n < 0)
+		exit(0);	/* unmounted */
+	if (r->h.opcode == s->hold) {
+		if (s->nr_held == MAX_HELD)
+			exit(1);
+		s->held[s->nr_held++] = r;
+		tell(s, -r->h.opcode);
+		return;
+	}
+	if (r->h.opcode == FUSE_INTERRUPT)
+		interrupt(s, r->interrupt.unique);
+	else
+		answer(s, r);
+	free(r);
+}
+
+/* The test says which opcode to hold from now on; 0: none, and go on. */
+static void serve_test(struct server *s)
+{
+	int hold;
+
+	if (recv(s->ctl, &hold, sizeof(hold), 0) != sizeof(hold))
+		exit(0);
+	s->hold = hold;
+	while (!hold && s->nr_held) {
+		answer(s, s->held[--s->nr_held]);
+		free(s->held[s->nr_held]);
+	}
+	tell(s, hold);
+}
+
+static __noreturn void serve(int fuse, int ctl, bool writeback)
+{
+	static struct server s;
+	struct pollfd p[2] = {
+		{ .fd = fuse, .events = POLLIN },
+		{ .fd = ctl, .events = POLLIN },
+	};
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	s.fuse = fuse;
+	s.ctl = ctl;
+	s.writeback = writeback;
+	for (;;) {
+		if (poll(p, 2, -1) < 0)
+			exit(1);
+		if (p[0].revents)
+			serve_kernel(&s);
+		if (p[1].revents)
+			serve_test(&s);
+	}
+}
+
+/* The test's side */
+
+FIXTURE(hang)
+{
+	char dir[32];
+	char mnt[64];
+	char slow[80];		/* the file that hangs */
+	char fast[64];
+	pid_t server;		/* shared, so not set by the server itself */
+	int ctl;
+	bool has_attach;
+};
+
+/* Starts the server and mounts it; why it could not, or NULL. */
+static const char *start_server(struct _test_data_hang *self, bool writeback)
+{
+	int fuse, ctl[2];
+	char options[128];
+	pid_t pid;
+
+	if (system("modprobe -q fuse"))
+		;		/* it may be built in */
+	fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (fuse < 0)
+		return "no /dev/fuse";
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ctl))
+		return "no socket";
+	snprintf(options, sizeof(options),
+		 "fd=%d,rootmode=40700,user_id=0,group_id=0", fuse);
+	if (mount("hang", self->mnt, "fuse", 0, options))
+		return "no FUSE";
+	pid = fork();
+	if (pid < 0)
+		return "no process";
+	if (!pid) {
+		/* a last unmount in its own exit would wait for its answer */
+		if (unshare(CLONE_NEWNS) || umount2(self->mnt, MNT_DETACH))
+			lt_die("leave the file system");
+		close(ctl[0]);
+		serve(fuse, ctl[1], writeback);
+	}
+	self->server = pid;
+	close(fuse);
+	close(ctl[1]);
+	self->ctl = ctl[0];
+	return NULL;
+}
+
+/* The next thing the server says, or 0 if it says nothing. */
+static int hear(struct _test_data_hang *self)
+{
+	struct pollfd p = { .fd = self->ctl, .events = POLLIN };
+	int what;
+
+	if (poll(&p, 1, PATIENCE * 1000) != 1 ||
+	    recv(self->ctl, &what, sizeof(what), 0) != sizeof(what))
+		return 0;
+	return what;
+}
+
+static void hold(struct _test_data_hang *self, int opcode)
+{
+	if (send(self->ctl, &opcode, sizeof(opcode), 0) != sizeof(opcode))
+		lt_die("tell the server");
+	if (!opcode) {
+		while (hear(self))
+			;
+		return;
+	}
+	if (hear(self) != opcode)
+		lt_die("hear the server");
+}
+
+/* Everything that is open for a test is open in a child: nothing leaks. */
+static pid_t start(int (*fn)(struct _test_data_hang *self),
+		   struct _test_data_hang *self)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		lt_die("fork");
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	_exit(fn(self));
+}
+
+/* The exit status of a child, or -1 if it does not end; then it goes on. */
+static int ended(pid_t pid)
+{
+	int i, status;
+
+	for (i = 0; i < PATIENCE * 100; i++) {
+		if (waitpid(pid, &status, WNOHANG) == pid)
+			return WIFEXITED(status) ? WEXITSTATUS(status) :
+						   128 + WTERMSIG(status);
+		lt_sleep_ms(10);
+	}
+	return -1;
+}
+
+static bool running(pid_t pid)
+{
+	return !waitpid(pid, NULL, WNOHANG);
+}
+
+/* Whether it ended, and well, while the server hangs. */
+static bool goes_on(int (*fn)(struct _test_data_hang *self),
+		    struct _test_data_hang *self)
+{
+	int status = ended(start(fn, self));
+
+	if (status)
+		printf("# %s\n", status < 0 ? "does not end" : lt_errname(status));
+	return !status;
+}
+
+static struct loop_ctl_attach to_attach(int index, int fd,
+					uint32_t attach_flags)
+{
+	return (struct loop_ctl_attach) {
+		.size = sizeof(struct loop_ctl_attach),
+		.attach_flags = attach_flags,
+		.index = index,
+		.fd = fd,
+	};
+}
+
+static int detach(int index)
+{
+	struct loop_ctl_detach d = { .size = sizeof(d), .index = index };
+
+	return ioctl(lt_control(), LOOP_CTL_DETACH, &d) ? errno : 0;
+}
+
+/* LOOP_STATE_*, or -1: no such device. */
+static int state_of(int index)
+{
+	struct loop_ctl_entry e;
+	struct loop_ctl_list l = {
+		.size = sizeof(l), .start = index, .count = 1,
+		.entry_size = sizeof(e), .entries = (uintptr_t)&e,
+	};
+
+	if (ioctl(lt_control(), LOOP_CTL_LIST, &l) || !l.count ||
+	    e.index != index)
+		return -1;
+	return e.state;
+}
+
+static int bind_to(int index, const char *path, uint32_t flags)
+{
+	int fd = lt_open(index, O_RDWR), file = open(path, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0 || file < 0 || lt_configure(fd, file, 0, flags, 0, 0))
+		return errno;
+	close(file);
+	close(fd);
+	return 0;
+}
+
+/* What hangs: opens all it needs, and says how it ended. */
+
+static int hang_configure(struct _test_data_hang *self)
+{
+	return bind_to(A, self->slow, 0);
+}
+
+static int hang_configure_partscan(struct _test_data_hang *self)
+{
+	return bind_to(A, self->slow, LO_FLAGS_PARTSCAN);
+}
+
+static int attach(struct _test_data_hang *self, uint32_t flags)
+{
+	int file = open(self->slow, O_RDWR | O_CLOEXEC);
+	struct loop_ctl_attach a = to_attach(A, file, flags);
+
+	if (file < 0 || ioctl(lt_control(), LOOP_CTL_ATTACH, &a))
+		return errno;
+	return 0;
+}
+
+static int hang_attach(struct _test_data_hang *self)
+{
+	return attach(self, 0);
+}
+
+static int hang_attach_new(struct _test_data_hang *self)
+{
+	return lt_destroy(A, 100) ? attach(self, LOOP_ATTACH_EPHEMERAL) : EIO;
+}
+
+static int hang_status(struct _test_data_hang *self)
+{
+	struct loop_info64 info = { .lo_offset = PAGE };
+	int fd = lt_open(A, O_RDWR);
+
+	return fd < 0 || ioctl(fd, LOOP_SET_STATUS64, &info) ? errno : 0;
+}
+
+static int hang_capacity(struct _test_data_hang *self)
+{
+	int fd = lt_open(A, O_RDWR);
+
+	return fd < 0 || ioctl(fd, LOOP_SET_CAPACITY, 0) ? errno : 0;
+}
+
+static int hang_change(struct _test_data_hang *self)
+{
+	int fd = lt_open(A, O_RDWR), file = open(self->slow, O_RDONLY);
+
+	return fd < 0 || file < 0 || ioctl(fd, LOOP_CHANGE_FD, file) ? errno : 0;
+}
+
+static int hang_flush(struct _test_data_hang *self)
+{
+	int fd = lt_open(A, O_RDWR);
+
+	return fd < 0 || fsync(fd) ? errno : 0;
+}
+
+static int hang_read(struct _test_data_hang *self)
+{
+	int fd = lt_open(A, O_RDONLY | O_DIRECT);
+
+	return fd < 0 || pread(fd, lt_edge() - PAGE, PAGE, 0) != PAGE ? errno : 0;
+}
+
+static int hang_write(struct _test_data_hang *self)
+{
+	int fd = lt_open(A, O_RDWR | O_DIRECT);
+
+	if (fd < 0 || pwrite(fd, lt_edge() - PAGE, PAGE, 0) != PAGE)
+		return errno;
+	return close(fd) ? errno : 0;
+}
+
+/* Something is left to be written when the device is closed. */
+static int hang_close_dirty(struct _test_data_hang *self)
+{
+	int fd = lt_open(A, O_RDWR);
+
+	if (fd < 0 || pwrite(fd, "dirty", 5, 0) != 5 || ioctl(fd, LOOP_CLR_FD))
+		return errno;
+	return close(fd) ? errno : 0;
+}
+
+/* The file has something to write when it is released. */
+static int hang_close(struct _test_data_hang *self)
+{
+	int err = hang_write(self), fd = lt_open(A, O_RDWR);
+
+	if (err || fd < 0 || ioctl(fd, LOOP_CLR_FD))
+		return err ?: errno;
+	return close(fd) ? errno : 0;
+}
+
+static int hang_detach(struct _test_data_hang *self)
+{
+	return hang_write(self) ?: detach(A);
+}
+
+/* What goes on, of other devices */
+
+static int use_other(struct _test_data_hang *self)
+{
+	int fd = lt_open(BOUND, O_RDWR);
+	struct loop_info64 info;
+	char buf[PAGE];
+
+	if (fd < 0 || pread(fd, buf, PAGE, 0) != PAGE ||
+	    pwrite(fd, buf, PAGE, 0) != PAGE || fsync(fd))
+		return errno;
+	if (ioctl(fd, LOOP_GET_STATUS64, &info) ||
+	    ioctl(fd, LOOP_SET_STATUS64, &info))
+		return errno;
+	return close(fd) ? errno : 0;
+}
+
+static int bind_other(struct _test_data_hang *self)
+{
+	int fd;
+
+	if (bind_to(UNBOUND, self->fast, LO_FLAGS_PARTSCAN))
+		return errno;
+	fd = lt_open(UNBOUND, O_RDWR);
+	if (fd < 0 || ioctl(fd, LOOP_CLR_FD) || close(fd))
+		return errno;
+	return lt_sysfs_bound(UNBOUND) ? EBUSY : 0;
+}
+
+static int add_other(struct _test_data_hang *self)
+{
+	return lt_ctl(LOOP_CTL_ADD, ABSENT) < 0 ||
+	       lt_ctl(LOOP_CTL_REMOVE, ABSENT) < 0 ? errno : 0;
+}
+
+static int get_free(struct _test_data_hang *self)
+{
+	return lt_ctl(LOOP_CTL_GET_FREE, 0) < 0 ? errno : 0;
+}
+
+static int losetup_list(struct _test_data_hang *self)
+{
+	return system("losetup -a > /dev/null") ? EIO : 0;
+}
+
+static int attach_other(struct _test_data_hang *self)
+{
+	int file = open(self->fast, O_RDWR | O_CLOEXEC);
+	struct loop_ctl_attach a = to_attach(-1, file, LOOP_ATTACH_EPHEMERAL);
+
+	if (ioctl(lt_control(), LOOP_CTL_ATTACH, &a))
+		return errno;
+	close(a.device_fd);
+	return detach(a.index);
+}
+
+static int list(struct _test_data_hang *self)
+{
+	static struct loop_ctl_entry e[64];
+	struct loop_ctl_list l = {
+		.size = sizeof(l), .count = ARRAY_SIZE(e),
+		.entry_size = sizeof(*e), .entries = (uintptr_t)e,
+	};
+
+	return ioctl(lt_control(), LOOP_CTL_LIST, &l) ? errno : 0;
+}
+
+/* What goes on, of the same device */
+
+static int own_status(struct _test_data_hang *self)
+{
+	struct loop_info64 info;
+	int fd = lt_open(A, O_RDONLY);
+
+	if (fd < 0)
+		return errno;
+	if (ioctl(fd, LOOP_GET_STATUS64, &info) && errno != ENXIO)
+		return errno;
+	return close(fd) ? errno : 0;
+}
+
+static int own_sysfs(struct _test_data_hang *self)
+{
+	char buf[64];
+
+	lt_sysfs(A, "loop/backing_file", buf, sizeof(buf));
+	lt_sysfs(A, "size", buf, sizeof(buf));
+	return 0;
+}
+
+static int own_read(struct _test_data_hang *self)
+{
+	int fd = lt_open(A, O_RDONLY | O_DIRECT);
+
+	return fd < 0 || pread(fd, lt_edge() - PAGE, PAGE, PAGE) != PAGE ?
+	       errno : 0;
+}
+
+static int own_detach(struct _test_data_hang *self)
+{
+	return detach(A);
+}
+
+static int own_remove(struct _test_data_hang *self)
+{
+	return lt_ctl(LOOP_CTL_REMOVE, A) < 0 ? errno : 0;
+}
+
+static int own_clear(struct _test_data_hang *self)
+{
+	int fd = lt_open(A, O_RDONLY);
+
+	return fd < 0 || ioctl(fd, LOOP_CLR_FD) ? errno : 0;
+}
+
+/* Another change, which waits for the one that hangs. */
+static int own_change(struct _test_data_hang *self)
+{
+	int fd = lt_open(A, O_RDWR);
+
+	return fd < 0 || ioctl(fd, LOOP_SET_CAPACITY, 0) ? errno : 0;
+}
+
+FIXTURE_VARIANT(hang)
+{
+	int (*what)(struct _test_data_hang *self);
+	int at;			/* FUSE_* */
+	int before;		/* how A is bound: -1 not, else LO_FLAGS */
+	int state;		/* of A, while it hangs */
+	int open, detach, remove; /* errno for A, or 0; -1: not asked */
+	int after;		/* state of A at the end */
+	bool writeback;
+	bool attach;		/* needs the new ioctls */
+	bool read;		/* reads of A go on */
+	bool clear;		/* LOOP_CLR_FD of A, and it is unbound after */
+};
+
+FIXTURE_VARIANT_ADD(hang, configure)
+{
+	.what = hang_configure, .at = FUSE_GETATTR,
+	.before = -1, .state = LOOP_STATE_BINDING, .after = LOOP_STATE_BOUND,
+	.detach = ENXIO, .remove = EBUSY,
+};
+
+FIXTURE_VARIANT_ADD(hang, configure_statfs)
+{
+	.what = hang_configure, .at = FUSE_STATFS,
+	.before = -1, .state = LOOP_STATE_BINDING, .after = LOOP_STATE_BOUND,
+	.detach = ENXIO, .remove = EBUSY,
+};
+
+/* The device is held by the block layer while partitions are looked for. */
+FIXTURE_VARIANT_ADD(hang, partscan)
+{
+	.what = hang_configure_partscan, .at = FUSE_READ,
+	.before = -1, .state = LOOP_STATE_BOUND, .after = LOOP_STATE_BOUND,
+	.open = -1, .detach = -1, .remove = -1,
+};
+
+FIXTURE_VARIANT_ADD(hang, attach)
+{
+	.what = hang_attach, .at = FUSE_GETATTR, .attach = true,
+	.before = -1, .state = LOOP_STATE_BINDING, .after = LOOP_STATE_BOUND,
+	.detach = ENXIO, .remove = EBUSY,
+};
+
+FIXTURE_VARIANT_ADD(hang, attach_new)
+{
+	.what = hang_attach_new, .at = FUSE_GETATTR, .attach = true,
+	.before = -1, .state = LOOP_STATE_BINDING, .after = LOOP_STATE_BOUND,
+	.detach = ENXIO, .remove = EBUSY,
+};
+
+FIXTURE_VARIANT_ADD(hang, status)
+{
+	.what = hang_status, .at = FUSE_GETATTR,
+	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_BOUND,
+	.detach = EBUSY, .remove = EBUSY, .read = true,
+};
+
+FIXTURE_VARIANT_ADD(hang, capacity)
+{
+	.what = hang_capacity, .at = FUSE_GETATTR,
+	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_UNBOUND,
+	.detach = EBUSY, .remove = EBUSY, .read = true, .clear = true,
+};
+
+FIXTURE_VARIANT_ADD(hang, change)
+{
+	.what = hang_change, .at = FUSE_GETATTR, .before = LO_FLAGS_READ_ONLY,
+	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_UNBOUND,
+	.detach = EBUSY, .remove = EBUSY, .read = true, .clear = true,
+};
+
+FIXTURE_VARIANT_ADD(hang, flush)
+{
+	.what = hang_flush, .at = FUSE_FSYNC,
+	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_UNBOUND,
+	.detach = EBUSY, .remove = EBUSY, .read = true, .clear = true,
+};
+
+FIXTURE_VARIANT_ADD(hang, read)
+{
+	.what = hang_read, .at = FUSE_READ,
+	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_UNBOUND,
+	.detach = EBUSY, .remove = EBUSY, .clear = true,
+};
+
+FIXTURE_VARIANT_ADD(hang, write)
+{
+	.what = hang_write, .at = FUSE_WRITE,
+	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_UNBOUND,
+	.detach = EBUSY, .remove = EBUSY, .clear = true,
+};
+
+FIXTURE_VARIANT_ADD(hang, close_dirty)
+{
+	.what = hang_close_dirty, .at = FUSE_WRITE,
+	.state = LOOP_STATE_RUNDOWN, .after = LOOP_STATE_UNBOUND,
+	.open = ENXIO, .detach = EBUSY, .remove = EBUSY,
+};
+
+/* It is unbound: anything goes. It is removed, and not there at the end. */
+FIXTURE_VARIANT_ADD(hang, close)
+{
+	.what = hang_close, .at = FUSE_SETATTR, .writeback = true,
+	.state = LOOP_STATE_UNBOUND, .after = -1,
+	.detach = ENXIO,
+};
+
+FIXTURE_VARIANT_ADD(hang, detach)
+{
+	.what = hang_detach, .at = FUSE_SETATTR, .writeback = true, .attach = true,
+	.state = LOOP_STATE_UNBOUND, .after = -1,
+	.detach = ENXIO,
+};
+
+FIXTURE_SETUP(hang)
+{
+	const char *why;
+	int n;
+
+	if (lt_unusable())
+		SKIP(return, "%s", lt_unusable());
+	for (n = A; n < A + NUMBERS; n++)
+		ASSERT_TRUE(lt_destroy(n, 100));
+	ASSERT_EQ(0, lt_scratch(self->dir, "hang"));
+	snprintf(self->mnt, sizeof(self->mnt), "%s/mnt", self->dir);
+	snprintf(self->slow, sizeof(self->slow), "%s/slow", self->mnt);
+	snprintf(self->fast, sizeof(self->fast), "%s/fast", self->dir);
+	ASSERT_EQ(0, mkdir(self->mnt, 0700));
+	close(lt_file(self->fast, SIZE, 1));
+	self->has_attach = !access("/sys/class/misc/loop-control/features", F_OK);
+	if (variant->attach && !self->has_attach)
+		SKIP(return, "no LOOP_CTL_ATTACH");
+	why = start_server(self, variant->writeback);
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_EQ(A, lt_ctl(LOOP_CTL_ADD, A));
+	ASSERT_EQ(UNBOUND, lt_ctl(LOOP_CTL_ADD, UNBOUND));
+	ASSERT_EQ(BOUND, lt_ctl(LOOP_CTL_ADD, BOUND));
+	ASSERT_EQ(0, bind_to(BOUND, self->fast, 0));
+	if (variant->before >= 0)
+		ASSERT_EQ(0, bind_to(A, self->slow, variant->before));
+}
+
+FIXTURE_TEARDOWN_PARENT(hang)
+{
+	int n;
+
+	/* the server has died with the test */
+	for (n = A; n < A + NUMBERS; n++)
+		lt_destroy(n, 100);
+	rmdir(self->dir);
+}
+
+/* Until it hangs where it is to hang; if it does not, the server goes on. */
+static pid_t start_hanging(struct _test_data_hang *self,
+			   int (*what)(struct _test_data_hang *self), int at)
+{
+	pid_t pid;
+
+	hold(self, at);
+	pid = start(what, self);
+	if (hear(self) == -at)
+		return pid;
+	printf("# does not hang: %d\n", ended(pid));
+	return -1;
+}
+
+#define EXPECT_GOES_ON(fn) EXPECT_TRUE(goes_on(fn, self))
+#define EXPECT_ENDS(status, fn) EXPECT_EQ(status, ended(start(fn, self)))
+
+TEST_F_TIMEOUT(hang, others, 600)
+{
+	pid_t pid;
+
+	pid = start_hanging(self, variant->what, variant->at);
+	ASSERT_LT(0, pid);
+	if (self->has_attach) {
+		EXPECT_EQ(variant->state, state_of(A));
+		EXPECT_GOES_ON(list);
+	}
+	EXPECT_GOES_ON(use_other);
+	EXPECT_GOES_ON(bind_other);
+	EXPECT_GOES_ON(add_other);
+	EXPECT_GOES_ON(get_free);
+	if (self->has_attach)
+		EXPECT_GOES_ON(attach_other);
+	/* it opens all devices */
+	if (variant->open >= 0)
+		EXPECT_GOES_ON(losetup_list);
+	EXPECT_TRUE(running(pid));
+
+	hold(self, 0);
+	EXPECT_EQ(0, ended(pid));
+}
+
+TEST_F_TIMEOUT(hang, same, 600)
+{
+	pid_t pid;
+
+	pid = start_hanging(self, variant->what, variant->at);
+	ASSERT_LT(0, pid);
+	EXPECT_GOES_ON(own_sysfs);
+	if (variant->open >= 0)
+		EXPECT_ENDS(variant->open, own_status);
+	if (variant->read)
+		EXPECT_GOES_ON(own_read);
+	if (variant->detach >= 0 && self->has_attach)
+		EXPECT_ENDS(variant->detach, own_detach);
+	if (variant->remove >= 0)
+		EXPECT_ENDS(variant->remove, own_remove);
+	if (variant->clear)
+		EXPECT_GOES_ON(own_clear);
+	EXPECT_TRUE(running(pid));
+
+	hold(self, 0);
+	EXPECT_EQ(0, ended(pid));
+	if (!self->has_attach)
+		return;
+	EXPECT_EQ(variant->after, state_of(A));
+	if (variant->after == LOOP_STATE_BOUND)
+		EXPECT_EQ(0, detach(A));
+	EXPECT_EQ(0, umount2(self->mnt, 0));
+}
+
+/* Who hangs in an attach, or waits for a change that hangs, can be killed. */
+TEST_F_TIMEOUT(hang, kill, 600)
+{
+	bool binding = variant->before < 0;
+	pid_t pid, second;
+
+	if (variant->at != FUSE_GETATTR)
+		SKIP(return, "not about this");
+	pid = start_hanging(self, variant->what, variant->at);
+	ASSERT_LT(0, pid);
+	if (!binding) {
+		second = start(own_change, self);
+		lt_sleep_ms(100);
+		EXPECT_TRUE(running(second));
+		kill(second, SIGKILL);
+		EXPECT_EQ(128 + SIGKILL, ended(second));
+	}
+	kill(pid, SIGKILL);
+	EXPECT_EQ(128 + SIGKILL, ended(pid));
+
+	/* nothing of it is left, with nothing but errors from the server */
+	hold(self, 0);
+	EXPECT_EQ(!binding, lt_sysfs_bound(A));
+	EXPECT_EQ(variant->what != hang_attach_new, lt_exists(A));
+	if (!lt_exists(A))
+		ASSERT_EQ(A, lt_ctl(LOOP_CTL_ADD, A));
+	if (binding) {
+		EXPECT_EQ(0, umount2(self->mnt, 0));
+		EXPECT_EQ(0, bind_to(A, self->fast, 0));
+	} else {
+		EXPECT_ENDS(0, own_read);
+		EXPECT_ENDS(0, own_change);
+	}
+}
+
+/* Reads of the device above A until nobody takes any more: one waits for room. */
+static int fill_upper(struct _test_data_hang *self)
+{
+	static struct iocb cb[SIZE / PAGE];
+	static uint8_t buf[2 * PAGE];
+	struct iocb *p;
+	aio_context_t ctx = 0;
+	int i, fd = lt_open(UNBOUND, O_RDONLY | O_DIRECT);
+
+	if (fd < 0 || syscall(SYS_io_setup, ARRAY_SIZE(cb), &ctx))
+		return errno;
+	for (i = 0; i < ARRAY_SIZE(cb); i++) {
+		cb[i] = (struct iocb) {
+			.aio_lio_opcode = IOCB_CMD_PREAD, .aio_fildes = fd,
+			.aio_buf = ((uintptr_t)buf + PAGE) & -PAGE,
+			.aio_nbytes = PAGE,
+			/* not one after the other */
+			.aio_offset = (uint64_t)(i * 37) % ARRAY_SIZE(cb) * PAGE,
+		};
+		p = &cb[i];
+		if (syscall(SYS_io_submit, ctx, 1, &p) != 1)
+			return errno;
+	}
+	return 0;
+}
+
+static int change_upper(struct _test_data_hang *self)
+{
+	int fd = lt_open(UNBOUND, O_RDWR);
+
+	return fd < 0 || ioctl(fd, LOOP_SET_BLOCK_SIZE, PAGE) ? errno : 0;
+}
+
+static int bind_upper(struct _test_data_hang *self)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/dev/loop%d", A);
+	return bind_to(UNBOUND, path, 0);
+}
+
+static int bind_nested(struct _test_data_hang *self)
+{
+	char path[32];
+
+	if (lt_ctl(LOOP_CTL_ADD, ABSENT) < 0)
+		return errno;
+	snprintf(path, sizeof(path), "/dev/loop%d", BOUND);
+	return bind_to(ABSENT, path, 0);
+}
+
+/* A change of a device above the one that hangs, which waits for I/O. */
+TEST_F_TIMEOUT(hang, nested, 600)
+{
+	pid_t reads, changes;
+
+	if (variant->what != hang_read)
+		SKIP(return, "not about this");
+	ASSERT_EQ(0, bind_upper(self));
+	reads = start_hanging(self, fill_upper, FUSE_READ);
+	ASSERT_LT(0, reads);
+	lt_sleep_ms(1000);
+	EXPECT_TRUE(running(reads));
+	changes = start(change_upper, self);
+	lt_sleep_ms(1000);
+	EXPECT_TRUE(running(changes));
+	EXPECT_GOES_ON(use_other);
+	EXPECT_GOES_ON(add_other);
+	EXPECT_GOES_ON(bind_nested);
+
+	hold(self, 0);
+	EXPECT_EQ(0, ended(reads));
+	EXPECT_EQ(0, ended(changes));
+	ASSERT_TRUE(lt_destroy(ABSENT, 100));
+	ASSERT_TRUE(lt_destroy(UNBOUND, 100));
+}
+
+/* The server is killed: what hangs fails, what was asked for has not happened. */
+TEST_F_TIMEOUT(hang, dies, 600)
+{
+	int status;
+	pid_t pid;
+
+	pid = start_hanging(self, variant->what, variant->at);
+	ASSERT_LT(0, pid);
+	kill(self->server, SIGKILL);
+	status = ended(pid);
+	EXPECT_NE(-1, status);
+	if (variant->at == FUSE_GETATTR) {
+		EXPECT_TRUE(status == ENOTCONN || status == ECONNABORTED);
+		EXPECT_EQ(variant->before >= 0, lt_sysfs_bound(A));
+	}
+	lt_destroy(A, 100);
+	EXPECT_FALSE(lt_exists(A));
+	EXPECT_EQ(0, umount2(self->mnt, 0));
+}
+
+TEST_HARNESS_MAIN
