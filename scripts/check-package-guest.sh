@@ -241,8 +241,8 @@ claim "loopctl of make install works on it" loopctl list --all
 step "make uninstall" make -C $work uninstall
 claim "modprobe would load the kernel's own again" next "$stock" ""
 # Directories stay.
-snapshot | while read -r path; do
-	grep -qxF "$path" $files/before || [ -d "$path" ] || echo "$path"
+snapshot | comm -13 $files/before - | while read -r path; do
+	[ -d "$path" ] || echo "$path"
 done > $files/after
 claim "no file of it is left" same files "" "$(cat $files/after)"
 
