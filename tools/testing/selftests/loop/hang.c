@@ -842,8 +842,12 @@ static pid_t start_hanging(struct _test_data_hang *self,
 
 	hold(self, at);
 	pid = start(what, self);
-	if (hear(self) == -at)
+	if (hear(self) == -at) {
+		/* the change, too, is to hang */
+		if (what == hang_upper)
+			lt_sleep_ms(1500);
 		return pid;
+	}
 	printf("# does not hang: %d\n", ended(pid));
 	return -1;
 }
