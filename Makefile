@@ -20,7 +20,8 @@ kbuild = $(MAKE) --no-print-directory -C $(abspath $(KDIR)) M=$(top) W=1
 KERNEL ?= 7.3
 
 .PHONY: modules deps demo check check-long bench bench-smp bench-control lint \
-	patch check-patch check-debug shell install uninstall clean help
+	patch check-patch check-debug deb check-package shell install uninstall \
+	clean help
 
 modules: $(if $(filter $(vm_headers),$(abspath $(KDIR))),vm-kernel)
 	@$(kbuild) modules
@@ -59,6 +60,12 @@ check-patch:
 check-debug:
 	@scripts/check-debug.sh $(GROUPS)
 
+deb:
+	@scripts/deb.sh
+
+check-package:
+	@scripts/check-package.sh
+
 shell:
 	@scripts/shell.sh
 
@@ -73,17 +80,21 @@ install:
 	install -D -m 755 samples/loop/loopctl $(prefix)/sbin/loopctl
 	install -D -m 644 man/loopctl.8 $(prefix)/share/man/man8/loopctl.8
 	install -D -m 644 man/loop-control.4 $(prefix)/share/man/man4/loop-control.4
+	install -D -m 644 completions/loopctl \
+		$(prefix)/share/bash-completion/completions/loopctl
 
 # For the kernel that runs; at the next modprobe it is its own driver again.
 uninstall:
 	rm -f /lib/modules/$(running)/updates/loop.ko $(prefix)/sbin/loopctl \
 		$(prefix)/share/man/man8/loopctl.8 \
-		$(prefix)/share/man/man4/loop-control.4
+		$(prefix)/share/man/man4/loop-control.4 \
+		$(prefix)/share/bash-completion/completions/loopctl
 	depmod $(running)
 
 # The downloaded kernel and sources stay; rm -r build takes them as well.
 clean:
 	rm -rf build/selftests build/vm build/kernel/lib/modules/*/updates
+	rm -rf build/deb
 	rm -rf build/loop-*.patch build/linux-*/series build/linux-*/tree \
 		build/linux-*/o build/linux-*/log
 	rm -f loop.ko loop.o loop.mod loop.mod.c loop.mod.o .module-common.o \
@@ -109,6 +120,10 @@ help:
 	@echo '               KERNEL=6.12 for that kernel, ONLY=REGEX some of them'
 	@echo 'make check-debug  build a kernel with KASAN, lockdep and others, see'
 	@echo '               qemu/debug.config, and run the tests on it; GROUPS="a b"'
+	@echo 'make deb       build the Debian packages loop-dkms and loop-tools in'
+	@echo '               build/deb'
+	@echo 'make check-package  install, upgrade and remove them in a VM; half'
+	@echo '               an hour'
 	@echo 'make shell     a VM with the driver loaded and a prompt'
 	@echo 'make install   install loop.ko for the running kernel, and loopctl with its'
 	@echo '               manual pages in prefix=$(prefix)'

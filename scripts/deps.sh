@@ -3,7 +3,8 @@
 # Installs the Debian packages that building, the VM, the tests and lint need.
 # Tools only: no kernel is installed. Does nothing where all of them are there.
 # "deps.sh demo" leaves out what only the tests, lint and the patch need, and
-# "deps.sh kernel" adds what compiling a kernel takes.
+# "deps.sh kernel" adds what compiling a kernel takes, "deps.sh package" what the
+# Debian packages and their tests take.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -26,6 +27,9 @@ fi
 if [ "${1:-}" = kernel ]; then
 	packages="$packages bison flex libelf-dev libssl-dev"
 	packages="$packages clang-19 binutils-aarch64-linux-gnu"
+fi
+if [ "${1:-}" = package ]; then
+	packages="$packages dpkg-dev debhelper dh-dkms lintian debootstrap"
 fi
 
 # Prints those of the arguments that are not installed.

@@ -20,11 +20,14 @@ checkpatch() {
 	perl build/linux-source/scripts/checkpatch.pl --no-tree --strict --quiet \
 		--no-summary --terse --show-types --ignore "$1" -f "${@:2}" || status=1
 }
-checkpatch UNDOCUMENTED_SETUP,ENOSYS drivers/block/*.c include/**/*.h compat/*.h
+checkpatch UNDOCUMENTED_SETUP,ENOSYS drivers/block/*.c include/linux/*.h \
+	include/uapi/linux/*.h compat/*.h
+# Tracepoints are not written as C is.
+checkpatch OPEN_ENDED_LINE,COMPLEX_MACRO,PARENTHESIS_ALIGNMENT include/trace/events/*.h
 # Not applicable to programs, which have the C library's headers only:
 # CAMELCASE		names of C itself, like PRIx64 and _Noreturn
 # PREFER_DEFINED_ATTRIBUTE_MACRO	no __aligned and the like there
-checkpatch CAMELCASE,PREFER_DEFINED_ATTRIBUTE_MACRO samples/loop/*.c \
+checkpatch CAMELCASE,PREFER_DEFINED_ATTRIBUTE_MACRO,MACRO_ARG_REUSE samples/loop/*.c \
 	tools/testing/selftests/loop/*.[ch]
 
 echo "== sparse"
@@ -38,5 +41,6 @@ if [ "$found" ]; then
 fi
 
 echo "== shellcheck"
-shellcheck -x -P SCRIPTDIR scripts/*.sh qemu/vm qemu/*-init .ci/run tools/testing/selftests/loop/*.sh || status=1
+shellcheck -x -P SCRIPTDIR scripts/*.sh qemu/vm qemu/*-init .ci/run completions/loopctl \
+	debian/usable debian/report debian/*.p{ostinst,rerm} tools/testing/selftests/loop/*.sh || status=1
 exit $status

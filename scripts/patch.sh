@@ -47,8 +47,8 @@ for_the_tree() {
 # The overlay's files of a step.
 overlay() {
 	case $1 in
-	uapi) git ls-files include ;;
-	driver) git ls-files drivers ;;
+	uapi) git ls-files include/linux include/uapi ;;
+	driver) git ls-files drivers include/trace ;;
 	documentation) git ls-files Documentation ;;
 	selftests) git ls-files tools ;;
 	sample) git ls-files samples ;;

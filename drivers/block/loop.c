@@ -79,6 +79,9 @@
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
 
+#define CREATE_TRACE_POINTS
+#include <trace/events/loop.h>
+
 static_assert(sizeof(struct loop_info64) == 232);
 static_assert(sizeof(struct loop_config) == 304);
 static_assert(sizeof(struct loop_ctl_attach) == LOOP_CTL_ATTACH_SIZE_VER0);
@@ -128,6 +131,34 @@ enum loop_stat {
 	LOOP_NR_STATS,
 };
 
+static const char * const loop_stat_names[LOOP_NR_STATS] = {
+	[LOOP_STAT_INLINE]		= "inline",
+	[LOOP_STAT_CLONED]		= "cloned",
+	[LOOP_STAT_WORKER_OP]		= "worker_op",
+	[LOOP_STAT_WORKER_FLUSH]	= "worker_flush",
+	[LOOP_STAT_WORKER_FILE]		= "worker_file",
+	[LOOP_STAT_WORKER_ALIGN]	= "worker_align",
+	[LOOP_STAT_WORKER_FUA]		= "worker_fua",
+	[LOOP_STAT_WORKER_BACKOFF]	= "worker_backoff",
+	[LOOP_STAT_WORKER_TRANSACTION]	= "worker_transaction",
+	[LOOP_STAT_WORKER_META]		= "worker_meta",
+	[LOOP_STAT_WORKER_RECLAIM]	= "worker_reclaim",
+	[LOOP_STAT_WORKER_PARKED]	= "worker_parked",
+	[LOOP_STAT_WORKER_RLIMIT]	= "worker_rlimit",
+	[LOOP_STAT_WORKER_ATIME]	= "worker_atime",
+	[LOOP_STAT_WORKER_CGROUP]	= "worker_cgroup",
+	[LOOP_STAT_WORKER_STACK]	= "worker_stack",
+	[LOOP_STAT_RETRY_AGAIN]		= "retry_again",
+	[LOOP_STAT_RETRY_LATE]		= "retry_late",
+	[LOOP_STAT_RETRY_SHORT]		= "retry_short",
+	[LOOP_STAT_RETRY_ERROR]		= "retry_error",
+	[LOOP_STAT_RETRY_FROZEN]	= "retry_frozen",
+	[LOOP_STAT_BUFFERED]		= "buffered",
+	[LOOP_STAT_FLUSH]		= "flush",
+	[LOOP_STAT_FSYNC]		= "fsync",
+	[LOOP_STAT_UNMAP_REFUSED]	= "unmap_refused",
+};
+
 /*
  * Of each processor. A bio starts on one and ends on another: only the sums
  * tell something. Those of a backing and of the next one are kept apart.
@@ -138,7 +169,7 @@ struct loop_counters {
 	unsigned long		stats[LOOP_NR_STATS];
 };
 
-/* What the user can ask of a binding; what he gets may be less. */
+/* What the user can ask of a binding; and direct, which may be less than that. */
 struct loop_params {
 	loff_t			offset;
 	loff_t			sizelimit;
@@ -146,6 +177,9 @@ struct loop_params {
 	bool			read_only;
 	bool			partscan;
 	bool			direct;
+	bool			direct_asked;
+	bool			write_asked;
+	bool			block_size_asked;
 	u8			name[LO_NAME_SIZE];
 };
 
@@ -269,6 +303,9 @@ struct loop_io {
 	struct wait_page_queue	page_wait;	/* of a buffered read */
 	unsigned int		sectors;	/* accounted, or 0 */
 	unsigned long		start_time;	/* jiffies */
+	u64			traced;		/* since then, in ns; or 0 */
+	sector_t		traced_sector;
+	unsigned int		traced_sectors;
 };
 
 struct loop_clone {
@@ -308,6 +345,8 @@ static void __loop_set_state(struct loop_device *lo, unsigned int state)
 {
 	lockdep_assert_held(&loop_index.xa_lock);
 
+	if (lo->state != state)
+		trace_loop_state(lo->number, lo->state, state);
 	WRITE_ONCE(lo->state, state);
 	WRITE_ONCE(lo->autoclear, state == LOOP_STATE_RUNDOWN);
 	if (state == LOOP_STATE_UNBOUND)
@@ -729,6 +768,27 @@ static int loop_backing_complete(struct loop_backing *b, bool resize)
 	return loop_backing_shortcuts(b);
 }
 
+/* What was asked for, or may be expected, and is not so: LOOP_UNMET_*. */
+static u32 loop_backing_unmet(const struct loop_backing *b)
+{
+	const struct loop_params *p = &b->params;
+	u32 unmet = 0;
+
+	if (p->direct_asked && !p->direct)
+		unmet |= (b->file->f_mode & FMODE_CAN_ODIRECT) &&
+			 b->dio_offset_mask != UINT_MAX ?
+			 LOOP_UNMET_DIRECT_ALIGN : LOOP_UNMET_DIRECT_IO;
+	if (p->write_asked && p->read_only)
+		unmet |= LOOP_UNMET_WRITE;
+	if (b->cut)
+		unmet |= LOOP_UNMET_SIZELIMIT;
+	if (!bdev_max_discard_sectors(b->lo->disk->part0))
+		unmet |= LOOP_UNMET_DISCARD;
+	if (!p->block_size_asked && p->block_size > SECTOR_SIZE)
+		unmet |= LOOP_UNMET_BLOCK_SIZE;
+	return unmet;
+}
+
 /* The queue limits of a device with backing @b; NULL: of an unbound one. */
 static void loop_limits_fill(struct queue_limits *lim,
 			     const struct loop_backing *b)
@@ -1107,10 +1167,30 @@ static void loop_io_free(struct loop_io *io)
 	loop_backing_put(b);
 }
 
+static void loop_io_trace_start(struct loop_io *io)
+{
+	io->traced = 0;
+	if (!trace_loop_bio_done_enabled())
+		return;
+	io->traced = ktime_get_ns();
+	io->traced_sector = io->bio->bi_iter.bi_sector;
+	io->traced_sectors = bio_sectors(io->bio);
+}
+
+static void loop_io_trace_end(struct loop_io *io, blk_status_t status)
+{
+	if (trace_loop_bio_done_enabled() && io->traced)
+		trace_loop_bio_done(io->b->lo->number, io->bio,
+				    io->traced_sector, io->traced_sectors,
+				    blk_status_to_errno(status),
+				    ktime_get_ns() - io->traced);
+}
+
 static void loop_io_end(struct loop_io *io, blk_status_t status)
 {
 	struct bio *bio = io->bio;
 
+	loop_io_trace_end(io, status);
 	if (io->sectors)
 		bdev_end_io_acct(bio->bi_bdev, bio_op(bio), io->sectors,
 				 io->start_time);
@@ -1717,6 +1797,9 @@ static void loop_flush_work(struct work_struct *work)
 	if (!list_empty(&served)) {
 		loop_count(b->lo, LOOP_STAT_FSYNC);
 		err = vfs_fsync(b->file, 1);
+		if (trace_loop_flush_enabled())
+			trace_loop_flush(b->lo->number,
+					 list_count_nodes(&served), err);
 	}
 	list_for_each_entry_safe(io, next, &served, node)
 		loop_io_flushed(io, err);
@@ -1844,6 +1927,8 @@ static void loop_submit_bio(struct bio *bio)
 
 	path = loop_io_path(io);
 	loop_count(io->b->lo, path);
+	trace_loop_bio_queue(io->b->lo->number, bio, loop_stat_names[path]);
+	loop_io_trace_start(io);
 	if (path == LOOP_STAT_CLONED) {
 		loop_io_clone(io);
 		return;
@@ -1907,34 +1992,6 @@ LOOP_ATTR_RO(autoclear, "%d", READ_ONCE(b->lo->autoclear));
 LOOP_ATTR_RO(partscan, "%d", b->params.partscan);
 LOOP_ATTR_RO(dio, "%d", b->params.direct);
 
-static const char * const loop_stat_names[LOOP_NR_STATS] = {
-	[LOOP_STAT_INLINE]		= "inline",
-	[LOOP_STAT_CLONED]		= "cloned",
-	[LOOP_STAT_WORKER_OP]		= "worker_op",
-	[LOOP_STAT_WORKER_FLUSH]	= "worker_flush",
-	[LOOP_STAT_WORKER_FILE]		= "worker_file",
-	[LOOP_STAT_WORKER_ALIGN]	= "worker_align",
-	[LOOP_STAT_WORKER_FUA]		= "worker_fua",
-	[LOOP_STAT_WORKER_BACKOFF]	= "worker_backoff",
-	[LOOP_STAT_WORKER_TRANSACTION]	= "worker_transaction",
-	[LOOP_STAT_WORKER_META]		= "worker_meta",
-	[LOOP_STAT_WORKER_RECLAIM]	= "worker_reclaim",
-	[LOOP_STAT_WORKER_PARKED]	= "worker_parked",
-	[LOOP_STAT_WORKER_RLIMIT]	= "worker_rlimit",
-	[LOOP_STAT_WORKER_ATIME]	= "worker_atime",
-	[LOOP_STAT_WORKER_CGROUP]	= "worker_cgroup",
-	[LOOP_STAT_WORKER_STACK]	= "worker_stack",
-	[LOOP_STAT_RETRY_AGAIN]		= "retry_again",
-	[LOOP_STAT_RETRY_LATE]		= "retry_late",
-	[LOOP_STAT_RETRY_SHORT]		= "retry_short",
-	[LOOP_STAT_RETRY_ERROR]		= "retry_error",
-	[LOOP_STAT_RETRY_FROZEN]	= "retry_frozen",
-	[LOOP_STAT_BUFFERED]		= "buffered",
-	[LOOP_STAT_FLUSH]		= "flush",
-	[LOOP_STAT_FSYNC]		= "fsync",
-	[LOOP_STAT_UNMAP_REFUSED]	= "unmap_refused",
-};
-
 static ssize_t stats_show(struct device *dev, struct device_attribute *attr,
 			  char *buf)
 {
@@ -1951,6 +2008,30 @@ static ssize_t stats_show(struct device *dev, struct device_attribute *attr,
 }
 static DEVICE_ATTR_RO(stats);
 
+static const char * const loop_unmet_names[] = {
+	"direct_io", "direct_align", "write", "sizelimit", "discard",
+	"block_size",
+};
+
+static ssize_t unmet_show(struct device *dev, struct device_attribute *attr,
+			  char *buf)
+{
+	struct loop_backing *b __free(loop_backing_release) =
+						loop_sysfs_backing(dev);
+	unsigned long unmet;
+	ssize_t len = 0;
+	unsigned int i;
+
+	if (IS_ERR(b))
+		return PTR_ERR(b);
+	unmet = loop_backing_unmet(b);
+	for_each_set_bit(i, &unmet, ARRAY_SIZE(loop_unmet_names))
+		len += sysfs_emit_at(buf, len, "%s%s", len ? " " : "",
+				     loop_unmet_names[i]);
+	return len + sysfs_emit_at(buf, len, "\n");
+}
+static DEVICE_ATTR_RO(unmet);
+
 static struct attribute *loop_attrs[] = {
 	&dev_attr_backing_file.attr,
 	&dev_attr_offset.attr,
@@ -1959,6 +2040,7 @@ static struct attribute *loop_attrs[] = {
 	&dev_attr_partscan.attr,
 	&dev_attr_dio.attr,
 	&dev_attr_stats.attr,
+	&dev_attr_unmet.attr,
 	NULL,
 };
 
@@ -2001,28 +2083,36 @@ static bool loop_wants_partscan(struct loop_device *lo)
 }
 
 /*
- * Reads the partition table anew, if the device has one, and announces the
- * device: first its partitions, then itself, once. Partitions that are open
- * stay as they are.
+ * Reads the partition table anew, and announces the partitions. Those that are
+ * open stay as they are.
  */
-static void loop_rescan(struct loop_device *lo)
+static void loop_scan_partitions(struct loop_device *lo)
 {
 	struct device *dev = disk_to_dev(lo->disk);
 	struct block_device *part;
 	unsigned long partno;
 	int err;
 
-	scoped_guard(mutex, &lo->disk->open_mutex) {
-		loop_partscan_allow(lo, loop_wants_partscan(lo));
-		dev_set_uevent_suppress(dev, 1);
-		err = bdev_disk_changed(lo->disk, false);
-		dev_set_uevent_suppress(dev, 0);
-		if (err)
-			break;
-		xa_for_each_start(&lo->disk->part_tbl, partno, part, 1)
-			kobject_uevent(bdev_kobj(part), KOBJ_ADD);
-	}
-	kobject_uevent(&dev->kobj, KOBJ_CHANGE);
+	guard(mutex)(&lo->disk->open_mutex);
+	loop_partscan_allow(lo, true);
+	dev_set_uevent_suppress(dev, 1);
+	err = bdev_disk_changed(lo->disk, false);
+	dev_set_uevent_suppress(dev, 0);
+	if (err)
+		return;
+	xa_for_each_start(&lo->disk->part_tbl, partno, part, 1)
+		kobject_uevent(bdev_kobj(part), KOBJ_ADD);
+}
+
+/*
+ * The medium is another one: its partitions are announced, if the device is to
+ * have any, and then itself, once.
+ */
+static void loop_rescan(struct loop_device *lo)
+{
+	if (loop_wants_partscan(lo))
+		loop_scan_partitions(lo);
+	kobject_uevent(&disk_to_dev(lo->disk)->kobj, KOBJ_CHANGE);
 }
 
 /* With @claim, nobody else has or gets the device exclusively meanwhile. */
@@ -2098,6 +2188,7 @@ static int loop_reconf_clone(struct loop_reconf *rc, struct file *file)
 		return -ENOMEM;
 	b->params = old->params;
 	b->nr_sectors = old->nr_sectors;
+	b->cut = old->cut;
 	rc->b = b;
 	return 0;
 }
@@ -2168,13 +2259,16 @@ static int loop_bind_params(struct loop_params *p,
 	int err;
 
 	p->direct = (flags & LO_FLAGS_DIRECT_IO) || (file->f_flags & O_DIRECT);
+	p->direct_asked = p->direct;
 	p->partscan = (flags & LO_FLAGS_PARTSCAN) || loop_part_shift;
-	p->read_only = (flags & LO_FLAGS_READ_ONLY) ||
+	p->write_asked = !(flags & LO_FLAGS_READ_ONLY);
+	p->read_only = !p->write_asked ||
 		       !(bind->mode & BLK_OPEN_WRITE) ||
 		       !(file->f_mode & FMODE_WRITE);
 
+	p->block_size_asked = config->block_size;
 	p->block_size = config->block_size ?: SECTOR_SIZE;
-	if (!config->block_size && p->direct && lower)
+	if (!p->block_size_asked && p->direct && lower)
 		p->block_size = min_t(unsigned int, PAGE_SIZE,
 				      bdev_logical_block_size(lower));
 	err = loop_block_size_validate(p->block_size);
@@ -2198,18 +2292,14 @@ static int loop_device_prepare(struct loop_device *lo)
 }
 
 /* Nothing that was asked for is dropped or cut. */
-static int loop_bind_check_strict(const struct loop_backing *b,
-				  const struct loop_bind_arg *bind)
+static int loop_bind_check_strict(const struct loop_backing *b)
 {
-	u32 flags = bind->config->info.lo_flags;
-	const struct loop_params *p = &b->params;
+	u32 unmet = loop_backing_unmet(b);
 
-	if ((flags & LO_FLAGS_DIRECT_IO) && !p->direct)
-		return (b->file->f_mode & FMODE_CAN_ODIRECT) &&
-		       b->dio_offset_mask != UINT_MAX ? -EINVAL : -EOPNOTSUPP;
-	if (p->read_only && !(flags & LO_FLAGS_READ_ONLY))
-		return -EINVAL;
-	return b->cut ? -EINVAL : 0;
+	if (unmet & LOOP_UNMET_DIRECT_IO)
+		return -EOPNOTSUPP;
+	return unmet & (LOOP_UNMET_DIRECT_ALIGN | LOOP_UNMET_WRITE |
+			LOOP_UNMET_SIZELIMIT) ? -EINVAL : 0;
 }
 
 static int loop_bind_check_attach(struct loop_backing *b,
@@ -2219,7 +2309,7 @@ static int loop_bind_check_attach(struct loop_backing *b,
 	int number, err = 0;
 
 	if (attach->attach_flags & LOOP_ATTACH_STRICT)
-		err = loop_bind_check_strict(b, bind);
+		err = loop_bind_check_strict(b);
 	if (err)
 		return err;
 	number = loop_mapping_claim(b, attach->attach_flags &
@@ -2236,6 +2326,31 @@ static u32 loop_backing_flags(const struct loop_backing *b)
 	       (b->params.partscan ? LO_FLAGS_PARTSCAN : 0) |
 	       (b->params.direct ? LO_FLAGS_DIRECT_IO : 0) |
 	       (READ_ONCE(b->lo->autoclear) ? LO_FLAGS_AUTOCLEAR : 0);
+}
+
+/* All of *@entry that is the backing's. */
+static void loop_entry_fill_backing(struct loop_ctl_entry *entry,
+				    const struct loop_backing *b)
+{
+	entry->lo_flags = loop_backing_flags(b);
+	entry->block_size = b->params.block_size;
+	entry->offset = b->params.offset;
+	entry->sizelimit = b->params.sizelimit;
+	entry->nr_bytes = (u64)b->nr_sectors << SECTOR_SHIFT;
+	entry->backing_dev = huge_encode_dev(b->dev);
+	entry->backing_ino = b->ino;
+	entry->attach_flags = READ_ONCE(b->lo->ephemeral) ?
+			      LOOP_ATTACH_EPHEMERAL : 0;
+	entry->unmet = loop_backing_unmet(b);
+	memcpy(entry->name, b->params.name, LO_NAME_SIZE);
+}
+
+static void loop_trace_attach(struct loop_backing *b)
+{
+	struct loop_ctl_entry entry = { .diskseq = b->lo->disk->diskseq };
+
+	loop_entry_fill_backing(&entry, b);
+	trace_loop_attach(b->lo->number, &entry);
 }
 
 /* The device is bound from here on, and what the caller gets is known. */
@@ -2261,6 +2376,8 @@ static void loop_bind_finish(struct loop_backing *b,
 		attach->lo_flags = loop_backing_flags(b);
 		attach->diskseq = lo->disk->diskseq;
 	}
+	if (trace_loop_attach_enabled())
+		loop_trace_attach(b);
 }
 
 static int loop_bind_backing(struct loop_reconf *rc,
@@ -2357,6 +2474,7 @@ static void loop_unbind(struct loop_device *lo)
 	struct device *dev = disk_to_dev(lo->disk);
 	char *envp[2] = { "DISK_MEDIA_CHANGE=1" };
 	struct loop_backing *b = NULL;
+	u64 diskseq = lo->disk->diskseq;
 
 	lockdep_assert_held(&lo->disk->open_mutex);
 
@@ -2373,6 +2491,7 @@ static void loop_unbind(struct loop_device *lo)
 	dev_set_uevent_suppress(dev, 0);
 
 	loop_backing_retire(b, true);
+	trace_loop_detach(lo->number, diskseq);
 	kobject_uevent_env(&dev->kobj, KOBJ_CHANGE, envp);
 	if (lo->ephemeral) {
 		loop_set_state(lo, LOOP_STATE_REMOVING);
@@ -2443,8 +2562,10 @@ static int loop_change_file(struct loop_reconf *rc, const void *arg)
 		return err;
 	if (!rc->b->params.read_only)
 		return -EINVAL;
-	if (file->f_flags & O_DIRECT)
+	if (file->f_flags & O_DIRECT) {
 		rc->b->params.direct = true;
+		rc->b->params.direct_asked = true;
+	}
 	err = loop_backing_complete(rc->b, true);
 	if (err)
 		return err;
@@ -2649,6 +2770,7 @@ static int loop_change_direct_io(struct loop_reconf *rc, const void *arg)
 	if (err)
 		return err;
 	rc->b->params.direct = direct;
+	rc->b->params.direct_asked = direct;
 	err = loop_backing_complete(rc->b, false);
 	if (err)
 		return err;
@@ -2675,6 +2797,7 @@ static int loop_change_block_size(struct loop_reconf *rc, const void *arg)
 	if (err)
 		return err;
 	rc->b->params.block_size = size;
+	rc->b->params.block_size_asked = true;
 	err = loop_backing_complete(rc->b, false);
 	if (err)
 		return err;
@@ -3494,21 +3617,6 @@ static struct loop_device *loop_device_get_next(unsigned long *number)
 	return lo;
 }
 
-static void loop_entry_fill_backing(struct loop_ctl_entry *entry,
-				    const struct loop_backing *b)
-{
-	entry->lo_flags = loop_backing_flags(b);
-	entry->block_size = b->params.block_size;
-	entry->offset = b->params.offset;
-	entry->sizelimit = b->params.sizelimit;
-	entry->nr_bytes = (u64)b->nr_sectors << SECTOR_SHIFT;
-	entry->backing_dev = huge_encode_dev(b->dev);
-	entry->backing_ino = b->ino;
-	entry->attach_flags = READ_ONCE(b->lo->ephemeral) ?
-			      LOOP_ATTACH_EPHEMERAL : 0;
-	memcpy(entry->name, b->params.name, LO_NAME_SIZE);
-}
-
 /*
  * Returns the backing that *@entry was made from, for the caller to release;
  * NULL: there is none. State, diskseq and backing are those of one moment: each
@@ -3871,6 +3979,7 @@ module_init(loop_init);
 module_exit(loop_exit);
 
 MODULE_DESCRIPTION("Loop block device");
+MODULE_VERSION("1.0");
 MODULE_LICENSE("GPL");
 MODULE_ALIAS_BLOCKDEV_MAJOR(LOOP_MAJOR);
 MODULE_ALIAS_MISCDEV(LOOP_CTRL_MINOR);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Attaches, detaches and lists loop devices, and waits for them, with the
- * ioctls of /dev/loop-control alone: LOOP_CTL_ATTACH, LOOP_CTL_DETACH and
- * LOOP_CTL_LIST.  loopctl(8) and loop-control(4) describe both.
+ * Attaches, detaches, lists and watches loop devices, and waits for them, with
+ * the ioctls of /dev/loop-control alone: LOOP_CTL_ATTACH, LOOP_CTL_DETACH and
+ * LOOP_CTL_LIST.  What these do not tell, paths and counters, is read from
+ * sysfs.  loopctl(8) and loop-control(4) describe both.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -405,7 +406,7 @@ static const char list_help[] =
 "Lists the devices that have a file, or each DEVICE.\n"
 "\n"
 "  -a, --all   those that have none as well\n"
-"  -j, --json  as JSON, sizes in bytes\n"
+"  -j, --json  as JSON, sizes in bytes, and what is unmet\n"
 "  -h, --help  this text\n"
 "\n"
 "FLAGS: r read-only, a autoclear, p partscan, d direct-io, e ephemeral\n";
@@ -484,6 +485,25 @@ static const struct {
 	{ LO_FLAGS_DIRECT_IO, 'd', "direct-io" },
 };
 
+/* The words are those of the sysfs attribute. */
+static const struct {
+	__u32 flag;
+	const char *word, *what;
+} unmet_names[] = {
+	{ LOOP_UNMET_DIRECT_IO, "direct_io",
+	  "direct I/O was asked for, the file has none" },
+	{ LOOP_UNMET_DIRECT_ALIGN, "direct_align",
+	  "direct I/O was asked for, but not with this offset or block size" },
+	{ LOOP_UNMET_WRITE, "write",
+	  "read-only, as the file or the device was opened so" },
+	{ LOOP_UNMET_SIZELIMIT, "sizelimit",
+	  "the file ends before the limit, or that is not whole sectors" },
+	{ LOOP_UNMET_DISCARD, "discard",
+	  "not offered, as the file does not" },
+	{ LOOP_UNMET_BLOCK_SIZE, "block_size",
+	  "above 512, as direct I/O on the file needs that" },
+};
+
 /* sysfs has the path; "" if there is none, or it is another binding's. */
 static void read_path(const struct loop_ctl_entry *e, char *path, size_t size)
 {
@@ -511,6 +531,16 @@ static void read_path(const struct loop_ctl_entry *e, char *path, size_t size)
 		fclose(file);
 }
 
+/* Without what a terminal might take as a command */
+static void print_plain(const void *text, const char *end)
+{
+	const unsigned char *c;
+
+	for (c = text; *c; c++)
+		putchar(*c < ' ' || *c == 0x7f ? '?' : *c);
+	fputs(end, stdout);
+}
+
 static void print_header(void)
 {
 	printf("%-9s %-8s %-5s %5s %12s %12s %12s %4s %7s %s\n", "DEVICE",
@@ -522,7 +552,6 @@ static void print_row(const struct loop_ctl_entry *e)
 {
 	char flags[8] = "-", device[16], path[PATH_MAX];
 	unsigned int i, n = 0;
-	const __u8 *c;
 
 	for (i = 0; i < ARRAY_SIZE(flag_names); i++)
 		if (e->lo_flags & flag_names[i].flag)
@@ -531,13 +560,11 @@ static void print_row(const struct loop_ctl_entry *e)
 		flags[n++] = 'e';
 	snprintf(device, sizeof(device), "loop%u", e->index);
 	read_path(e, path, sizeof(path));
-	printf("%-9s %-8s %-5s %5u %12llu %12llu %12llu %4u %7llu %s ", device,
+	printf("%-9s %-8s %-5s %5u %12llu %12llu %12llu %4u %7llu ", device,
 	       state_name(e->state), flags, e->block_size, e->offset,
-	       e->sizelimit, e->nr_bytes, e->openers, e->diskseq,
-	       path[0] ? path : "-");
-	for (c = e->name; *c; c++)
-		putchar(*c < ' ' || *c == 0x7f ? '?' : *c);
-	putchar('\n');
+	       e->sizelimit, e->nr_bytes, e->openers, e->diskseq);
+	print_plain(path[0] ? path : "-", " ");
+	print_plain(e->name, "\n");
 }
 
 /* The length of the UTF-8 sequence at @s, or 0 if there is none. */
@@ -581,11 +608,28 @@ static void print_json_string(const void *text)
 	putchar('"');
 }
 
+static unsigned int backing_major(const struct loop_ctl_entry *e)
+{
+	return (e->backing_dev >> 8) & 0xfff;
+}
+
+static unsigned int backing_minor(const struct loop_ctl_entry *e)
+{
+	return (e->backing_dev & 0xff) | ((e->backing_dev >> 12) & 0xfff00);
+}
+
+/* A path, or null if it is not known */
+static void print_json_path(const char *path)
+{
+	if (path[0])
+		print_json_string(path);
+	else
+		printf("null");
+}
+
+/* All members, without the brace that closes the object */
 static void print_json(const struct loop_ctl_entry *e, bool first)
 {
-	unsigned int major = (e->backing_dev >> 8) & 0xfff;
-	unsigned int minor = (e->backing_dev & 0xff) |
-			     ((e->backing_dev >> 12) & 0xfff00);
 	const char *separator = "";
 	char path[PATH_MAX];
 	unsigned int i;
@@ -598,6 +642,14 @@ static void print_json(const struct loop_ctl_entry *e, bool first)
 		printf("%s\"%s\"", separator, flag_names[i].word);
 		separator = ", ";
 	}
+	separator = "";
+	printf("], \"unmet\": [");
+	for (i = 0; i < ARRAY_SIZE(unmet_names); i++) {
+		if (!(e->unmet & unmet_names[i].flag))
+			continue;
+		printf("%s\"%s\"", separator, unmet_names[i].word);
+		separator = ", ";
+	}
 	printf("], \"ephemeral\": %s, \"block_size\": %u, \"offset\": %llu,",
 	       e->attach_flags & LOOP_ATTACH_EPHEMERAL ? "true" : "false",
 	       e->block_size, e->offset);
@@ -606,18 +658,14 @@ static void print_json(const struct loop_ctl_entry *e, bool first)
 	printf(" \"diskseq\": %llu,", e->diskseq);
 	if (has_file(e))
 		printf(" \"backing_dev\": \"%u:%u\", \"backing_ino\": %llu,",
-		       major, minor, e->backing_ino);
+		       backing_major(e), backing_minor(e), e->backing_ino);
 	else
 		printf(" \"backing_dev\": null, \"backing_ino\": null,");
 	printf(" \"backing_file\": ");
 	read_path(e, path, sizeof(path));
-	if (path[0])
-		print_json_string(path);
-	else
-		printf("null");
+	print_json_path(path);
 	printf(", \"label\": ");
 	print_json_string(e->name);
-	putchar('}');
 }
 
 /* Which devices to list; their numbers are in @index if @count is not 0. */
@@ -626,6 +674,20 @@ struct selection {
 	int count;
 	bool *found;
 };
+
+/* From the arguments after the options */
+static enum status selection_init(struct selection *s, int argc, char **argv)
+{
+	s->count = 0;
+	s->index = calloc(argc, sizeof(*s->index));
+	s->found = calloc(argc, sizeof(*s->found));
+	if (!s->index || !s->found)
+		return failed(argv[0], "calloc");
+	for (; optind < argc; optind++)
+		if (!parse_device(argv[optind], &s->index[s->count++]))
+			return wrong("no such device name", argv[optind]);
+	return STATUS_OK;
+}
 
 static bool selected(struct selection *s, const struct loop_ctl_entry *e)
 {
@@ -641,13 +703,29 @@ static bool selected(struct selection *s, const struct loop_ctl_entry *e)
 	return yes;
 }
 
+/* Names those that have not been found; @status if there are none. */
+static enum status selection_missing(const struct selection *s,
+				     const char *format, enum status status)
+{
+	int i;
+
+	for (i = 0; i < s->count; i++) {
+		if (s->found[i])
+			continue;
+		fprintf(stderr, format, program, s->index[i]);
+		status = STATUS_FAILED;
+	}
+	return status;
+}
+
+static const char no_device[] = "%s: there is no /dev/loop%u\n";
+
 static enum status list(int control, struct selection *s, bool all, bool json)
 {
 	const struct loop_ctl_entry *e;
 	static struct cursor c;
 	bool first = true;
 	enum status status;
-	int i;
 
 	cursor_init(&c, control, all || s->count ? 0 : LOOP_LIST_BOUND, 0);
 	if (json)
@@ -655,30 +733,25 @@ static enum status list(int control, struct selection *s, bool all, bool json)
 	while ((e = cursor_next(&c, &status))) {
 		if (!selected(s, e))
 			continue;
-		if (json)
+		if (json) {
 			print_json(e, first);
-		else if (first)
-			print_header();
-		if (!json)
+			putchar('}');
+		} else {
+			if (first)
+				print_header();
 			print_row(e);
+		}
 		first = false;
 	}
 	if (json)
 		printf("\n  ]\n}\n");
-	for (i = 0; i < s->count; i++) {
-		if (s->found[i])
-			continue;
-		fprintf(stderr, "%s: there is no /dev/loop%u\n", program,
-			s->index[i]);
-		status = STATUS_FAILED;
-	}
-	return status;
+	return selection_missing(s, no_device, status);
 }
 
 static int cmd_list(int argc, char **argv)
 {
-	struct selection s = { };
 	bool all = false, json = false;
+	struct selection s;
 	enum status status;
 	int opt, control;
 
@@ -697,19 +770,553 @@ static int cmd_list(int argc, char **argv)
 			return STATUS_USAGE;
 		}
 	}
-	s.index = calloc(argc, sizeof(*s.index));
-	s.found = calloc(argc, sizeof(*s.found));
-	if (!s.index || !s.found)
-		return failed("list", "calloc");
-	for (; optind < argc; optind++)
-		if (!parse_device(argv[optind], &s.index[s.count++]))
-			return wrong("no such device name", argv[optind]);
+	status = selection_init(&s, argc, argv);
+	if (status != STATUS_OK)
+		return status;
 	/* To look, reading will do. */
 	control = open_control(O_RDONLY);
-	status = control < 0 ? STATUS_FAILED : list(control, &s, all, json);
-	free(s.index);
-	free(s.found);
+	return control < 0 ? STATUS_FAILED : list(control, &s, all, json);
+}
+
+/* show */
+
+static const char show_help[] =
+"usage: loopctl show [OPTION]... DEVICE\n"
+"\n"
+"Tells everything about DEVICE: its settings, what of them could not be had,\n"
+"and how many I/Os went which way.\n"
+"\n"
+"  -j, --json  as JSON, with all counters\n"
+"  -h, --help  this text\n";
+
+static const struct option show_options[] = {
+	{ "json", no_argument, NULL, 'j' },
+	{ "help", no_argument, NULL, 'h' },
+	{ }
+};
+
+/* The counters of /sys/block/loopN/loop/stats; there may be others. */
+static const struct {
+	const char *name, *what;
+} stat_names[] = {
+	{ "inline", "reads and writes tried by their submitter" },
+	{ "cloned", "passed on to the block device below" },
+	{ "worker_op", "by a worker: discard, write zeroes" },
+	{ "worker_flush", "by a worker: a flush, or a write after one" },
+	{ "worker_file", "by a worker: the file cannot do it without waiting" },
+	{ "worker_align", "by a worker: direct I/O that the file does not take" },
+	{ "worker_fua", "by a worker: a buffered write to be on the medium" },
+	{ "worker_backoff", "by a worker: a write before it would have waited" },
+	{ "worker_transaction", "by a worker: a file system's transaction is open" },
+	{ "worker_meta", "by a worker: metadata of a file system" },
+	{ "worker_reclaim", "by a worker: the submitter is freeing memory" },
+	{ "worker_parked", "by a worker: another I/O of the submitter waits" },
+	{ "worker_rlimit", "by a worker: the submitter has a file size limit" },
+	{ "worker_atime", "by a worker: a read that sets the access time" },
+	{ "worker_cgroup", "by a worker: another cgroup's than the submitter's" },
+	{ "worker_stack", "by a worker: little of the stack was left" },
+	{ "retry_again", "on to a worker: the submitter would have waited" },
+	{ "retry_late", "on to a worker: the same, found out later" },
+	{ "retry_short", "on to a worker: the submitter did a part" },
+	{ "retry_error", "on to a worker: the submitter met another error" },
+	{ "retry_frozen", "on to a worker: the file system below was frozen" },
+	{ "buffered", "buffered, as the file refused direct I/O" },
+	{ "flush", "flushes asked for" },
+	{ "fsync", "syncs of the file that served them" },
+	{ "unmap_refused", "discard or write zeroes, refused by the file" },
+};
+
+struct counter {
+	char name[32];
+	unsigned long long value;
+};
+
+/* NULL if the device has no file, or the driver no counters */
+static FILE *open_sysfs(unsigned int index, const char *name)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/block/loop%u/%s", index, name);
+	return fopen(path, "re");
+}
+
+static bool read_counter(FILE *file, struct counter *c)
+{
+	return fscanf(file, "%31s %llu", c->name, &c->value) == 2;
+}
+
+static enum status read_entry(int control, unsigned int index, __u32 flags,
+			      struct loop_ctl_entry *e, bool *found)
+{
+	struct loop_ctl_list l = {
+		.size = sizeof(l),
+		.flags = flags,
+		.start = index,
+		.count = 1,
+		.entry_size = sizeof(*e),
+		.entries = (unsigned long)e,
+	};
+
+	*found = false;
+	if (ioctl(control, LOOP_CTL_LIST, &l))
+		return failed(CONTROL, "LOOP_CTL_LIST");
+	*found = l.count && e->index == index;
+	return STATUS_OK;
+}
+
+static void show_bytes(const char *what, unsigned long long bytes)
+{
+	static const char units[] = "KMGTPE";
+	double value = bytes;
+	int unit = -1;
+
+	for (; value >= 1024; value /= 1024)
+		unit++;
+	printf("  %-12s %llu", what, bytes);
+	if (unit >= 0)
+		printf(" (%.1f %ciB)", value, units[unit]);
+	putchar('\n');
+}
+
+static void show_flags(const struct loop_ctl_entry *e)
+{
+	const char *separator = "";
+	unsigned int i;
+
+	printf("  %-12s ", "flags");
+	for (i = 0; i < ARRAY_SIZE(flag_names); i++) {
+		if (!(e->lo_flags & flag_names[i].flag))
+			continue;
+		printf("%s%s", separator, flag_names[i].word);
+		separator = ", ";
+	}
+	if (e->attach_flags & LOOP_ATTACH_EPHEMERAL)
+		printf("%sephemeral", separator);
+	else if (!*separator)
+		printf("none");
+	putchar('\n');
+}
+
+/* Those that are not 0 */
+static void show_counters(const struct loop_ctl_entry *e)
+{
+	FILE *file = open_sysfs(e->index, "loop/stats");
+	const char *what, *title = "counters";
+	struct counter c;
+	unsigned int i;
+
+	if (!file)
+		return;
+	while (read_counter(file, &c)) {
+		if (!c.value)
+			continue;
+		what = "";
+		for (i = 0; i < ARRAY_SIZE(stat_names); i++)
+			if (!strcmp(c.name, stat_names[i].name))
+				what = stat_names[i].what;
+		printf("  %-12s %-18s %10llu  %s\n", title, c.name, c.value,
+		       what);
+		title = "";
+	}
+	fclose(file);
+}
+
+static void show_file(const struct loop_ctl_entry *e)
+{
+	const char *title = "unmet";
+	char path[PATH_MAX];
+	unsigned int i;
+
+	read_path(e, path, sizeof(path));
+	printf("  %-12s ", "file");
+	print_plain(path[0] ? path : "-", "\n");
+	printf("  %-12s %llu on %u:%u\n", "inode", e->backing_ino,
+	       backing_major(e), backing_minor(e));
+	printf("  %-12s ", "name");
+	print_plain(e->name[0] ? (const char *)e->name : "-", "\n");
+	show_bytes("offset", e->offset);
+	show_bytes("size limit", e->sizelimit);
+	show_bytes("size", e->nr_bytes);
+	printf("  %-12s %u\n", "block size", e->block_size);
+	show_flags(e);
+	for (i = 0; i < ARRAY_SIZE(unmet_names); i++) {
+		if (!(e->unmet & unmet_names[i].flag))
+			continue;
+		printf("  %-12s %s: %s\n", title, unmet_names[i].word,
+		       unmet_names[i].what);
+		title = "";
+	}
+}
+
+static void show(const struct loop_ctl_entry *e)
+{
+	printf("/dev/loop%u\n  %-12s %s\n", e->index, "state",
+	       state_name(e->state));
+	if (has_file(e))
+		show_file(e);
+	printf("  %-12s %llu\n", "diskseq", e->diskseq);
+	printf("  %-12s %u\n", "openers", e->openers);
+	show_counters(e);
+}
+
+static void show_json(const struct loop_ctl_entry *e)
+{
+	FILE *file = open_sysfs(e->index, "loop/stats");
+	const char *separator = "";
+	struct counter c;
+
+	printf("{\n  \"loopdevices\": [");
+	print_json(e, true);
+	printf(", \"stats\": {");
+	while (file && read_counter(file, &c)) {
+		printf("%s\"%s\": %llu", separator, c.name, c.value);
+		separator = ", ";
+	}
+	printf("}}\n  ]\n}\n");
+	if (file)
+		fclose(file);
+}
+
+static int cmd_show(int argc, char **argv)
+{
+	struct loop_ctl_entry e;
+	bool json = false, found;
+	unsigned int index;
+	int opt, control;
+
+	while ((opt = getopt_long(argc, argv, "jh", show_options, NULL)) !=
+	       -1) {
+		if (opt == 'h')
+			return help(show_help);
+		if (opt != 'j')
+			return STATUS_USAGE;
+		json = true;
+	}
+	if (optind + 1 != argc)
+		return wrong("show", "takes one DEVICE");
+	if (!parse_device(argv[optind], &index))
+		return wrong("no such device name", argv[optind]);
+	control = open_control(O_RDONLY);
+	if (control < 0 || read_entry(control, index, 0, &e, &found))
+		return STATUS_FAILED;
+	if (!found) {
+		fprintf(stderr, no_device, program, index);
+		return STATUS_FAILED;
+	}
+	if (json)
+		show_json(&e);
+	else
+		show(&e);
+	return STATUS_OK;
+}
+
+/* stat */
+
+static const char stat_help[] =
+"usage: loopctl stat [OPTION]... [DEVICE]...\n"
+"\n"
+"Waits for a second, and tells what the devices that have a file, or each\n"
+"DEVICE, did meanwhile.\n"
+"\n"
+"  -w, --watch             again and again, in place on a terminal\n"
+"  -i, --interval SECONDS  instead of a second\n"
+"  -j, --json              as JSON, a line for each interval\n"
+"  -h, --help              this text\n"
+"\n"
+"INLINE: how much of the I/O its submitter did; CLONED: was passed on to the\n"
+"block device below.  Workers did the rest.\n";
+
+static const struct option stat_options[] = {
+	{ "watch", no_argument, NULL, 'w' },
+	{ "interval", required_argument, NULL, 'i' },
+	{ "json", no_argument, NULL, 'j' },
+	{ "help", no_argument, NULL, 'h' },
+	{ }
+};
+
+enum {
+	READS,
+	READ_SECTORS,
+	WRITES,
+	WRITE_SECTORS,
+	INLINE,
+	CLONED,
+	WORKER,
+	RETRY,			/* begun inline, and not done so */
+	FLUSH,
+	FSYNC,
+	NR_VALUES
+};
+
+struct sample {
+	struct loop_ctl_entry e;
+	unsigned long long value[NR_VALUES];
+};
+
+struct samples {
+	unsigned long long at;	/* in ns */
+	unsigned int count, room;
+	struct sample *of;
+};
+
+static unsigned long long now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+}
+
+static void read_values(struct sample *s)
+{
+	static const struct {
+		const char *name;
+		size_t len;
+		unsigned int value;
+	} counted[] = {
+		{ "inline", 7, INLINE },
+		{ "cloned", 7, CLONED },
+		{ "worker_", 7, WORKER },
+		{ "retry_", 6, RETRY },
+		{ "flush", 6, FLUSH },
+		{ "fsync", 6, FSYNC },
+	};
+	unsigned long long *v = s->value;
+	struct counter c;
+	unsigned int i;
+	FILE *file;
+
+	memset(v, 0, sizeof(s->value));
+	file = open_sysfs(s->e.index, "stat");
+	if (file) {
+		if (fscanf(file, "%llu %*u %llu %*u %llu %*u %llu", &v[READS],
+			   &v[READ_SECTORS], &v[WRITES],
+			   &v[WRITE_SECTORS]) != 4)
+			memset(v, 0, sizeof(s->value));
+		fclose(file);
+	}
+	file = open_sysfs(s->e.index, "loop/stats");
+	while (file && read_counter(file, &c))
+		for (i = 0; i < ARRAY_SIZE(counted); i++)
+			if (!strncmp(c.name, counted[i].name, counted[i].len))
+				v[counted[i].value] += c.value;
+	if (file)
+		fclose(file);
+}
+
+static enum status take(struct samples *s, int control,
+			struct selection *wanted)
+{
+	const struct loop_ctl_entry *e;
+	static struct cursor c;
+	enum status status;
+
+	s->at = now();
+	s->count = 0;
+	cursor_init(&c, control, LOOP_LIST_BOUND, 0);
+	while ((e = cursor_next(&c, &status))) {
+		if (!selected(wanted, e))
+			continue;
+		if (s->count == s->room) {
+			s->room += CHUNK;
+			s->of = realloc(s->of, s->room * sizeof(*s->of));
+			if (!s->of)
+				return failed("stat", "realloc");
+		}
+		s->of[s->count].e = *e;
+		read_values(&s->of[s->count++]);
+	}
 	return status;
+}
+
+/* What is shown of a device */
+struct rates {
+	double reads, writes, read_kib, write_kib, flushes, fsyncs;
+	double inlined, cloned;	/* of all I/O, negative if there was none */
+};
+
+static void rates_init(struct rates *r, const struct sample *from,
+		       const struct sample *to, double seconds)
+{
+	double d[NR_VALUES], all, done;
+	unsigned int i;
+
+	/* Read one after the other, while they grow, and on each processor. */
+	for (i = 0; i < NR_VALUES; i++)
+		d[i] = to->value[i] < from->value[i] ?
+			       0 : to->value[i] - from->value[i];
+	r->reads = d[READS] / seconds;
+	r->writes = d[WRITES] / seconds;
+	r->read_kib = d[READ_SECTORS] / 2 / seconds;
+	r->write_kib = d[WRITE_SECTORS] / 2 / seconds;
+	r->flushes = d[FLUSH] / seconds;
+	r->fsyncs = d[FSYNC] / seconds;
+	all = d[INLINE] + d[CLONED] + d[WORKER];
+	done = d[INLINE] > d[RETRY] ? d[INLINE] - d[RETRY] : 0;
+	r->inlined = all ? done / all : -1;
+	r->cloned = all ? d[CLONED] / all : -1;
+}
+
+static void print_share(double share)
+{
+	if (share < 0)
+		printf(" %6s", "-");
+	else
+		printf(" %5.0f%%", 100 * share);
+}
+
+static void print_rates(const struct loop_ctl_entry *e, const struct rates *r)
+{
+	char device[16], path[PATH_MAX];
+
+	snprintf(device, sizeof(device), "loop%u", e->index);
+	printf("%-9s %9.1f %9.1f %10.1f %10.1f", device, r->reads, r->writes,
+	       r->read_kib, r->write_kib);
+	print_share(r->inlined);
+	print_share(r->cloned);
+	printf(" %8.1f %8.1f ", r->flushes, r->fsyncs);
+	read_path(e, path, sizeof(path));
+	print_plain(path[0] ? path : "-", "\n");
+}
+
+static void print_json_share(const char *name, double share)
+{
+	if (share < 0)
+		printf(", \"%s\": null", name);
+	else
+		printf(", \"%s\": %.3f", name, share);
+}
+
+static void print_json_rates(const struct loop_ctl_entry *e,
+			     const struct rates *r)
+{
+	char path[PATH_MAX];
+
+	printf("{\"name\": \"loop%u\", \"index\": %u, \"diskseq\": %llu",
+	       e->index, e->index, e->diskseq);
+	printf(", \"reads_per_s\": %.1f, \"writes_per_s\": %.1f", r->reads,
+	       r->writes);
+	printf(", \"read_kib_per_s\": %.1f, \"write_kib_per_s\": %.1f",
+	       r->read_kib, r->write_kib);
+	print_json_share("inline_share", r->inlined);
+	print_json_share("cloned_share", r->cloned);
+	printf(", \"flushes_per_s\": %.1f, \"fsyncs_per_s\": %.1f",
+	       r->flushes, r->fsyncs);
+	printf(", \"backing_file\": ");
+	read_path(e, path, sizeof(path));
+	print_json_path(path);
+	putchar('}');
+}
+
+/* Those that have been there from one sample to the next, with the same file */
+static void print_stat(const struct samples *from, const struct samples *to,
+		       bool json)
+{
+	double seconds = (double)(to->at - from->at) / NSEC_PER_SEC;
+	const struct sample *old = from->of, *s;
+	const char *separator = "";
+	struct rates r;
+
+	if (json)
+		printf("{\"seconds\": %.3f, \"loopdevices\": [", seconds);
+	else
+		printf("%-9s %9s %9s %10s %10s %6s %6s %8s %8s %s\n",
+		       "DEVICE", "READ/S", "WRITE/S", "RKIB/S", "WKIB/S",
+		       "INLINE", "CLONED", "FLUSH/S", "FSYNC/S", "FILE");
+	for (s = to->of; s < to->of + to->count; s++) {
+		while (old < from->of + from->count &&
+		       old->e.index < s->e.index)
+			old++;
+		if (old == from->of + from->count ||
+		    old->e.diskseq != s->e.diskseq)
+			continue;
+		rates_init(&r, old, s, seconds);
+		if (json) {
+			fputs(separator, stdout);
+			print_json_rates(&s->e, &r);
+			separator = ", ";
+		} else {
+			print_rates(&s->e, &r);
+		}
+	}
+	if (json)
+		printf("]}\n");
+}
+
+static enum status stat_loop(int control, struct selection *wanted,
+			     unsigned long long interval, bool watch, bool json)
+{
+	struct timespec ts = {
+		.tv_sec = interval / NSEC_PER_SEC,
+		.tv_nsec = interval % NSEC_PER_SEC,
+	};
+	struct samples from = { }, to = { }, spare;
+	bool again = false, in_place;
+	enum status status;
+
+	in_place = watch && !json && isatty(STDOUT_FILENO);
+	status = take(&from, control, wanted);
+	if (status == STATUS_OK)
+		status = selection_missing(wanted, "%s: /dev/loop%u is not attached\n",
+					   status);
+	while (status == STATUS_OK) {
+		nanosleep(&ts, NULL);
+		status = take(&to, control, wanted);
+		if (status != STATUS_OK)
+			break;
+		if (in_place)
+			printf("\033[H\033[J");
+		else if (again && !json)
+			putchar('\n');
+		print_stat(&from, &to, json);
+		if (fflush(stdout))
+			status = STATUS_FAILED;	/* main() tells */
+		if (!watch)
+			break;
+		spare = from;
+		from = to;
+		to = spare;
+		again = true;
+	}
+	free(from.of);
+	free(to.of);
+	return status;
+}
+
+static int cmd_stat(int argc, char **argv)
+{
+	unsigned long long interval = NSEC_PER_SEC;
+	bool watch = false, json = false;
+	struct selection s;
+	enum status status;
+	int opt, control;
+
+	while ((opt = getopt_long(argc, argv, "wi:jh", stat_options, NULL)) !=
+	       -1) {
+		switch (opt) {
+		case 'h':
+			return help(stat_help);
+		case 'w':
+			watch = true;
+			break;
+		case 'i':
+			if (!parse_seconds(optarg, &interval) || !interval)
+				return wrong("not an interval", optarg);
+			break;
+		case 'j':
+			json = true;
+			break;
+		default:
+			return STATUS_USAGE;
+		}
+	}
+	status = selection_init(&s, argc, argv);
+	if (status != STATUS_OK)
+		return status;
+	control = open_control(O_RDONLY);
+	if (control < 0)
+		return STATUS_FAILED;
+	return stat_loop(control, &s, interval, watch, json);
 }
 
 /* find */
@@ -769,31 +1376,16 @@ static const struct option wait_options[] = {
 	{ }
 };
 
-static unsigned long long now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
-}
-
 /* The diskseq of a device, and 0 if it has no file or is not there */
 static enum status bound_as(int control, unsigned int index, __u64 *diskseq)
 {
 	struct loop_ctl_entry e;
-	struct loop_ctl_list l = {
-		.size = sizeof(l),
-		.flags = LOOP_LIST_BOUND,
-		.start = index,
-		.count = 1,
-		.entry_size = sizeof(e),
-		.entries = (unsigned long)&e,
-	};
+	enum status status;
+	bool found;
 
-	if (ioctl(control, LOOP_CTL_LIST, &l))
-		return failed(CONTROL, "LOOP_CTL_LIST");
-	*diskseq = l.count && e.index == index ? e.diskseq : 0;
-	return STATUS_OK;
+	status = read_entry(control, index, LOOP_LIST_BOUND, &e, &found);
+	*diskseq = status == STATUS_OK && found ? e.diskseq : 0;
+	return status;
 }
 
 static int cmd_wait(int argc, char **argv)
@@ -840,6 +1432,8 @@ static const char main_help[] =
 "  attach FILE    attach FILE to a loop device, print the device\n"
 "  detach DEVICE  detach DEVICE\n"
 "  list           list devices\n"
+"  show DEVICE    tell everything about DEVICE\n"
+"  stat           what the devices do: a table of rates\n"
 "  find FILE      print the devices that FILE is attached to\n"
 "  wait DEVICE    wait until DEVICE is detached\n"
 "\n"
@@ -855,6 +1449,8 @@ static const struct {
 	{ "attach", cmd_attach },
 	{ "detach", cmd_detach },
 	{ "list", cmd_list },
+	{ "show", cmd_show },
+	{ "stat", cmd_stat },
 	{ "find", cmd_find },
 	{ "wait", cmd_wait },
 };

@@ -178,10 +178,9 @@ struct loop_config {
 /**
  * enum - attach_flags of struct loop_ctl_attach and struct loop_ctl_entry
  * @LOOP_ATTACH_STRICT: fail rather than bind otherwise than asked for:
- *	EOPNOTSUPP if direct I/O was asked for and the file does not do it,
- *	EINVAL if it does it but not with this offset or block size, if the
- *	device would be read-only and LO_FLAGS_READ_ONLY was not asked for, if
- *	the file ends before the size limit, or if that is not whole sectors.
+ *	EOPNOTSUPP if LOOP_UNMET_DIRECT_IO would be true of the device, EINVAL
+ *	if LOOP_UNMET_DIRECT_ALIGN, _WRITE or _SIZELIMIT would. An fd that is
+ *	open with O_DIRECT asks for direct I/O as well.
  * @LOOP_ATTACH_EXCLUSIVE: EBUSY if another device is bound to one of the same
  *	bytes of the same file, unless both are read-only. Without a size limit
  *	the range has no end, as the file may grow. Looked at once, when the
@@ -298,6 +297,29 @@ enum {
 };
 
 /**
+ * enum - unmet of struct loop_ctl_entry: what the device should be and is not
+ * @LOOP_UNMET_DIRECT_IO: direct I/O was asked for, and the file has none.
+ * @LOOP_UNMET_DIRECT_ALIGN: direct I/O was asked for, and the file has it, but
+ *	not with the offset or block size that the device has, or had: it is
+ *	not turned on again by itself.
+ * @LOOP_UNMET_WRITE: the device is read-only, as the file, or the node that it
+ *	was bound through, is not open for writing.
+ * @LOOP_UNMET_SIZELIMIT: the file ended before the size limit when its size
+ *	was last looked at, or the limit is not whole sectors.
+ * @LOOP_UNMET_DISCARD: the device does not offer discard, as the file does not.
+ * @LOOP_UNMET_BLOCK_SIZE: no block size was asked for, and it is above 512 bytes
+ *	as direct I/O on the file needs that.
+ */
+enum {
+	LOOP_UNMET_DIRECT_IO	= 1,
+	LOOP_UNMET_DIRECT_ALIGN	= 2,
+	LOOP_UNMET_WRITE	= 4,
+	LOOP_UNMET_SIZELIMIT	= 8,
+	LOOP_UNMET_DISCARD	= 16,
+	LOOP_UNMET_BLOCK_SIZE	= 32,
+};
+
+/**
  * struct loop_ctl_entry - a device, as LOOP_CTL_LIST tells it
  * @index: number of the device.
  * @state: LOOP_STATE_*. All below but @openers and @diskseq is 0 unless it is
@@ -315,6 +337,8 @@ enum {
  * @openers: how many times the device or a partition of it is open now.
  * @attach_flags: those of LOOP_ATTACH_* that are still in force:
  *	LOOP_ATTACH_EPHEMERAL or 0.
+ * @unmet: LOOP_UNMET_*.
+ * @reserved: 0.
  * @name: the name, with a NUL.
  */
 struct loop_ctl_entry {
@@ -330,10 +354,12 @@ struct loop_ctl_entry {
 	__u64			diskseq;
 	__u32			openers;
 	__u32			attach_flags;
+	__u32			unmet;
+	__u32			reserved;
 	__u8			name[LO_NAME_SIZE];
 };
 
-#define LOOP_CTL_ENTRY_SIZE_VER0	136
+#define LOOP_CTL_ENTRY_SIZE_VER0	144
 
 /**
  * enum - flags of struct loop_ctl_list

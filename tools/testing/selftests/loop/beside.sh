@@ -231,9 +231,95 @@ loopctl_held()
 	same "read-only" 1 "$ro" && wait_for 10 test ! -d "/sys/block/${d##*/}/loop"
 }
 
+# in_json CODE ARGUMENT...: CODE is true of what is read; d are the devices
+in_json()
+{
+	local out
+
+	out=$(cat)
+	python3 -c '
+import json, sys
+top = json.loads(sys.stdin.read())
+d = top["loopdevices"]
+assert eval(sys.argv[1])
+' "$@" <<< "$out" || {
+		echo "$out"
+		return 1
+	}
+}
+
+# The file ends before the limit.
+loopctl_show()
+{
+	local d out
+
+	d=$("$loopctl" attach --read-only --offset 4096 --sizelimit 4M "$file") || return
+	dd if="$d" of=/dev/null bs=4k count=3 iflag=direct status=none
+	out=$("$loopctl" show "$d") || return
+	echo "$out"
+	grep -q "^$d\$" <<< "$out" && grep -q "^  file  *$file\$" <<< "$out" &&
+		grep -q "^  size limit  *4194304 (4.0 MiB)\$" <<< "$out" &&
+		grep -q "^  size  *2093056 (2.0 MiB)\$" <<< "$out" &&
+		grep -q "^  flags  *read-only\$" <<< "$out" &&
+		grep -q "^  unmet  *sizelimit: " <<< "$out" &&
+		grep -qE "^ .* (inline|worker_[a-z]*) +[0-9]+  [a-z].*\$" <<< "$out" &&
+		! grep -q "unmap_refused" <<< "$out" || return
+	"$loopctl" show --json "$d" |
+		in_json '"/dev/" + d[0]["name"] == sys.argv[2] and len(d) == 1 and
+			"sizelimit" in d[0]["unmet"] and "unmap_refused" in d[0]["stats"] and
+			sum(d[0]["stats"].values()) > 0' "$d" || return
+	"$loopctl" list --json "$d" | in_json '"sizelimit" in d[0]["unmet"]' || return
+	"$loopctl" detach "$d" || return
+	"$loopctl" show "$d" | grep -q '^  state  *unbound$' || return
+	"$loopctl" show --json "$d" |
+		in_json 'd[0]["unmet"] == [] and d[0]["stats"] == {}' || return
+	"$loopctl" show 1048575 2>/dev/null
+	same "exit status without the device" 1 $? || return
+	"$loopctl" show 2>/dev/null
+	same "exit status without DEVICE" 2 $?
+}
+
+loopctl_stat()
+{
+	local d out pid
+
+	d=$("$loopctl" attach "$file") || return
+	while dd if="$d" of=/dev/null bs=4k count=8 iflag=direct status=none; do :; done &
+	pid=$!
+	out=$("$loopctl" stat --interval 0.5 "$d")
+	same "exit status" 0 $? || return
+	echo "$out"
+	same lines 2 "$(wc -l <<< "$out")" || return
+	same columns "DEVICE READ/S WRITE/S RKIB/S WKIB/S INLINE CLONED FLUSH/S FSYNC/S FILE" \
+		"$(head -n 1 <<< "$out" | xargs)" || return
+	[[ $out =~ ${d#/dev/}\ +[0-9.]*[1-9][0-9.]*\ +0\.0\ .*%\ +0%\ +0\.0\ +0\.0\ $file$ ]] ||
+		return
+	"$loopctl" stat --interval 0.5 --json "$d" |
+		in_json 'd[0]["reads_per_s"] > 0 and d[0]["read_kib_per_s"] > 0 and
+			d[0]["writes_per_s"] == 0 and 0 <= d[0]["inline_share"] <= 1 and
+			d[0]["cloned_share"] == 0 and d[0]["backing_file"] == sys.argv[2] and
+			top["seconds"] > 0' "$file" || return
+	kill "$pid"
+	wait "$pid" 2>/dev/null
+	# Three tables, apart from each other, for who reads a pipe
+	same watch 3 "$("$loopctl" stat --watch --interval 0.01 "$d" |
+		head -n 8 | grep -c '^DEVICE')" || return
+	same "watch --json" 3 "$("$loopctl" stat -w -i 0.01 --json |
+		head -n 3 | grep -c '^{.*}$')" || return
+	# The last dd may not have ended.
+	"$loopctl" detach --timeout 10 "$d" || return
+	out=$("$loopctl" stat --interval 0.01 "$d" 2>&1)
+	same "exit status of a device without a file" 1 $? &&
+		same message "loopctl: $d is not attached" "$out" || return
+	out=$("$loopctl" stat --interval 0 2>&1)
+	same "exit status without an interval" 2 $?
+}
+
 if [ -x "$loopctl" ]; then
 	claim "loopctl: help, wrong usage" loopctl_help
 	claim "loopctl: attach, list, find, detach" loopctl_cycle
+	claim "loopctl: show" loopctl_show
+	claim "loopctl: stat" loopctl_stat
 	claim "loopctl: attach --exclusive" loopctl_exclusive
 	claim "loopctl: detach --wait, wait" loopctl_wait
 	claim "loopctl: attach FILE -- COMMAND" loopctl_held

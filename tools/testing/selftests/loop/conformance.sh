@@ -32,7 +32,7 @@ mkdir -p "$overlay" "$work/upper" "$work/work" "$work/lower"
 mount -t overlay -o "lowerdir=$work/lower,upperdir=$work/upper,workdir=$work/work" \
 	overlay "$overlay" || diag "no overlay"
 
-# The VM of this repository shows the host's root over 9p.
+# In a VM that has the host's root over 9p
 p9file=/run/vm/root/etc/debian_version
 
 # run PROGRAM OUTPUT [GROUP]...

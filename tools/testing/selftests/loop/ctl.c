@@ -49,7 +49,8 @@ static_assert(offsetof(struct loop_ctl_list, entries) == 24);
 static_assert(sizeof(struct loop_ctl_entry) == LOOP_CTL_ENTRY_SIZE_VER0);
 static_assert(offsetof(struct loop_ctl_entry, offset) == 16);
 static_assert(offsetof(struct loop_ctl_entry, openers) == 64);
-static_assert(offsetof(struct loop_ctl_entry, name) == 72);
+static_assert(offsetof(struct loop_ctl_entry, unmet) == 72);
+static_assert(offsetof(struct loop_ctl_entry, name) == 80);
 
 FIXTURE(ctl)
 {
@@ -863,6 +864,74 @@ TEST_F(ctl, strict_direct_not_there)
 }
 
 /* A device with blocks of 4096 bytes, and what can be had on it */
+/* What the list and sysfs say of it: the same, with _ between two words. */
+static const char *missed(int index)
+{
+	static const char * const names[] = {
+		"direct_io", "direct_align", "write", "sizelimit", "discard",
+		"block_size",
+	};
+	static char told[256];
+	char word[128] = "";
+	struct loop_ctl_entry e;
+	unsigned int i;
+
+	if (!entry_of(index, &e))
+		return "no entry";
+	for (i = 0; i < 6; i++) {
+		if (!(e.unmet & 1U << i))
+			continue;
+		if (word[0])
+			strcat(word, "_");
+		strcat(word, names[i]);
+	}
+	if (e.unmet >> 6 || e.reserved)
+		return "unknown";
+	lt_sysfs(index, "loop/unmet", told, sizeof(told));
+	return strcmp(word, told) ? "sysfs and list differ" : told;
+}
+
+TEST_F(ctl, unmet)
+{
+	struct loop_ctl_attach low = to_attach(FIRST, self->file, 0, AUTOCLEAR);
+	struct loop_ctl_attach a;
+	char dir[64], path[80];
+
+	ASSERT_STREQ("ok", attach(&low));
+	EXPECT_STREQ("", missed(FIRST));
+	EXPECT_EQ(0, ioctl(low.device_fd, LOOP_SET_BLOCK_SIZE, 4096));
+	EXPECT_STREQ("", missed(FIRST));
+
+	a = to_attach(FIRST + 1, low.device_fd, 0, AUTOCLEAR | DIRECT_IO);
+	ASSERT_STREQ("ok", attach(&a));
+	EXPECT_STREQ("block_size", missed(FIRST + 1));
+	/* What it is not any more, whatever the reason, is not what it was asked for. */
+	EXPECT_EQ(0, ioctl(a.device_fd, LOOP_SET_BLOCK_SIZE, 512));
+	EXPECT_STREQ("direct_align", missed(FIRST + 1));
+	EXPECT_EQ(0, ioctl(a.device_fd, LOOP_SET_BLOCK_SIZE, 4096));
+	EXPECT_STREQ("direct_align", missed(FIRST + 1));
+	EXPECT_EQ(0, ioctl(a.device_fd, LOOP_SET_DIRECT_IO, 1));
+	EXPECT_STREQ("", missed(FIRST + 1));
+	close(a.device_fd);
+
+	a.sizelimit = SIZE + 512;
+	a.block_size = 512;
+	ASSERT_STREQ("ok", attach(&a));
+	EXPECT_STREQ("direct_align_sizelimit", missed(FIRST + 1));
+	EXPECT_EQ(0, ioctl(a.device_fd, LOOP_SET_DIRECT_IO, 0));
+	EXPECT_STREQ("sizelimit", missed(FIRST + 1));
+	close(a.device_fd);
+
+	snprintf(dir, sizeof(dir), "%s/ramfs", self->dir);
+	ASSERT_EQ(0, mkdir(dir, 0700));
+	ASSERT_EQ(0, mount("scratch", dir, "ramfs", 0, NULL));
+	snprintf(path, sizeof(path), "%s/file", dir);
+	close(lt_file(path, SIZE, 3));
+	a = to_attach(FIRST + 1, open(path, O_RDONLY), 0, AUTOCLEAR | DIRECT_IO);
+	ASSERT_STREQ("ok", attach(&a));
+	EXPECT_STREQ("direct_io_write_discard", missed(FIRST + 1));
+}
+
 TEST_F(ctl, strict_direct_alignment)
 {
 	struct loop_ctl_attach low = to_attach(FIRST, self->file, 0, AUTOCLEAR);
@@ -2053,7 +2122,7 @@ TEST_F(ctl, list_entry_size)
 {
 	const uint32_t page = sysconf(_SC_PAGESIZE);
 	const uint32_t sizes[] = {
-		4, 8, 15, 16, 72, 135, 136, 137, 144, 200, 512, page,
+		4, 8, 15, 16, 72, 80, 143, 144, 145, 200, 512, page,
 	};
 	const uint32_t bad[] = { 0, 1, 3, page + 1, UINT32_MAX };
 	struct loop_ctl_entry want[2];

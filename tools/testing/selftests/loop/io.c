@@ -543,7 +543,7 @@ static void *read_on(void *arg)
 }
 
 /* The part that stays is readable at any time, and never wrong. */
-TEST_F_TIMEOUT(io, truncated_while_read, 120)
+TEST_F_TIMEOUT(io, truncated_while_read, 300)
 {
 	struct reader kept = { .end = 2 * LT_MIB };
 	struct reader gone = { .base = 4 * LT_MIB, .end = SIZE };
