@@ -565,9 +565,10 @@ FIXTURE_VARIANT_ADD(failnth, discard)
 	.prepare = { open_configure }, .call = discard, .also = EIO,
 };
 
+/* The first one finds out that tmpfs does not, and it is not offered any more. */
 FIXTURE_VARIANT_ADD(failnth, zero)
 {
-	.prepare = { open_configure }, .call = zero, .also = EIO,
+	.prepare = { open_configure, zero }, .call = zero, .also = EIO,
 };
 
 static int maybe(struct _test_data_failnth *self, step step)
