@@ -34,7 +34,7 @@
  *   lo->mutex		 reconfiguration of one device. It may sleep on the
  *			 file; open() does not take it, unbinding takes it when
  *			 nobody else can
- *   loop_chain_mutex	 publishing a backing that is itself a loop device or
+ *   loop_chain_mutex	 publishing another file that is itself a loop device or
  *			 lies on one, so that no cycle can be closed
  *   limits lock, freeze the block layer's: change of queue limits
  *
@@ -887,9 +887,13 @@ static int loop_backing_publish(struct loop_device *lo,
 				struct loop_backing **bp)
 {
 	struct loop_device *below = loop_file_lower_device((*bp)->file);
+	struct loop_backing *old;
 	int err;
 
-	if (!below)
+	/* the same file closes no cycle, and others need not wait for its I/O */
+	old = rcu_dereference_protected(lo->backing,
+					lockdep_is_held(&lo->mutex));
+	if (!below || (old && old->file == (*bp)->file))
 		return loop_backing_swap(lo, bp);
 
 	guard(mutex)(&loop_chain_mutex);

@@ -30,7 +30,8 @@
 #define UNBOUND 961
 #define BOUND 962		/* to a file of another file system */
 #define ABSENT 963
-#define NUMBERS 4
+#define UPPER 964		/* on A, in one test */
+#define NUMBERS 5
 #define SIZE (4 * LT_MIB)
 #define PAGE 4096
 
@@ -387,6 +388,14 @@ static int bind_to(int index, const char *path, uint32_t flags)
 	return 0;
 }
 
+static int bind_above(int index, int below)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/dev/loop%d", below);
+	return bind_to(index, path, 0);
+}
+
 /* What hangs: opens all it needs, and says how it ended. */
 
 static int hang_configure(struct _test_data_hang *self)
@@ -464,6 +473,51 @@ static int hang_write(struct _test_data_hang *self)
 	return close(fd) ? errno : 0;
 }
 
+/* Reads of the device above A until nobody takes any more: one waits for room. */
+static int fill_upper(struct _test_data_hang *self)
+{
+	static struct iocb cb[SIZE / PAGE];
+	static uint8_t buf[2 * PAGE];
+	struct iocb *p;
+	aio_context_t ctx = 0;
+	int i, fd = lt_open(UPPER, O_RDONLY | O_DIRECT);
+
+	if (fd < 0 || syscall(SYS_io_setup, ARRAY_SIZE(cb), &ctx))
+		return errno;
+	for (i = 0; i < ARRAY_SIZE(cb); i++) {
+		cb[i] = (struct iocb) {
+			.aio_lio_opcode = IOCB_CMD_PREAD, .aio_fildes = fd,
+			.aio_buf = ((uintptr_t)buf + PAGE) & -PAGE,
+			.aio_nbytes = PAGE,
+			/* not one after the other */
+			.aio_offset = (uint64_t)(i * 37) % ARRAY_SIZE(cb) * PAGE,
+		};
+		p = &cb[i];
+		if (syscall(SYS_io_submit, ctx, 1, &p) != 1)
+			return errno;
+	}
+	return 0;
+}
+
+/* A change of the device above A waits for that one. */
+static int hang_upper(struct _test_data_hang *self)
+{
+	int err, fd;
+	pid_t pid;
+
+	err = lt_ctl(LOOP_CTL_ADD, UPPER) < 0 ? errno :
+	      bind_above(UPPER, A);
+	if (err)
+		return err;
+	pid = start(fill_upper, self);
+	lt_sleep_ms(500);
+	fd = lt_open(UPPER, O_RDWR);
+	if (fd < 0 || ioctl(fd, LOOP_SET_BLOCK_SIZE, PAGE))
+		return errno;
+	waitpid(pid, NULL, 0);
+	return ioctl(fd, LOOP_CLR_FD) || close(fd) ? errno : 0;
+}
+
 /* Something is left to be written when the device is closed. */
 static int hang_close_dirty(struct _test_data_hang *self)
 {
@@ -516,6 +570,14 @@ static int bind_other(struct _test_data_hang *self)
 	if (fd < 0 || ioctl(fd, LOOP_CLR_FD) || close(fd))
 		return errno;
 	return lt_sysfs_bound(UNBOUND) ? EBUSY : 0;
+}
+
+static int bind_nested(struct _test_data_hang *self)
+{
+	int err = bind_above(UNBOUND, BOUND);
+
+	lt_detach(UNBOUND);
+	return err;
 }
 
 static int add_other(struct _test_data_hang *self)
@@ -697,6 +759,13 @@ FIXTURE_VARIANT_ADD(hang, read)
 	.detach = EBUSY, .remove = EBUSY, .clear = true,
 };
 
+FIXTURE_VARIANT_ADD(hang, upper)
+{
+	.what = hang_upper, .at = FUSE_READ,
+	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_BOUND,
+	.detach = EBUSY, .remove = EBUSY,
+};
+
 FIXTURE_VARIANT_ADD(hang, write)
 {
 	.what = hang_write, .at = FUSE_WRITE,
@@ -733,7 +802,7 @@ FIXTURE_SETUP(hang)
 
 	if (lt_unusable())
 		SKIP(return, "%s", lt_unusable());
-	for (n = A; n < A + NUMBERS; n++)
+	for (n = A + NUMBERS - 1; n >= A; n--)
 		ASSERT_TRUE(lt_destroy(n, 100));
 	ASSERT_EQ(0, lt_scratch(self->dir, "hang"));
 	snprintf(self->mnt, sizeof(self->mnt), "%s/mnt", self->dir);
@@ -760,7 +829,7 @@ FIXTURE_TEARDOWN_PARENT(hang)
 	int n;
 
 	/* the server has died with the test */
-	for (n = A; n < A + NUMBERS; n++)
+	for (n = A + NUMBERS - 1; n >= A; n--)
 		lt_destroy(n, 100);
 	rmdir(self->dir);
 }
@@ -773,8 +842,12 @@ static pid_t start_hanging(struct _test_data_hang *self,
 
 	hold(self, at);
 	pid = start(what, self);
-	if (hear(self) == -at)
+	if (hear(self) == -at) {
+		/* the change, too, is to hang */
+		if (what == hang_upper)
+			lt_sleep_ms(1500);
 		return pid;
+	}
 	printf("# does not hang: %d\n", ended(pid));
 	return -1;
 }
@@ -794,6 +867,7 @@ TEST_F_TIMEOUT(hang, others, 600)
 	}
 	EXPECT_GOES_ON(use_other);
 	EXPECT_GOES_ON(bind_other);
+	EXPECT_GOES_ON(bind_nested);
 	EXPECT_GOES_ON(add_other);
 	EXPECT_GOES_ON(get_free);
 	if (self->has_attach)
@@ -836,15 +910,16 @@ TEST_F_TIMEOUT(hang, same, 600)
 	EXPECT_EQ(0, umount2(self->mnt, 0));
 }
 
-/* Who hangs in an attach, or waits for a change that hangs, can be killed. */
-TEST_F_TIMEOUT(hang, kill, 600)
+/*
+ * Who hangs where the server is asked for the file's attributes can be killed,
+ * and so can who waits for him. Nothing of what they wanted is there.
+ */
+static void kill_them(struct __test_metadata *_metadata,
+		      struct _test_data_hang *self,
+		      int (*what)(struct _test_data_hang *self), bool binding)
 {
-	bool binding = variant->before < 0;
-	pid_t pid, second;
+	pid_t second, pid = start_hanging(self, what, FUSE_GETATTR);
 
-	if (variant->at != FUSE_GETATTR)
-		SKIP(return, "not about this");
-	pid = start_hanging(self, variant->what, variant->at);
 	ASSERT_LT(0, pid);
 	if (!binding) {
 		second = start(own_change, self);
@@ -855,105 +930,28 @@ TEST_F_TIMEOUT(hang, kill, 600)
 	}
 	kill(pid, SIGKILL);
 	EXPECT_EQ(128 + SIGKILL, ended(pid));
-
-	/* nothing of it is left, with nothing but errors from the server */
 	hold(self, 0);
 	EXPECT_EQ(!binding, lt_sysfs_bound(A));
-	EXPECT_EQ(variant->what != hang_attach_new, lt_exists(A));
+	EXPECT_EQ(what != hang_attach_new, lt_exists(A));
+	if (!binding) {
+		EXPECT_GOES_ON(own_read);
+		EXPECT_GOES_ON(own_change);
+		return;
+	}
 	if (!lt_exists(A))
 		ASSERT_EQ(A, lt_ctl(LOOP_CTL_ADD, A));
-	if (binding) {
-		EXPECT_EQ(0, umount2(self->mnt, 0));
-		EXPECT_EQ(0, bind_to(A, self->fast, 0));
-	} else {
-		EXPECT_ENDS(0, own_read);
-		EXPECT_ENDS(0, own_change);
-	}
+	EXPECT_EQ(0, bind_to(A, self->fast, 0));
+	lt_detach(A);
 }
 
-/* Reads of the device above A until nobody takes any more: one waits for room. */
-static int fill_upper(struct _test_data_hang *self)
-{
-	static struct iocb cb[SIZE / PAGE];
-	static uint8_t buf[2 * PAGE];
-	struct iocb *p;
-	aio_context_t ctx = 0;
-	int i, fd = lt_open(UNBOUND, O_RDONLY | O_DIRECT);
-
-	if (fd < 0 || syscall(SYS_io_setup, ARRAY_SIZE(cb), &ctx))
-		return errno;
-	for (i = 0; i < ARRAY_SIZE(cb); i++) {
-		cb[i] = (struct iocb) {
-			.aio_lio_opcode = IOCB_CMD_PREAD, .aio_fildes = fd,
-			.aio_buf = ((uintptr_t)buf + PAGE) & -PAGE,
-			.aio_nbytes = PAGE,
-			/* not one after the other */
-			.aio_offset = (uint64_t)(i * 37) % ARRAY_SIZE(cb) * PAGE,
-		};
-		p = &cb[i];
-		if (syscall(SYS_io_submit, ctx, 1, &p) != 1)
-			return errno;
-	}
-	return 0;
-}
-
-static int change_upper(struct _test_data_hang *self)
-{
-	int fd = lt_open(UNBOUND, O_RDWR);
-
-	return fd < 0 || ioctl(fd, LOOP_SET_BLOCK_SIZE, PAGE) ? errno : 0;
-}
-
-static int bind_upper(struct _test_data_hang *self)
-{
-	char path[32];
-
-	snprintf(path, sizeof(path), "/dev/loop%d", A);
-	return bind_to(UNBOUND, path, 0);
-}
-
-static int bind_nested(struct _test_data_hang *self)
-{
-	char path[32];
-
-	if (lt_ctl(LOOP_CTL_ADD, ABSENT) < 0)
-		return errno;
-	snprintf(path, sizeof(path), "/dev/loop%d", BOUND);
-	return bind_to(ABSENT, path, 0);
-}
-
-/* A change of a device above the one that hangs, which waits for I/O. */
-TEST_F_TIMEOUT(hang, nested, 600)
-{
-	pid_t reads, changes;
-
-	if (variant->what != hang_read)
-		SKIP(return, "not about this");
-	ASSERT_EQ(0, bind_upper(self));
-	reads = start_hanging(self, fill_upper, FUSE_READ);
-	ASSERT_LT(0, reads);
-	lt_sleep_ms(1000);
-	EXPECT_TRUE(running(reads));
-	changes = start(change_upper, self);
-	lt_sleep_ms(1000);
-	EXPECT_TRUE(running(changes));
-	EXPECT_GOES_ON(use_other);
-	EXPECT_GOES_ON(add_other);
-	EXPECT_GOES_ON(bind_nested);
-
-	hold(self, 0);
-	EXPECT_EQ(0, ended(reads));
-	EXPECT_EQ(0, ended(changes));
-	ASSERT_TRUE(lt_destroy(ABSENT, 100));
-	ASSERT_TRUE(lt_destroy(UNBOUND, 100));
-}
-
-/* The server is killed: what hangs fails, what was asked for has not happened. */
-TEST_F_TIMEOUT(hang, dies, 600)
+/* If the server is killed, what hangs fails, and has changed nothing. */
+TEST_F_TIMEOUT(hang, killed, 600)
 {
 	int status;
 	pid_t pid;
 
+	if (variant->at == FUSE_GETATTR)
+		kill_them(_metadata, self, variant->what, variant->before < 0);
 	pid = start_hanging(self, variant->what, variant->at);
 	ASSERT_LT(0, pid);
 	kill(self->server, SIGKILL);
@@ -963,6 +961,7 @@ TEST_F_TIMEOUT(hang, dies, 600)
 		EXPECT_TRUE(status == ENOTCONN || status == ECONNABORTED);
 		EXPECT_EQ(variant->before >= 0, lt_sysfs_bound(A));
 	}
+	lt_destroy(UPPER, 100);
 	lt_destroy(A, 100);
 	EXPECT_FALSE(lt_exists(A));
 	EXPECT_EQ(0, umount2(self->mnt, 0));
