@@ -8,8 +8,8 @@
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
 cd "$(dirname "$0")" || exit 1
-# shellcheck source=system.sh
-. ./system.sh
+# shellcheck source=paths-lib.sh
+. ./paths-lib.sh
 need_root
 need_cmd losetup fio mkfs.ext4 mkfs.xfs mkfs.btrfs e2fsck xfs_repair btrfs
 tap_start
@@ -23,11 +23,10 @@ finish()
 	done
 	loop_detach_all
 	loop_detach_all
-	[ ! -d "$group" ] || rmdir "$group"
+	groups_end
 	scratch_exit
 }
 
-group=/sys/fs/cgroup/loop-selftest
 scratch_init || bail_out "no scratch space"
 trap finish EXIT
 loop_load || bail_out "the module does not load"
@@ -36,12 +35,6 @@ declare -A on
 for type in ext4 xfs btrfs; do
 	on[$type]=$(scratch_fs $type) || bail_out "no $type"
 done
-
-# forget PATH...: from the page cache, after writing it back
-forget()
-{
-	"$helper" forget "$@"
-}
 
 # ---- fio ----
 
@@ -70,21 +63,12 @@ fio_pass()
 	local io=$1 direct=$2
 
 	image "${on[ext4]}/fio.img" 8M
-	dev=$(attr_attach "${on[ext4]}/fio.img" "$io") &&
+	dev=$(bind_to "${on[ext4]}/fio.img" "$io") &&
 		verify "$dev" "$direct" --do_verify=1 \
 			--name=readers --direct=1 --numjobs=2 "${readers[@]}" \
 			--name=cached --direct=0 "${readers[@]}" &&
 		forget "$dev" && detach "$dev" && forget "${on[ext4]}/fio.img" &&
 		verify "${on[ext4]}/fio.img" 0 --verify_only=1
-}
-
-# attr_attach FILE on|off: with that mode, or not at all
-attr_attach()
-{
-	local d
-
-	d=$(attach "$1" "--direct-io=$2") &&
-		same dio "$([ "$2" = off ]; echo $?)" "$(attr "$d" dio)" >&2 && echo "$d"
 }
 
 for io in off on; do
@@ -108,36 +92,14 @@ tree_is_right()
 	diff -r -x lost+found "$LOOP_SCRATCH/tree" "$1"
 }
 
-check_fs()
-{
-	case $1 in
-	ext4) e2fsck -fn "$2" ;;
-	xfs) xfs_repair -n "$2" ;;
-	btrfs) btrfs check --readonly "$2" ;;
-	esac
-}
-
-make_fs()
-{
-	case $1 in
-	ext4) mkfs.ext4 -q -F "$2" ;;
-	xfs) mkfs.xfs -q -f "$2" ;;
-	btrfs) mkfs.btrfs -q -f "$2" ;;
-	esac
-}
-
 # stacked UPPER DIRECTORY on|off
 stacked()
 {
-	local upper=$1 img=$2/img io=$3 size=64M at=$2/at dev
+	local upper=$1 img=$2/img io=$3 at=$2/at dev
 
-	case $upper in
-	xfs) size=300M ;;
-	btrfs) size=112M ;;
-	esac
 	mkdir -p "$at"
-	image "$img" "$size"
-	dev=$(attr_attach "$img" "$io") && make_fs "$upper" "$dev" &&
+	image "$img" "$(fs_size "$upper")"
+	dev=$(bind_to "$img" "$io") && make_fs "$upper" "$dev" &&
 		mount "$dev" "$at" && cp -r "$LOOP_SCRATCH/tree/." "$at" &&
 		rm "$at/d0/f5" && sync -f "$at" && cp "$LOOP_SCRATCH/tree/d0/f5" "$at/d0" &&
 		umount "$at" && check_fs "$upper" "$dev" && forget "$dev" "$img" &&
@@ -239,38 +201,21 @@ fi
 
 # ---- cgroups ----
 
-# in_group COMMAND...
-in_group()
-{
-	(
-		echo "$BASHPID" > "$group/cgroup.procs" && exec "$@"
-	)
-}
-
-# bytes DEVICE KEY: what io.stat of the group says
-bytes()
-{
-	local n
-
-	n=$(lsblk -dnro MAJ:MIN "$1")
-	sed -n "s/^$n .*$2=\([0-9]*\).*/\1/p" "$group/io.stat" | grep . || echo 0
-}
-
 charged_io()
 {
 	local file=$1 lower=$2 d before_w before_r after
 
-	d=$(attr_attach "$file" on) || return
-	before_w=$(bytes "$lower" wbytes)
-	before_r=$(bytes "$lower" rbytes)
-	in_group dd if=/dev/zero of="$d" bs=64k count=32 oflag=direct status=none &&
-		in_group dd if="$d" of=/dev/null bs=64k count=32 iflag=direct status=none || return
-	after=$(bytes "$lower" wbytes)
+	d=$(bind_to "$file" on) || return
+	before_w=$(bytes a "$lower" wbytes)
+	before_r=$(bytes a "$lower" rbytes)
+	in_group a dd if=/dev/zero of="$d" bs=64k count=32 oflag=direct status=none &&
+		in_group a dd if="$d" of=/dev/null bs=64k count=32 iflag=direct status=none || return
+	after=$(bytes a "$lower" wbytes)
 	[ $((after - before_w)) -ge 2097152 ] || {
 		echo "wbytes: $before_w, then $after"
 		return 1
 	}
-	after=$(bytes "$lower" rbytes)
+	after=$(bytes a "$lower" rbytes)
 	[ $((after - before_r)) -ge 2097152 ] || {
 		echo "rbytes: $before_r, then $after"
 		return 1
@@ -283,10 +228,10 @@ charged_memory()
 	local d before after
 
 	image "${on[ext4]}/memory.img" 4M
-	d=$(attr_attach "${on[ext4]}/memory.img" off) || return
-	before=$(sed -n 's/^file //p' "$group/memory.stat")
-	in_group dd if=/dev/zero of="$d" bs=64k count=64 oflag=direct status=none || return
-	after=$(sed -n 's/^file //p' "$group/memory.stat")
+	d=$(bind_to "${on[ext4]}/memory.img" off) || return
+	before=$(sed -n 's/^file //p' "$groups/a/memory.stat")
+	in_group a dd if=/dev/zero of="$d" bs=64k count=64 oflag=direct status=none || return
+	after=$(sed -n 's/^file //p' "$groups/a/memory.stat")
 	[ $((after - before)) -ge 3500000 ] || {
 		echo "file: $before, then $after"
 		return 1
@@ -294,13 +239,7 @@ charged_memory()
 	detach "$d"
 }
 
-on_group()
-{
-	mkdir "$group" && echo "+io +memory" > /sys/fs/cgroup/cgroup.subtree_control &&
-		[ -e "$group/io.stat" ] && [ -e "$group/memory.stat" ]
-}
-
-if on_group 2>/dev/null; then
+if groups_start && [ -e "$groups/a/memory.stat" ]; then
 	image "${on[ext4]}/cgroup.img" 2M
 	# Allocated before: the test is about the data.
 	dd if=/dev/zero of="${on[ext4]}/cgroup.img" bs=64k count=32 conv=notrunc,fsync status=none

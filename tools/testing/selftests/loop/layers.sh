@@ -31,24 +31,6 @@ done
 
 # ---- file systems with their own kind below ----
 
-check_fs()
-{
-	case $1 in
-	ext4) e2fsck -fn "$2" ;;
-	xfs) xfs_repair -n "$2" ;;
-	btrfs) btrfs check --readonly "$2" ;;
-	esac
-}
-
-make_fs()
-{
-	case $1 in
-	ext4) mkfs.ext4 -q -F "$2" ;;
-	xfs) mkfs.xfs -q -f "$2" ;;
-	btrfs) mkfs.btrfs -q -f "$2" ;;
-	esac
-}
-
 # load DIRECTORY: what makes transactions
 load()
 {
@@ -63,13 +45,9 @@ load()
 
 same_kind()
 {
-	local type=$1 file=${on[$1]}/img dev size=64M
+	local type=$1 file=${on[$1]}/img dev
 
-	case $type in
-	xfs) size=300M ;;
-	btrfs) size=112M ;;
-	esac
-	image "$file" "$size"
+	image "$file" "$(fs_size "$type")"
 	dev=$(bind_to "$file" "$2") && make_fs "$type" "$dev" && snap "$dev" &&
 		mount "$dev" "$at" && load "$at" && umount "$at" &&
 		mount "$dev" "$at" && cp -r /etc/default "$at" && sync -f "$at" && umount "$at" &&

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Sourced by the tests of the I/O paths, after which system.sh is there too: the
-# counters, cgroups, and what device mapper does.
+# Sourced by the tests of data and of the I/O paths, after which system.sh is
+# there too: file systems, the counters, cgroups, and what device mapper does.
 
 # shellcheck source=system.sh
 . ./system.sh
@@ -56,6 +56,36 @@ bind_new()
 
 	d=/dev/loop$("$helper" ctl /dev/loop-control add -1) && wait_for 5 test -b "$d" >&2 &&
 		losetup "--direct-io=$2" "$d" "$1" && echo "$d"
+}
+
+# ---- file systems ----
+
+# fs_size TYPE: of an image that holds one
+fs_size()
+{
+	case $1 in
+	xfs) echo 300M ;;
+	btrfs) echo 112M ;;
+	*) echo 64M ;;
+	esac
+}
+
+make_fs()
+{
+	case $1 in
+	ext4) mkfs.ext4 -q -F "$2" ;;
+	xfs) mkfs.xfs -q -f "$2" ;;
+	btrfs) mkfs.btrfs -q -f "$2" ;;
+	esac
+}
+
+check_fs()
+{
+	case $1 in
+	ext4) e2fsck -fn "$2" ;;
+	xfs) xfs_repair -n "$2" ;;
+	btrfs) btrfs check --readonly "$2" ;;
+	esac
 }
 
 # ---- counters ----

@@ -183,13 +183,7 @@ for round in ${LOOP_POWERCUT_ROUNDS:-journal no-journal}; do
 	claim "ext4 with $round below: writes, syncs, and the power goes" written
 	claim "ext4 with $round below: syncs have flushed the disk's cache" flushed
 	if in_vm -- guest-check "$round below,"; then
-		while read -r line; do
-			case $line in
-			"ok "*) tap_ok "${line#ok * }" ;;
-			"not ok "*) tap_not_ok "${line#not ok * }" ;;
-			"#"*) echo "$line" ;;
-			esac
-		done < "$log"
+		vm_claims "$log"
 		[ "$(sed -n 's/^claims \([0-9]*\) .*/\1/p' "$log")" = 10 ] ||
 			tap_not_ok "the check has come to its end"
 	else

@@ -91,13 +91,7 @@ mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$drive"
 	env LOOP_TEST_BIN="$bin" LOOP_KO="${LOOP_KO:-}" LOOP_SWAP_SECONDS="$seconds" \
 	"$here/swap.sh" guest > "$log" 2>&1
 rc=$?
-while read -r line; do
-	case $line in
-	"ok "*) tap_ok "${line#ok * }" ;;
-	"not ok "*) tap_not_ok "${line#not ok * }" ;;
-	"#"*) echo "$line" ;;
-	esac
-done < "$log"
+vm_claims "$log"
 if [ $rc != 0 ] || ! grep -q "^claims 2 " "$log"; then
 	tap_not_ok "the VM has come to its end"
 	tail -n 40 "$log" | sed 's/^/# /'

@@ -136,3 +136,18 @@ size_of()
 
 	read -r sectors < "/sys/block/${1##*/}/size" && echo $((sectors * 512))
 }
+
+# vm_claims LOG: those that a VM has made, for a test that boots it; here they get
+# numbers of their own
+vm_claims()
+{
+	local line
+
+	while read -r line; do
+		case $line in
+		"ok "*) tap_ok "${line#ok * }" ;;
+		"not ok "*) tap_not_ok "${line#not ok * }" ;;
+		"#"*) echo "$line" ;;
+		esac
+	done < "$1"
+}
