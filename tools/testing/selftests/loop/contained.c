@@ -47,19 +47,6 @@ FIXTURE_TEARDOWN_PARENT(contained)
 	rmdir(self->dir);
 }
 
-static struct loop_ctl_attach to_attach(int index, int fd,
-					uint32_t attach_flags,
-					uint32_t lo_flags)
-{
-	return (struct loop_ctl_attach) {
-		.size = sizeof(struct loop_ctl_attach),
-		.attach_flags = attach_flags,
-		.index = index,
-		.fd = fd,
-		.lo_flags = lo_flags,
-	};
-}
-
 static bool gone(int index)
 {
 	int i;
@@ -67,21 +54,6 @@ static bool gone(int index)
 	for (i = 0; i < 2000 && lt_exists(index); i++)
 		lt_sleep_ms(10);
 	return !lt_exists(index);
-}
-
-/* How many block devices with our major there are. */
-static int count_devices(void)
-{
-	struct dirent *de;
-	int count = 0, n;
-	DIR *dir = opendir("/sys/block");
-
-	if (!dir)
-		lt_die("read /sys/block");
-	while ((de = readdir(dir)))
-		count += sscanf(de->d_name, "loop%d", &n) == 1;
-	closedir(dir);
-	return count;
 }
 
 /* In this process /dev has the control device, and nothing else. */
@@ -117,9 +89,9 @@ static bool copy(int from, int to)
 /* Tells what it has attached, and waits to be killed. */
 static __noreturn void live_in_container(int file, int image, int tell)
 {
-	struct loop_ctl_attach a = to_attach(FIRST, file,
-					     LOOP_ATTACH_EPHEMERAL,
-					     LO_FLAGS_AUTOCLEAR);
+	struct loop_ctl_attach a = lt_to_attach(FIRST, file,
+						LOOP_ATTACH_EPHEMERAL,
+						LO_FLAGS_AUTOCLEAR);
 	struct stat st;
 	int control;
 
@@ -211,9 +183,9 @@ TEST_F(contained, two)
 		pid[i] = fork();
 		ASSERT_GE(pid[i], 0);
 		if (!pid[i]) {
-			a[0] = to_attach(-1, self->file, LOOP_ATTACH_EPHEMERAL,
-					 LO_FLAGS_AUTOCLEAR |
-					 LO_FLAGS_READ_ONLY);
+			a[0] = lt_to_attach(-1, self->file, LOOP_ATTACH_EPHEMERAL,
+					    LO_FLAGS_AUTOCLEAR |
+					    LO_FLAGS_READ_ONLY);
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			if (!empty_dev() ||
 			    ioctl(lt_control(), LOOP_CTL_ATTACH, a) ||
@@ -322,7 +294,7 @@ TEST_F(contained, cgroup_refuses)
 	unsigned int i, k;
 
 	ASSERT_EQ(FIRST + 1, lt_ctl(LOOP_CTL_ADD, FIRST + 1));
-	count = count_devices();
+	count = lt_count_devices();
 	if (!enter_cgroup(self, 0))
 		SKIP(return, "no cgroup with a program for devices: %s",
 		     lt_errname(errno));
@@ -331,7 +303,7 @@ TEST_F(contained, cgroup_refuses)
 		for (k = 0; k < ARRAY_SIZE(index); k++) {
 			struct loop_ctl_attach a, in;
 
-			a = to_attach(index[k], self->file, flags[i], 0);
+			a = lt_to_attach(index[k], self->file, flags[i], 0);
 			in = a;
 			LT_EXPECT_ERR("EPERM", ioctl(lt_control(),
 						     LOOP_CTL_ATTACH, &a));
@@ -339,7 +311,7 @@ TEST_F(contained, cgroup_refuses)
 			EXPECT_FALSE(lt_exists(FIRST));
 			EXPECT_TRUE(lt_exists(FIRST + 1));
 			EXPECT_FALSE(lt_sysfs_bound(FIRST + 1));
-			EXPECT_EQ(count, count_devices());
+			EXPECT_EQ(count, lt_count_devices());
 		}
 	}
 	EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_LIST, &l));
@@ -353,9 +325,9 @@ TEST_F(contained, cgroup_refuses)
 
 TEST_F(contained, cgroup_allows)
 {
-	struct loop_ctl_attach a = to_attach(FIRST, self->file,
-					     LOOP_ATTACH_EPHEMERAL,
-					     LO_FLAGS_AUTOCLEAR);
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file,
+						LOOP_ATTACH_EPHEMERAL,
+						LO_FLAGS_AUTOCLEAR);
 
 	if (!enter_cgroup(self, 1))
 		SKIP(return, "no cgroup with a program for devices: %s",

@@ -82,22 +82,7 @@ FIXTURE_TEARDOWN_PARENT(ctl)
 	rmdir(self->dir);
 }
 
-/* Arguments; what is only returned starts with something else. */
-
-static struct loop_ctl_attach to_attach(int index, int fd,
-					uint32_t attach_flags,
-					uint32_t lo_flags)
-{
-	return (struct loop_ctl_attach) {
-		.size = sizeof(struct loop_ctl_attach),
-		.attach_flags = attach_flags,
-		.index = index,
-		.fd = fd,
-		.lo_flags = lo_flags,
-		.diskseq = 0xa5a5a5a5a5a5a5a5ULL,
-		.device_fd = 0x5a5a5a5a,
-	};
-}
+/* Arguments */
 
 static struct loop_ctl_detach to_detach(int index, uint32_t flags,
 					uint64_t timeout)
@@ -189,7 +174,7 @@ static const char *list(struct loop_ctl_list *l)
 static const char *attach_to(int index, int fd, uint32_t attach_flags,
 			     uint32_t lo_flags)
 {
-	struct loop_ctl_attach a = to_attach(index, fd, attach_flags, lo_flags);
+	struct loop_ctl_attach a = lt_to_attach(index, fd, attach_flags, lo_flags);
 	const char *name = attach(&a);
 
 	if (!strcmp(name, "ok") && a.device_fd >= 0)
@@ -208,7 +193,7 @@ static const char *detach_from(int index)
 static int attach_fd(int index, int fd, uint32_t attach_flags,
 		     uint32_t lo_flags)
 {
-	struct loop_ctl_attach a = to_attach(index, fd, attach_flags, lo_flags);
+	struct loop_ctl_attach a = lt_to_attach(index, fd, attach_flags, lo_flags);
 
 	return ioctl(lt_control(), LOOP_CTL_ATTACH, &a) ? -1 : a.device_fd;
 }
@@ -217,8 +202,8 @@ static int attach_fd(int index, int fd, uint32_t attach_flags,
 static const char *attach_range(int index, int fd, uint32_t lo_flags,
 				uint64_t offset, uint64_t limit, int *other)
 {
-	struct loop_ctl_attach a = to_attach(index, fd, EXCLUSIVE | NO_FD,
-					     lo_flags);
+	struct loop_ctl_attach a = lt_to_attach(index, fd, EXCLUSIVE | NO_FD,
+						lo_flags);
 	const char *name;
 
 	a.offset = offset;
@@ -280,7 +265,7 @@ static void *at_edge(const void *what, size_t size)
 
 TEST_F(ctl, attach)
 {
-	struct loop_ctl_attach a = to_attach(FIRST, self->file, 0, 0), in;
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0, 0), in;
 	struct loop_info64 info;
 	uint8_t buf[512];
 	struct stat st;
@@ -328,8 +313,8 @@ TEST_F(ctl, attach)
 
 TEST_F(ctl, attach_settings)
 {
-	struct loop_ctl_attach a = to_attach(FIRST, self->file, 0,
-					     READ_ONLY | AUTOCLEAR | PARTSCAN);
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0,
+						READ_ONLY | AUTOCLEAR | PARTSCAN);
 	struct loop_info64 info;
 	uint8_t buf[512];
 
@@ -358,7 +343,7 @@ TEST_F(ctl, attach_settings)
 /* A file that cannot be written to makes a device that cannot be. */
 TEST_F(ctl, attach_read_only_file)
 {
-	struct loop_ctl_attach a = to_attach(FIRST, 0, 0, AUTOCLEAR);
+	struct loop_ctl_attach a = lt_to_attach(FIRST, 0, 0, AUTOCLEAR);
 
 	a.fd = open(self->path, O_RDONLY | O_CLOEXEC);
 	ASSERT_GE(a.fd, 0);
@@ -421,8 +406,8 @@ TEST_F(ctl, attach_any)
 	static bool held[256];
 
 	for (;;) {
-		struct loop_ctl_attach a = to_attach(-1, self->file, 0,
-						     AUTOCLEAR);
+		struct loop_ctl_attach a = lt_to_attach(-1, self->file, 0,
+							AUTOCLEAR);
 
 		want = lowest(held, ARRAY_SIZE(held));
 		ASSERT_GE(want, 0);
@@ -457,7 +442,7 @@ TEST_F(ctl, attach_busy)
 
 	/* Bound. */
 	ASSERT_STREQ("ok", attach_to(FIRST, self->file, NO_FD, 0));
-	a = to_attach(FIRST, self->file, 0, 0);
+	a = lt_to_attach(FIRST, self->file, 0, 0);
 	EXPECT_STREQ("EBUSY", attach(&a));
 	EXPECT_EQ(FIRST, a.index);
 	/* In rundown. */
@@ -481,7 +466,7 @@ TEST_F(ctl, attach_sizes)
 		0, 1, 4, 8, LOOP_CTL_ATTACH_SIZE_VER0 - 8,
 		LOOP_CTL_ATTACH_SIZE_VER0 - 1,
 	};
-	struct loop_ctl_attach a = to_attach(FIRST, self->file, 0, AUTOCLEAR);
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0, AUTOCLEAR);
 	uint32_t page = sysconf(_SC_PAGESIZE);
 	uint8_t buf[2 * 4096] = { 0 };
 	struct loop_ctl_attach *b = (void *)buf;
@@ -530,7 +515,7 @@ TEST_F(ctl, size_in_number)
 	struct {
 		struct loop_ctl_attach a;
 		uint64_t more[3];
-	} big = { .a = to_attach(FIRST, self->file, NO_FD, 0) };
+	} big = { .a = lt_to_attach(FIRST, self->file, NO_FD, 0) };
 	struct {
 		struct loop_ctl_detach d;
 		uint64_t more[3];
@@ -556,7 +541,7 @@ TEST_F(ctl, size_in_number)
 
 TEST_F(ctl, attach_fault)
 {
-	struct loop_ctl_attach a = to_attach(FIRST, self->file, 0, 0), *ro;
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0, 0), *ro;
 	uint64_t before = trace();
 	uint8_t *p;
 
@@ -590,8 +575,8 @@ TEST_F(ctl, attach_fault_flags)
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(flags); i++) {
-		struct loop_ctl_attach a = to_attach(FIRST, self->file,
-						     flags[i], PARTSCAN);
+		struct loop_ctl_attach a = lt_to_attach(FIRST, self->file,
+							flags[i], PARTSCAN);
 
 		EXPECT_STREQ("EFAULT", attach(unwritable(&a, sizeof(a))));
 		EXPECT_FALSE(lt_exists(FIRST));
@@ -605,7 +590,7 @@ TEST_F(ctl, attach_fault_flags)
 
 TEST_F(ctl, attach_half_writable)
 {
-	struct loop_ctl_attach a = to_attach(FIRST, self->file, 0, 0);
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0, 0);
 	size_t page = sysconf(_SC_PAGESIZE);
 	uint64_t before = trace();
 	uint8_t *p = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE,
@@ -632,25 +617,25 @@ TEST_F(ctl, attach_invalid)
 	unsigned int i;
 
 	for (i = 0; i < 32; i++) {
-		a = to_attach(FIRST, self->file, 1U << i, 0);
+		a = lt_to_attach(FIRST, self->file, 1U << i, 0);
 		if (a.attach_flags > NO_FD)
 			EXPECT_STREQ("EINVAL", attach(&a));
-		a = to_attach(FIRST, self->file, 0, 1U << i);
+		a = lt_to_attach(FIRST, self->file, 0, 1U << i);
 		if (!(a.lo_flags & LOOP_CONFIGURE_SETTABLE_FLAGS))
 			EXPECT_STREQ("EINVAL", attach(&a));
-		a = to_attach(FIRST, self->file, 0, 0);
+		a = lt_to_attach(FIRST, self->file, 0, 0);
 		a.reserved = 1U << i;
 		EXPECT_STREQ("EINVAL", attach(&a));
 	}
 	for (i = 0; i < ARRAY_SIZE(index); i++)
 		EXPECT_STREQ("EINVAL", attach_to(index[i], self->file, 0, 0));
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
-		a = to_attach(FIRST, self->file, 0, 0);
+		a = lt_to_attach(FIRST, self->file, 0, 0);
 		a.block_size = sizes[i];
 		EXPECT_STREQ("EINVAL", attach(&a));
 	}
 	for (i = 0; i < ARRAY_SIZE(past); i++) {
-		a = to_attach(FIRST, self->file, 0, 0);
+		a = lt_to_attach(FIRST, self->file, 0, 0);
 		a.offset = past[i];
 		EXPECT_STREQ("EOVERFLOW", attach(&a));
 		a.offset = 0;
@@ -664,7 +649,7 @@ TEST_F(ctl, attach_invalid)
 /* The largest that are allowed */
 TEST_F(ctl, attach_limits)
 {
-	struct loop_ctl_attach a = to_attach(FIRST, self->file, 0, AUTOCLEAR);
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0, AUTOCLEAR);
 
 	a.offset = INT64_MAX;
 	a.sizelimit = INT64_MAX;
@@ -749,7 +734,7 @@ TEST_F(ctl, attach_no_fd_left)
 
 TEST_F(ctl, attach_without_fd)
 {
-	struct loop_ctl_attach a = to_attach(FIRST, self->file, NO_FD, 0);
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, NO_FD, 0);
 	uint64_t fds = fcntl(self->file, F_DUPFD_CLOEXEC, 0);
 
 	close(fds);
@@ -809,7 +794,7 @@ TEST_F(ctl, strict)
 	EXPECT_STREQ("ok", attach_to(FIRST, self->file, STRICT,
 				     AUTOCLEAR | READ_ONLY));
 	/* The limit is the last byte of the file, or before it. */
-	a = to_attach(FIRST, self->file, STRICT, AUTOCLEAR);
+	a = lt_to_attach(FIRST, self->file, STRICT, AUTOCLEAR);
 	a.offset = 4096;
 	a.sizelimit = SIZE - 4096;
 	ASSERT_STREQ("ok", attach(&a));
@@ -831,7 +816,7 @@ TEST_F(ctl, strict)
 
 TEST_F(ctl, strict_fails_without_trace)
 {
-	struct loop_ctl_attach a = to_attach(ABSENT, self->file, STRICT, 0);
+	struct loop_ctl_attach a = lt_to_attach(ABSENT, self->file, STRICT, 0);
 
 	a.sizelimit = SIZE + 512;
 	EXPECT_STREQ("EINVAL", attach(&a));
@@ -850,12 +835,12 @@ TEST_F(ctl, strict_direct_not_there)
 	ASSERT_EQ(0, mkdir(dir, 0700));
 	ASSERT_EQ(0, mount("scratch", dir, "ramfs", 0, NULL));
 	snprintf(path, sizeof(path), "%s/file", dir);
-	a = to_attach(FIRST, lt_file(path, SIZE, 3), 0, AUTOCLEAR | DIRECT_IO);
+	a = lt_to_attach(FIRST, lt_file(path, SIZE, 3), 0, AUTOCLEAR | DIRECT_IO);
 	ASSERT_STREQ("ok", attach(&a));
 	EXPECT_EQ(AUTOCLEAR, a.lo_flags);
 	EXPECT_EQ(0, lt_sysfs_num(FIRST, "loop/dio"));
 	close(a.device_fd);
-	a = to_attach(FIRST, a.fd, STRICT, AUTOCLEAR | DIRECT_IO);
+	a = lt_to_attach(FIRST, a.fd, STRICT, AUTOCLEAR | DIRECT_IO);
 	EXPECT_STREQ("EOPNOTSUPP", attach(&a));
 	a.index = ABSENT;
 	EXPECT_STREQ("EOPNOTSUPP", attach(&a));
@@ -893,7 +878,7 @@ static const char *missed(int index)
 
 TEST_F(ctl, unmet)
 {
-	struct loop_ctl_attach low = to_attach(FIRST, self->file, 0, AUTOCLEAR);
+	struct loop_ctl_attach low = lt_to_attach(FIRST, self->file, 0, AUTOCLEAR);
 	struct loop_ctl_attach a;
 	char dir[64], path[80];
 
@@ -902,7 +887,7 @@ TEST_F(ctl, unmet)
 	EXPECT_EQ(0, ioctl(low.device_fd, LOOP_SET_BLOCK_SIZE, 4096));
 	EXPECT_STREQ("", missed(FIRST));
 
-	a = to_attach(FIRST + 1, low.device_fd, 0, AUTOCLEAR | DIRECT_IO);
+	a = lt_to_attach(FIRST + 1, low.device_fd, 0, AUTOCLEAR | DIRECT_IO);
 	ASSERT_STREQ("ok", attach(&a));
 	EXPECT_STREQ("block_size", missed(FIRST + 1));
 	/* What it is not any more, whatever the reason, is not what it was asked for. */
@@ -927,26 +912,26 @@ TEST_F(ctl, unmet)
 	ASSERT_EQ(0, mount("scratch", dir, "ramfs", 0, NULL));
 	snprintf(path, sizeof(path), "%s/file", dir);
 	close(lt_file(path, SIZE, 3));
-	a = to_attach(FIRST + 1, open(path, O_RDONLY), 0, AUTOCLEAR | DIRECT_IO);
+	a = lt_to_attach(FIRST + 1, open(path, O_RDONLY), 0, AUTOCLEAR | DIRECT_IO);
 	ASSERT_STREQ("ok", attach(&a));
 	EXPECT_STREQ("direct_io_write_discard", missed(FIRST + 1));
 }
 
 TEST_F(ctl, strict_direct_alignment)
 {
-	struct loop_ctl_attach low = to_attach(FIRST, self->file, 0, AUTOCLEAR);
+	struct loop_ctl_attach low = lt_to_attach(FIRST, self->file, 0, AUTOCLEAR);
 	struct loop_ctl_attach a;
 
 	low.block_size = 4096;
 	ASSERT_STREQ("ok", attach(&low));
-	a = to_attach(FIRST + 1, low.device_fd, STRICT, AUTOCLEAR | DIRECT_IO);
+	a = lt_to_attach(FIRST + 1, low.device_fd, STRICT, AUTOCLEAR | DIRECT_IO);
 	ASSERT_STREQ("ok", attach(&a));
 	EXPECT_EQ(AUTOCLEAR | DIRECT_IO, a.lo_flags);
 	EXPECT_EQ(4096, a.block_size);
 	EXPECT_EQ(1, lt_sysfs_num(FIRST + 1, "loop/dio"));
 	close(a.device_fd);
 
-	a = to_attach(FIRST + 1, low.device_fd, STRICT, AUTOCLEAR | DIRECT_IO);
+	a = lt_to_attach(FIRST + 1, low.device_fd, STRICT, AUTOCLEAR | DIRECT_IO);
 	a.block_size = 512;
 	EXPECT_STREQ("EINVAL", attach(&a));
 	a.block_size = 0;
@@ -956,7 +941,7 @@ TEST_F(ctl, strict_direct_alignment)
 	ASSERT_STREQ("ok", attach(&a));
 	close(a.device_fd);
 	/* Without the flag it is quietly dropped. */
-	a = to_attach(FIRST + 1, low.device_fd, 0, AUTOCLEAR | DIRECT_IO);
+	a = lt_to_attach(FIRST + 1, low.device_fd, 0, AUTOCLEAR | DIRECT_IO);
 	a.block_size = 512;
 	ASSERT_STREQ("ok", attach(&a));
 	EXPECT_EQ(512, a.block_size);
@@ -1166,8 +1151,8 @@ TEST_F_TIMEOUT(ctl, exclusive_race, 120)
 		for (i = 0; i < ARRAY_SIZE(c); i++) {
 			c[i].start = &start;
 			/* By number, by any number, and for one number. */
-			c[i].a = to_attach(round % 3 ? -1 : FIRST + i % 6,
-					   self->file, EXCLUSIVE, AUTOCLEAR);
+			c[i].a = lt_to_attach(round % 3 ? -1 : FIRST + i % 6,
+					      self->file, EXCLUSIVE, AUTOCLEAR);
 			if (round % 2)
 				c[i].a.attach_flags |= EPHEMERAL;
 			ASSERT_EQ(0, pthread_create(&t[i], NULL, contend,
@@ -1212,8 +1197,8 @@ TEST_F_TIMEOUT(ctl, exclusive_race_parts, 120)
 	for (round = 0; round < 10; round++) {
 		for (i = 0; i < ARRAY_SIZE(c); i++) {
 			c[i].start = &start;
-			c[i].a = to_attach(-1, self->file, EXCLUSIVE,
-					   AUTOCLEAR);
+			c[i].a = lt_to_attach(-1, self->file, EXCLUSIVE,
+					      AUTOCLEAR);
 			c[i].a.offset = 4096 * i;
 			c[i].a.sizelimit = 4096;
 			ASSERT_EQ(0, pthread_create(&t[i], NULL, contend,
@@ -1286,8 +1271,8 @@ TEST_F(ctl, ephemeral_existing)
 /* One of any number is not the one that others found with GET_FREE. */
 TEST_F(ctl, ephemeral_any_is_new)
 {
-	struct loop_ctl_attach a = to_attach(-1, self->file, EPHEMERAL,
-					     AUTOCLEAR);
+	struct loop_ctl_attach a = lt_to_attach(-1, self->file, EPHEMERAL,
+						AUTOCLEAR);
 	int n = lt_ctl(LOOP_CTL_GET_FREE, 0);
 
 	ASSERT_GE(n, 0);
@@ -1316,8 +1301,8 @@ TEST_F(ctl, ephemeral_numbers)
 	int i;
 
 	for (i = 0; i < 20; i++) {
-		struct loop_ctl_attach a = to_attach(FIRST, self->file,
-						     EPHEMERAL, AUTOCLEAR);
+		struct loop_ctl_attach a = lt_to_attach(FIRST, self->file,
+							EPHEMERAL, AUTOCLEAR);
 
 		ASSERT_STREQ("ok", attach(&a));
 		EXPECT_GT(a.diskseq, seq);
@@ -1509,7 +1494,7 @@ TEST_F(ctl, detach_rundown)
 
 TEST_F(ctl, detach_diskseq)
 {
-	struct loop_ctl_attach a = to_attach(FIRST, self->file, NO_FD, 0);
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, NO_FD, 0);
 	struct loop_ctl_detach d = to_detach(FIRST, 0, 0);
 	uint64_t old;
 	int fd;
@@ -1524,7 +1509,7 @@ TEST_F(ctl, detach_diskseq)
 	EXPECT_STREQ("ok", detach(&d));
 	EXPECT_STREQ("ENXIO", detach(&d));
 	/* Bound again, it is another binding. */
-	a = to_attach(FIRST, self->file, NO_FD, 0);
+	a = lt_to_attach(FIRST, self->file, NO_FD, 0);
 	ASSERT_STREQ("ok", attach(&a));
 	EXPECT_GT(a.diskseq, old);
 	EXPECT_STREQ("ESTALE", detach(&d));
@@ -1868,22 +1853,10 @@ static int list_all(struct loop_ctl_entry *e, int room, uint32_t chunk,
 	return count;
 }
 
-static int count_devices(void)
-{
-	struct dirent *de;
-	int count = 0, n;
-	DIR *dir = opendir("/sys/block");
-
-	while ((de = readdir(dir)))
-		count += sscanf(de->d_name, "loop%d", &n) == 1;
-	closedir(dir);
-	return count;
-}
-
 TEST_F(ctl, list_bound_device)
 {
-	struct loop_ctl_attach a = to_attach(FIRST, self->file, EPHEMERAL,
-					     AUTOCLEAR | PARTSCAN);
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, EPHEMERAL,
+						AUTOCLEAR | PARTSCAN);
 	struct loop_ctl_entry e;
 	struct stat st;
 	int fd;
@@ -2004,7 +1977,7 @@ TEST_F(ctl, list_cursor)
 	ASSERT_STREQ("ok", list(&l));
 	EXPECT_EQ(UINT32_MAX, l.start);
 	count = l.count;
-	EXPECT_EQ(count_devices(), count);
+	EXPECT_EQ(lt_count_devices(), count);
 	for (i = 0; i < count; i++) {
 		if (i)
 			EXPECT_GT(all[i].index, all[i - 1].index);
@@ -2261,13 +2234,13 @@ static void *come_and_go(void *arg)
 	int file = *(int *)arg;
 
 	while (!stop) {
-		struct loop_ctl_attach a = to_attach(FIRST, file, 0, AUTOCLEAR);
+		struct loop_ctl_attach a = lt_to_attach(FIRST, file, 0, AUTOCLEAR);
 
 		a.offset = HALF;
 		if (ioctl(lt_control(), LOOP_CTL_ATTACH, &a))
 			continue;
 		close(a.device_fd);
-		a = to_attach(FIRST, file, EPHEMERAL, AUTOCLEAR);
+		a = lt_to_attach(FIRST, file, EPHEMERAL, AUTOCLEAR);
 		a.sizelimit = 4096;
 		a.block_size = 4096;
 		memcpy(a.name, "other", 6);
@@ -2325,7 +2298,7 @@ TEST_F(ctl, permission)
 {
 	int ro = open("/dev/loop-control", O_RDONLY | O_CLOEXEC);
 	int wo = open("/dev/loop-control", O_WRONLY | O_CLOEXEC);
-	struct loop_ctl_attach a = to_attach(FIRST, self->file, NO_FD, 0), in;
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, NO_FD, 0), in;
 	struct loop_ctl_detach d = to_detach(FIRST, 0, 0);
 	struct loop_ctl_entry e;
 	struct loop_ctl_list l = to_list(FIRST, 1, &e, 0, 0);
@@ -2410,8 +2383,8 @@ static void *attach_and_close(void *arg)
 	if (ftruncate(file, 65536) || fstat(file, &st))
 		lt_die("make a file");
 	for (i = 0; i < c->rounds; i++) {
-		struct loop_ctl_attach a = to_attach(-1, file,
-						     c->flags, AUTOCLEAR);
+		struct loop_ctl_attach a = lt_to_attach(-1, file,
+							c->flags, AUTOCLEAR);
 		struct loop_info64 info;
 
 		if (ioctl(lt_control(), LOOP_CTL_ATTACH, &a)) {

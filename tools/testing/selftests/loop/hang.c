@@ -344,17 +344,6 @@ static bool goes_on(int (*fn)(struct _test_data_hang *self),
 	return !status;
 }
 
-static struct loop_ctl_attach to_attach(int index, int fd,
-					uint32_t attach_flags)
-{
-	return (struct loop_ctl_attach) {
-		.size = sizeof(struct loop_ctl_attach),
-		.attach_flags = attach_flags,
-		.index = index,
-		.fd = fd,
-	};
-}
-
 static int detach(int index)
 {
 	struct loop_ctl_detach d = { .size = sizeof(d), .index = index };
@@ -411,7 +400,7 @@ static int hang_configure_partscan(struct _test_data_hang *self)
 static int attach(struct _test_data_hang *self, uint32_t flags)
 {
 	int file = open(self->slow, O_RDWR | O_CLOEXEC);
-	struct loop_ctl_attach a = to_attach(A, file, flags);
+	struct loop_ctl_attach a = lt_to_attach(A, file, flags, 0);
 
 	if (file < 0 || ioctl(lt_control(), LOOP_CTL_ATTACH, &a))
 		return errno;
@@ -599,7 +588,8 @@ static int losetup_list(struct _test_data_hang *self)
 static int attach_other(struct _test_data_hang *self)
 {
 	int file = open(self->fast, O_RDWR | O_CLOEXEC);
-	struct loop_ctl_attach a = to_attach(-1, file, LOOP_ATTACH_EPHEMERAL);
+	struct loop_ctl_attach a = lt_to_attach(-1, file, LOOP_ATTACH_EPHEMERAL,
+						0);
 
 	if (ioctl(lt_control(), LOOP_CTL_ATTACH, &a))
 		return errno;

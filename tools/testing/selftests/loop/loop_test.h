@@ -361,6 +361,37 @@ static inline bool lt_destroy(int number, int tries)
 	return false;
 }
 
+/* How many loop devices there are. */
+static inline int lt_count_devices(void)
+{
+	struct dirent *de;
+	int count = 0, n;
+	DIR *dir = opendir("/sys/block");
+
+	if (!dir)
+		lt_die("read /sys/block");
+	while ((de = readdir(dir)))
+		count += sscanf(de->d_name, "loop%d", &n) == 1;
+	closedir(dir);
+	return count;
+}
+
+/* Arguments of LOOP_CTL_ATTACH; what is only returned is something else yet. */
+static inline struct loop_ctl_attach lt_to_attach(int index, int fd,
+						  uint32_t attach_flags,
+						  uint32_t lo_flags)
+{
+	return (struct loop_ctl_attach) {
+		.size = sizeof(struct loop_ctl_attach),
+		.attach_flags = attach_flags,
+		.index = index,
+		.fd = fd,
+		.lo_flags = lo_flags,
+		.diskseq = 0xa5a5a5a5a5a5a5a5ULL,
+		.device_fd = 0x5a5a5a5a,
+	};
+}
+
 /* What is known about a device, in one line */
 
 struct lt_known_file {
