@@ -8,15 +8,11 @@ set -eu
 top=$(cd "$(dirname "$0")/.." && pwd -P)
 cd "$top"
 scripts/build.sh
-scripts/fetch-source.sh
+# The VM sees these, and cannot write there.
+scripts/build-tests.sh bench_control
 
 out=build/bench/control
 mkdir -p build/bench
-# The VM sees this directory, and cannot write to it.
-make -s --no-print-directory -C tools/testing/selftests/loop \
-	OUTPUT="$top/build/selftests" \
-	KSFT_DIR="$top/build/linux-source/tools/testing/selftests" \
-	"$top/build/selftests/bench_control"
 
 # run NAME OPTIONS-OF-VM ARGUMENT
 run()

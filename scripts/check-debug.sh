@@ -3,7 +3,7 @@
 # usage: check-debug.sh [GROUP]...
 # Builds Debian's linux-source of $version with qemu/debug.config, looks that
 # all of that is on and that a mistake of each kind fails a run, and then runs
-# the test groups on it, those named or all of $groups_file.
+# the test groups on it, those named or all of them.
 # A kernel is kept in build/kernel-debug/KEY, KEY a hash of what it is made of:
 #   o			the build directory, to be used as KDIR
 #   module		the driver's sources and objects

@@ -29,10 +29,7 @@ if [ "${1:-}" = --long ]; then
 fi
 
 [ "${VM_KERNEL-}" ] || scripts/build.sh
-scripts/fetch-source.sh
-echo "== building the test programs"
-make -s --no-print-directory -C "$tests" OUTPUT="$bin" \
-	KSFT_DIR="$top/build/linux-source/tools/testing/selftests"
+scripts/build-tests.sh
 
 release=$(cat "$kernel/release")
 stock=$(cd "$kernel" && echo lib/modules/"$release"/kernel/drivers/block/loop.ko*)

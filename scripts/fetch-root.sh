@@ -19,9 +19,7 @@ key="$release $(cksum < "$0")"
 # shellcheck source=/dev/null
 suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-# shellcheck disable=SC2016 # apt replaces it
-mirror=$(apt-get indextargets --format '$(REPO_URI)' \
-	'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | sed -n 1p)
+mirror=$(scripts/mirror.sh)
 [ "$mirror" ] || { echo "$0: apt knows no Debian mirror" >&2; exit 1; }
 
 in_root() {

@@ -37,21 +37,14 @@ package_version() {
 		sed -n 's/^Version: //p'
 }
 
-# The first place this machine has Debian itself from.
-mirror() {
-	# shellcheck disable=SC2016 # apt replaces it
-	apt-get indextargets --format '$(REPO_URI)' \
-		'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1
-}
-
 have_lists() {
-	[ "$(mirror)" ] || { echo "== updating the package lists" && get update; }
+	[ "$("$top/scripts/mirror.sh")" ] || { echo "== updating the package lists" && get update; }
 }
 
 use_suite() {
 	signed=
 	[ ! -e $keyring ] || signed="[signed-by=$keyring] "
-	echo "deb $signed$(mirror) $suite main" > "$tmp/apt/sources.list"
+	echo "deb $signed$("$top/scripts/mirror.sh") $suite main" > "$tmp/apt/sources.list"
 	other="-o Dir::Etc::SourceList=$tmp/apt/sources.list
 		-o Dir::Etc::SourceParts=/dev/null
 		-o Dir::State::Lists=$tmp/apt/lists

@@ -1,0 +1,9 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Prints the first place this machine has Debian itself from; nothing if apt has
+# no package lists yet.
+set -eu
+
+# shellcheck disable=SC2016 # apt replaces it
+apt-get indextargets --format '$(REPO_URI)' \
+	'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | sed -n 1p
