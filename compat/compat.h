@@ -7,7 +7,9 @@
 #ifndef _LOOP_COMPAT_H
 #define _LOOP_COMPAT_H
 
+#include <linux/blk-mq.h>
 #include <linux/blkdev.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -24,7 +26,7 @@
 #define kzalloc_obj(obj, gfp)	kzalloc(sizeof(typeof(obj)), gfp)
 #endif
 
-/* A function, which the preprocessor cannot see: Kbuild looks for it. */
+/* Functions, which the preprocessor cannot see: Kbuild looks for them. */
 #ifndef LOOP_HAVE_COPY_STRUCT_TO_USER
 static inline int copy_struct_to_user(void __user *dst, size_t usize,
 				      const void *src, size_t ksize,
@@ -36,6 +38,24 @@ static inline int copy_struct_to_user(void __user *dst, size_t usize,
 		return -EFAULT;
 	return copy_to_user(dst, src, size) ? -EFAULT : 0;
 }
+#endif
+
+#ifndef LOOP_HAVE_FREEZE_MEMFLAGS
+static inline unsigned int loop_compat_freeze(struct request_queue *q)
+{
+	blk_mq_freeze_queue(q);
+	return memalloc_noio_save();
+}
+
+static inline void loop_compat_unfreeze(struct request_queue *q,
+					unsigned int memflags)
+{
+	blk_mq_unfreeze_queue(q);
+	memalloc_noio_restore(memflags);
+}
+
+#define blk_mq_freeze_queue(q)			loop_compat_freeze(q)
+#define blk_mq_unfreeze_queue(q, memflags)	loop_compat_unfreeze(q, memflags)
 #endif
 
 #endif /* _LOOP_COMPAT_H */

@@ -34,9 +34,9 @@
  *   lo->mutex		 reconfiguration of one device. It may sleep on the
  *			 file; open() does not take it, unbinding takes it when
  *			 nobody else can
+ *   limits lock, freeze the block layer's: change of queue limits
  *   loop_chain_mutex	 publishing another file that is itself a loop device or
  *			 lies on one, so that no cycle can be closed
- *   limits lock, freeze the block layer's: change of queue limits
  *
  * and, inside all of these, the spinlocks: the index's own, lo->lane_lock,
  * b->flush_lock and loop_mapping_lock. No lock is held across add_disk() or
@@ -44,6 +44,7 @@
  * caller's way back to user space.
  */
 #include <linux/blk-cgroup.h>
+#include <linux/blk-mq.h>
 #include <linux/blkdev.h>
 #include <linux/cgroup.h>
 #include <linux/cleanup.h>
@@ -816,51 +817,6 @@ static void loop_limits_fill(struct queue_limits *lim,
 }
 
 /*
- * Freezing the queue costs a grace period: only a device that can have I/O in
- * flight pays it, and only if a limit changes.
- */
-static int loop_limits_commit(struct loop_device *lo,
-			      const struct loop_backing *b, bool live)
-{
-	struct request_queue *q = lo->disk->queue;
-	struct queue_limits lim = queue_limits_start_update(q);
-	struct queue_limits old = lim;
-
-	loop_limits_fill(&lim, b);
-	if (!memcmp(&lim, &old, sizeof(lim))) {
-		queue_limits_cancel_update(q);
-		return 0;
-	}
-	if (live)
-		return queue_limits_commit_update_frozen(q, &lim);
-	return queue_limits_commit_update(q, &lim);
-}
-
-/*
- * Publishes *@bp, which may be NULL, and leaves in *@bp the backing that was
- * in force. The only writer of lo->backing. If it fails, nothing has changed.
- */
-static int loop_backing_swap(struct loop_device *lo, struct loop_backing **bp)
-{
-	struct loop_backing *old, *b = *bp;
-	int err;
-
-	lockdep_assert_held(&lo->mutex);
-
-	old = rcu_dereference_protected(lo->backing,
-					lockdep_is_held(&lo->mutex));
-	err = loop_limits_commit(lo, b, old && b);
-	if (err)
-		return err;
-	if (b && old)
-		b->phase = !old->phase;
-	rcu_assign_pointer(lo->backing, b);
-	set_disk_ro(lo->disk, b && b->params.read_only);
-	*bp = old;
-	return 0;
-}
-
-/*
  * Follows the chain of loop devices down from @below. Each of them is kept
  * open by the one above, the first by the caller's file, and a backing is not
  * freed before the RCU read side ends.
@@ -883,24 +839,80 @@ static int loop_chain_check(struct loop_device *lo, struct loop_device *below)
 	return 0;
 }
 
+/* Ends the update of the queue limits, which are to be *@lim from now on. */
+static int loop_backing_replace(struct loop_device *lo,
+				struct loop_backing *old,
+				struct loop_backing *b,
+				struct queue_limits *lim)
+{
+	struct request_queue *q = lo->disk->queue;
+	int err;
+
+	err = queue_limits_commit_update(q, lim);
+	if (err)
+		return err;
+	if (b && old)
+		b->phase = !old->phase;
+	rcu_assign_pointer(lo->backing, b);
+	return 0;
+}
+
+/* The same, with a file that is a loop device or lies on one. */
+static int loop_backing_replace_nested(struct loop_device *lo,
+				       struct loop_backing *old,
+				       struct loop_backing *b,
+				       struct queue_limits *lim)
+{
+	int err;
+
+	guard(mutex)(&loop_chain_mutex);
+	err = loop_chain_check(lo, loop_file_lower_device(b->file));
+	if (!err)
+		return loop_backing_replace(lo, old, b, lim);
+	queue_limits_cancel_update(lo->disk->queue);
+	return err;
+}
+
+/*
+ * Publishes *@bp, which may be NULL, and leaves in *@bp the backing that was
+ * in force. The only writer of lo->backing. If it fails, nothing has changed.
+ *
+ * Freezing the queue waits for submitters, and costs a grace period: only a
+ * device that can have some pays it, and only if a limit changes.
+ */
 static int loop_backing_publish(struct loop_device *lo,
 				struct loop_backing **bp)
 {
-	struct loop_device *below = loop_file_lower_device((*bp)->file);
-	struct loop_backing *old;
+	struct request_queue *q = lo->disk->queue;
+	struct queue_limits lim, old_lim;
+	struct loop_backing *old, *b = *bp;
+	unsigned int memflags = 0;
+	bool freeze, nested;
 	int err;
 
-	/* the same file closes no cycle, and others need not wait for its I/O */
+	lockdep_assert_held(&lo->mutex);
+
 	old = rcu_dereference_protected(lo->backing,
 					lockdep_is_held(&lo->mutex));
-	if (!below || (old && old->file == (*bp)->file))
-		return loop_backing_swap(lo, bp);
+	/* the same file closes no cycle */
+	nested = b && !(old && old->file == b->file) &&
+		 loop_file_lower_device(b->file);
 
-	guard(mutex)(&loop_chain_mutex);
-	err = loop_chain_check(lo, below);
+	lim = queue_limits_start_update(q);
+	old_lim = lim;
+	loop_limits_fill(&lim, b);
+	freeze = b && old && memcmp(&lim, &old_lim, sizeof(lim));
+	if (freeze)
+		memflags = blk_mq_freeze_queue(q);
+	err = nested ? loop_backing_replace_nested(lo, old, b, &lim) :
+		       loop_backing_replace(lo, old, b, &lim);
+	if (freeze)
+		blk_mq_unfreeze_queue(q, memflags);
 	if (err)
 		return err;
-	return loop_backing_swap(lo, bp);
+	set_disk_ro(lo->disk, b && b->params.read_only);
+	*bp = old;
+	return 0;
 }
 
 /*
@@ -2245,8 +2257,7 @@ struct loop_bind_arg {
 	struct file			*file;
 	blk_mode_t			mode;
 	const struct loop_config	*config;
-	/* of LOOP_CTL_ATTACH, which has moved the device to BINDING itself */
-	struct loop_ctl_attach		*attach;
+	struct loop_ctl_attach		*attach; /* NULL: an ioctl of the device */
 };
 
 static int loop_bind_params(struct loop_params *p,
@@ -2380,9 +2391,10 @@ static void loop_bind_finish(struct loop_backing *b,
 		loop_trace_attach(b);
 }
 
-static int loop_bind_backing(struct loop_reconf *rc,
-			     const struct loop_bind_arg *bind)
+/* The device is in LOOP_STATE_BINDING, by the caller. */
+static int loop_change_bind(struct loop_reconf *rc, const void *arg)
 {
+	const struct loop_bind_arg *bind = arg;
 	struct loop_device *lo = rc->lo;
 	struct kobject *kobj = &disk_to_dev(lo->disk)->kobj;
 	struct loop_backing *b;
@@ -2419,20 +2431,6 @@ static int loop_bind_backing(struct loop_reconf *rc,
 	return 0;
 }
 
-static int loop_change_bind(struct loop_reconf *rc, const void *arg)
-{
-	const struct loop_bind_arg *bind = arg;
-	int err;
-
-	if (!bind->attach && !loop_move_state(rc->lo, LOOP_STATE_UNBOUND,
-					      LOOP_STATE_BINDING))
-		return -EBUSY;
-	err = loop_bind_backing(rc, bind);
-	if (err && !bind->attach)
-		loop_set_state(rc->lo, LOOP_STATE_UNBOUND);
-	return err;
-}
-
 static int loop_bind(struct loop_device *lo, blk_mode_t mode,
 		     const struct loop_config *config)
 {
@@ -2443,10 +2441,18 @@ static int loop_bind(struct loop_device *lo, blk_mode_t mode,
 		.config	= config,
 	};
 
+	int err;
+
 	if (!file)
 		return -EBADF;
-	return loop_reconfigure(lo, !(mode & BLK_OPEN_EXCL), loop_change_bind,
-				&bind);
+	/* whoever is late does not wait for the other's file */
+	if (!loop_move_state(lo, LOOP_STATE_UNBOUND, LOOP_STATE_BINDING))
+		return -EBUSY;
+	err = loop_reconfigure(lo, !(mode & BLK_OPEN_EXCL), loop_change_bind,
+			       &bind);
+	if (err)
+		loop_set_state(lo, LOOP_STATE_UNBOUND);
+	return err;
 }
 
 /*
@@ -2482,7 +2488,7 @@ static void loop_unbind(struct loop_device *lo)
 	dev_set_uevent_suppress(dev, 1);
 	/* never fails: an unbound device's limits are valid */
 	scoped_guard(mutex, &lo->mutex)
-		loop_backing_swap(lo, &b);
+		loop_backing_publish(lo, &b);
 	set_capacity(lo->disk, 0);
 	disk_force_media_change(lo->disk);
 	loop_partitions_end(lo->disk);

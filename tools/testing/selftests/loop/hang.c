@@ -34,6 +34,7 @@
 #define NUMBERS 5
 #define SIZE (4 * LT_MIB)
 #define PAGE 4096
+#define BLOCK (2 * PAGE)	/* of the file system that hangs: no other's */
 
 /* The server */
 
@@ -100,7 +101,7 @@ static void answer(struct server *s, const struct request *r)
 		.nodeid = THE_FILE, .attr = attr_of(THE_FILE),
 	};
 	struct fuse_write_out written = { .size = r->write.in.size };
-	struct fuse_statfs_out statfs = { .st.bsize = PAGE };
+	struct fuse_statfs_out statfs = { .st.bsize = BLOCK };
 	struct fuse_open_out open = { };
 
 	switch (r->h.opcode) {
@@ -507,6 +508,27 @@ static int hang_upper(struct _test_data_hang *self)
 	return ioctl(fd, LOOP_CLR_FD) || close(fd) ? errno : 0;
 }
 
+/* The same, and the change is one to a file on yet another loop device. */
+static int hang_upper_change(struct _test_data_hang *self)
+{
+	char below[32];
+	int fd, file;
+	pid_t pid;
+
+	snprintf(below, sizeof(below), "/dev/loop%d", A);
+	if (lt_ctl(LOOP_CTL_ADD, UPPER) < 0 ||
+	    bind_to(UPPER, below, LO_FLAGS_READ_ONLY))
+		return errno;
+	pid = start(fill_upper, self);
+	lt_sleep_ms(500);
+	fd = lt_open(UPPER, O_RDONLY);
+	file = lt_open(BOUND, O_RDONLY);
+	if (fd < 0 || file < 0 || ioctl(fd, LOOP_CHANGE_FD, file))
+		return errno;
+	waitpid(pid, NULL, 0);
+	return ioctl(fd, LOOP_CLR_FD) || close(fd) ? errno : 0;
+}
+
 /* Something is left to be written when the device is closed. */
 static int hang_close_dirty(struct _test_data_hang *self)
 {
@@ -656,6 +678,12 @@ static int own_clear(struct _test_data_hang *self)
 	return fd < 0 || ioctl(fd, LOOP_CLR_FD) ? errno : 0;
 }
 
+/* Whoever is too late to bind it does not wait for him who does. */
+static int own_bind(struct _test_data_hang *self)
+{
+	return bind_to(A, self->fast, 0);
+}
+
 /* Another change, which waits for the one that hangs. */
 static int own_change(struct _test_data_hang *self)
 {
@@ -756,6 +784,13 @@ FIXTURE_VARIANT_ADD(hang, upper)
 	.detach = EBUSY, .remove = EBUSY,
 };
 
+FIXTURE_VARIANT_ADD(hang, upper_change)
+{
+	.what = hang_upper_change, .at = FUSE_READ,
+	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_BOUND,
+	.detach = EBUSY, .remove = EBUSY,
+};
+
 FIXTURE_VARIANT_ADD(hang, write)
 {
 	.what = hang_write, .at = FUSE_WRITE,
@@ -834,7 +869,7 @@ static pid_t start_hanging(struct _test_data_hang *self,
 	pid = start(what, self);
 	if (hear(self) == -at) {
 		/* the change, too, is to hang */
-		if (what == hang_upper)
+		if (what == hang_upper || what == hang_upper_change)
 			lt_sleep_ms(1500);
 		return pid;
 	}
@@ -886,6 +921,8 @@ TEST_F_TIMEOUT(hang, same, 600)
 		EXPECT_ENDS(variant->detach, own_detach);
 	if (variant->remove >= 0)
 		EXPECT_ENDS(variant->remove, own_remove);
+	if (variant->state == LOOP_STATE_BINDING)
+		EXPECT_ENDS(EBUSY, own_bind);
 	if (variant->clear)
 		EXPECT_GOES_ON(own_clear);
 	EXPECT_TRUE(running(pid));
