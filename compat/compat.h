@@ -9,7 +9,6 @@
 
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
-#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -22,11 +21,20 @@
 #define blk_queue_rot(q)	(!blk_queue_nonrot(q))
 #endif
 
+/* Functions where they are, and where they are not there are these instead. */
+#ifndef LOOP_HAVE_FREEZE_NOMEMSAVE
+#define blk_mq_freeze_queue_nomemsave(q)	blk_mq_freeze_queue(q)
+#endif
+
+#ifndef LOOP_HAVE_FREEZE_NOMEMSAVE
+#define blk_mq_unfreeze_queue_nomemrestore(q)	blk_mq_unfreeze_queue(q)
+#endif
+
 #ifndef kzalloc_obj
 #define kzalloc_obj(obj, gfp)	kzalloc(sizeof(typeof(obj)), gfp)
 #endif
 
-/* Functions, which the preprocessor cannot see: Kbuild looks for them. */
+/* A function, which the preprocessor cannot see: Kbuild looks for it. */
 #ifndef LOOP_HAVE_COPY_STRUCT_TO_USER
 static inline int copy_struct_to_user(void __user *dst, size_t usize,
 				      const void *src, size_t ksize,
@@ -38,24 +46,6 @@ static inline int copy_struct_to_user(void __user *dst, size_t usize,
 		return -EFAULT;
 	return copy_to_user(dst, src, size) ? -EFAULT : 0;
 }
-#endif
-
-#ifndef LOOP_HAVE_FREEZE_MEMFLAGS
-static inline unsigned int loop_compat_freeze(struct request_queue *q)
-{
-	blk_mq_freeze_queue(q);
-	return memalloc_noio_save();
-}
-
-static inline void loop_compat_unfreeze(struct request_queue *q,
-					unsigned int memflags)
-{
-	blk_mq_unfreeze_queue(q);
-	memalloc_noio_restore(memflags);
-}
-
-#define blk_mq_freeze_queue(q)			loop_compat_freeze(q)
-#define blk_mq_unfreeze_queue(q, memflags)	loop_compat_unfreeze(q, memflags)
 #endif
 
 #endif /* _LOOP_COMPAT_H */

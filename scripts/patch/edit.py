@@ -81,6 +81,8 @@ def maintainers(files):
 # it. A function is made the driver's own there.
 BACKPORTS = {
     "blk_queue_rot": (r"\bblk_queue_rot\(", r"!blk_queue_nonrot("),
+    "blk_mq_freeze_queue_nomemsave": (r"_nomemsave\b", r""),
+    "blk_mq_unfreeze_queue_nomemrestore": (r"_nomemrestore\b", r""),
     "kzalloc_obj": (r"\bkzalloc_obj\((\*?\w+), ", r"kzalloc(sizeof(\1), "),
 }
 
