@@ -93,13 +93,15 @@ same(parameters, CODE, rows(section(rst, "Module parameters")), RST)
 
 # sysfs attributes and counters
 attributes = re.findall(r"dev_attr_(\w+)", block(driver, "loop_attrs[] = {"))
+disk = re.findall(r"dev_attr_(\w+)", block(driver, "loop_disk_attrs[] = {"))
 control = re.findall(r"dev_attr_(\w+)", block(driver, "loop_control_attrs[] = {"))
 counters = strings(block(driver, "loop_stat_names[LOOP_NR_STATS] = {"))
 unmet = strings(block(driver, "loop_unmet_names[] = {"))
 features = re.search(r'features_show\(.*?"(.*?)\\n"', driver, re.S)[1].split()
-same(attributes + counters, CODE, rows(section(rst, "sysfs")), RST)
+same(attributes + disk + counters, CODE, rows(section(rst, "sysfs")), RST)
 expect([f"/sys/class/misc/loop-control/{a}" for a in control], rst.split("``"), RST)
 whats = [f"/sys/block/loopN/loop/{a}" for a in attributes] + \
+    [f"/sys/block/loopN/{a}" for a in disk] + \
     [f"/sys/class/misc/loop-control/{a}" for a in control]
 described = re.findall(r"^What:\s+(\S+)", abi, re.M)
 expect(whats, described, ABI)

@@ -72,7 +72,6 @@
 #include <linux/sched/task_stack.h>
 #include <linux/slab.h>
 #include <linux/stat.h>
-#include <linux/statfs.h>
 #include <linux/sysfs.h>
 #include <linux/uaccess.h>
 #include <linux/uio.h>
@@ -201,7 +200,7 @@ struct loop_backing {
 	bool			inline_read;	/* the file can, without waiting */
 	bool			inline_write;
 	struct block_device	*clone_bdev;	/* gets clones of bios, or NULL */
-	struct bio_set		clones;
+	struct bio_set		*clones;	/* there is one with clone_bdev */
 
 	/* flushes waiting for the next fsync */
 	spinlock_t		flush_lock;	/* taken by tasks only */
@@ -224,9 +223,8 @@ struct loop_backing {
 	struct loop_device	*lo;
 	refcount_t		users;		/* its owner, and who looks at it */
 	struct rcu_head		rcu;
-	struct hlist_node	mapping_node;	/* G: in loop_mappings */
+	struct hlist_node	mapping_node;	/* G: in loop_mappings, if claimed */
 	gfp_t			mapping_gfp;	/* G: as found by the first */
-	bool			claimed;	/* G: its range of the mapping */
 };
 
 /*
@@ -346,14 +344,14 @@ static void __loop_set_state(struct loop_device *lo, unsigned int state)
 {
 	lockdep_assert_held(&loop_index.xa_lock);
 
+	if (state == LOOP_STATE_UNBOUND)
+		__xa_set_mark(&loop_index, lo->number, LOOP_INDEX_UNBOUND);
+	else if (lo->state == LOOP_STATE_UNBOUND)
+		__xa_clear_mark(&loop_index, lo->number, LOOP_INDEX_UNBOUND);
 	if (lo->state != state)
 		trace_loop_state(lo->number, lo->state, state);
 	WRITE_ONCE(lo->state, state);
 	WRITE_ONCE(lo->autoclear, state == LOOP_STATE_RUNDOWN);
-	if (state == LOOP_STATE_UNBOUND)
-		__xa_set_mark(&loop_index, lo->number, LOOP_INDEX_UNBOUND);
-	else
-		__xa_clear_mark(&loop_index, lo->number, LOOP_INDEX_UNBOUND);
 }
 
 static void loop_set_state(struct loop_device *lo, unsigned int state)
@@ -446,50 +444,6 @@ static int loop_block_size_validate(unsigned long size)
 	return 0;
 }
 
-/*
- * An allocation in the page cache of the file must not wait for I/O: the I/O
- * may be on the loop device. The mask is narrowed for as long as a backing of
- * any device uses the mapping.
- */
-static struct loop_backing *loop_mapping_user(struct address_space *mapping)
-{
-	struct loop_backing *b;
-
-	lockdep_assert_held(&loop_mapping_lock);
-
-	hash_for_each_possible(loop_mappings, b, mapping_node,
-			       (unsigned long)mapping)
-		if (b->file->f_mapping == mapping)
-			return b;
-	return NULL;
-}
-
-static void loop_mapping_pin(struct loop_backing *b)
-{
-	struct address_space *mapping = b->file->f_mapping;
-	struct loop_backing *user;
-
-	spin_lock(&loop_mapping_lock);
-	user = loop_mapping_user(mapping);
-	b->mapping_gfp = user ? user->mapping_gfp : mapping_gfp_mask(mapping);
-	if (!user)
-		mapping_set_gfp_mask(mapping, b->mapping_gfp &
-				     ~(__GFP_IO | __GFP_FS));
-	hash_add(loop_mappings, &b->mapping_node, (unsigned long)mapping);
-	spin_unlock(&loop_mapping_lock);
-}
-
-static void loop_mapping_unpin(struct loop_backing *b)
-{
-	struct address_space *mapping = b->file->f_mapping;
-
-	spin_lock(&loop_mapping_lock);
-	hash_del(&b->mapping_node);
-	if (!loop_mapping_user(mapping))
-		mapping_set_gfp_mask(mapping, b->mapping_gfp);
-	spin_unlock(&loop_mapping_lock);
-}
-
 /* Without a limit the range has no end: the file may grow. */
 static u64 loop_range_end(const struct loop_params *p)
 {
@@ -504,31 +458,53 @@ static bool loop_ranges_conflict(const struct loop_params *a,
 }
 
 /*
- * From here until it is freed, @b's range counts as in use. With @exclusive,
- * not if another device's does that has a byte in common with it: the number of
- * that device is returned, else -1.
+ * From here until it is freed, @b's range of the mapping counts as in use. With
+ * @exclusive, not if another device's does that has a byte in common with it:
+ * the number of that device is returned, else -1.
+ *
+ * An allocation in the page cache of the file must not wait for I/O: the I/O
+ * may be on the loop device. The mask is narrowed for as long as a backing of
+ * any device uses the mapping.
  */
 static int loop_mapping_claim(struct loop_backing *b, bool exclusive)
 {
 	struct address_space *mapping = b->file->f_mapping;
-	struct loop_backing *other;
-	int number = -1;
+	struct loop_backing *other, *user = NULL;
 
-	spin_lock(&loop_mapping_lock);
+	guard(spinlock)(&loop_mapping_lock);
 	hash_for_each_possible(loop_mappings, other, mapping_node,
 			       (unsigned long)mapping) {
+		if (other->file->f_mapping != mapping)
+			continue;
+		user = other;
 		if (!exclusive)
 			break;
-		if (other->claimed && other->lo != b->lo &&
-		    other->file->f_mapping == mapping &&
-		    loop_ranges_conflict(&other->params, &b->params)) {
-			number = other->lo->number;
-			break;
-		}
+		if (other->lo != b->lo &&
+		    loop_ranges_conflict(&other->params, &b->params))
+			return other->lo->number;
 	}
-	b->claimed = number < 0;
-	spin_unlock(&loop_mapping_lock);
-	return number;
+	b->mapping_gfp = user ? user->mapping_gfp : mapping_gfp_mask(mapping);
+	if (!user)
+		mapping_set_gfp_mask(mapping, b->mapping_gfp &
+				     ~(__GFP_IO | __GFP_FS));
+	hash_add(loop_mappings, &b->mapping_node, (unsigned long)mapping);
+	return -1;
+}
+
+static void loop_mapping_release(struct loop_backing *b)
+{
+	struct address_space *mapping = b->file->f_mapping;
+	struct loop_backing *other;
+
+	if (!hash_hashed(&b->mapping_node))
+		return;
+	guard(spinlock)(&loop_mapping_lock);
+	hash_del(&b->mapping_node);
+	hash_for_each_possible(loop_mappings, other, mapping_node,
+			       (unsigned long)mapping)
+		if (other->file->f_mapping == mapping)
+			return;
+	mapping_set_gfp_mask(mapping, b->mapping_gfp);
 }
 
 /*
@@ -551,7 +527,6 @@ static struct loop_backing *loop_backing_alloc(struct loop_device *lo,
 	INIT_LIST_HEAD(&b->flush_list);
 	INIT_WORK(&b->flush_work, loop_flush_work);
 	refcount_set(&b->users, 1);
-	loop_mapping_pin(b);
 	return b;
 }
 
@@ -561,8 +536,10 @@ static struct loop_backing *loop_backing_alloc(struct loop_device *lo,
  */
 static void loop_backing_free(struct loop_backing *b)
 {
-	loop_mapping_unpin(b);
-	bioset_exit(&b->clones);
+	loop_mapping_release(b);
+	if (b->clones)
+		bioset_exit(b->clones);
+	kfree(b->clones);
 	fput(b->file);
 	kfree_rcu(b, rcu);
 }
@@ -710,7 +687,6 @@ static void loop_backing_offer(struct loop_backing *b)
 {
 	struct block_device *bdev = loop_file_bdev(b->file);
 	struct block_device *lower = loop_file_lower_bdev(b->file);
-	struct kstatfs statfs;
 
 	b->write_cache = b->file->f_op->fsync && !b->params.read_only;
 	/* in direct mode, the pages of the bio are those that go below */
@@ -724,11 +700,10 @@ static void loop_backing_offer(struct loop_backing *b)
 		if (loop_backing_aligned(b))
 			b->max_write_zeroes_sectors =
 						bdev_write_zeroes_sectors(bdev);
-	} else if (b->file->f_op->fallocate &&
-		   !vfs_statfs(&b->file->f_path, &statfs)) {
+	} else if (b->file->f_op->fallocate) {
 		b->max_discard_sectors = UINT_MAX >> SECTOR_SHIFT;
 		b->max_write_zeroes_sectors = UINT_MAX >> SECTOR_SHIFT;
-		b->discard_granularity = statfs.f_bsize;
+		b->discard_granularity = i_blocksize(loop_file_inode(b->file));
 	}
 }
 
@@ -745,7 +720,10 @@ static int loop_backing_shortcuts(struct loop_backing *b)
 	}
 	if (!b->params.direct || !loop_file_bdev(file))
 		return 0;
-	err = bioset_init(&b->clones, LOOP_IO_RESERVE,
+	b->clones = kzalloc_obj(*b->clones, GFP_KERNEL);
+	if (!b->clones)
+		return -ENOMEM;
+	err = bioset_init(b->clones, LOOP_IO_RESERVE,
 			  offsetof(struct loop_clone, bio),
 			  BIOSET_PERCPU_CACHE);
 	if (!err)
@@ -878,15 +856,15 @@ static int loop_backing_replace_nested(struct loop_device *lo,
  * in force. The only writer of lo->backing. If it fails, nothing has changed.
  *
  * Freezing the queue waits for submitters, and costs a grace period: only a
- * device that can have some pays it, and only if a limit changes.
+ * device that can have some pays it, and only if a limit changes. Nothing is
+ * allocated meanwhile.
  */
 static int loop_backing_publish(struct loop_device *lo,
 				struct loop_backing **bp)
 {
 	struct request_queue *q = lo->disk->queue;
-	struct queue_limits lim, old_lim;
 	struct loop_backing *old, *b = *bp;
-	unsigned int memflags = 0;
+	struct queue_limits lim;
 	bool freeze, nested;
 	int err;
 
@@ -899,15 +877,14 @@ static int loop_backing_publish(struct loop_device *lo,
 		 loop_file_lower_device(b->file);
 
 	lim = queue_limits_start_update(q);
-	old_lim = lim;
 	loop_limits_fill(&lim, b);
-	freeze = b && old && memcmp(&lim, &old_lim, sizeof(lim));
+	freeze = b && old && memcmp(&lim, &q->limits, sizeof(lim));
 	if (freeze)
-		memflags = blk_mq_freeze_queue(q);
+		blk_mq_freeze_queue_nomemsave(q);
 	err = nested ? loop_backing_replace_nested(lo, old, b, &lim) :
 		       loop_backing_replace(lo, old, b, &lim);
 	if (freeze)
-		blk_mq_unfreeze_queue(q, memflags);
+		blk_mq_unfreeze_queue_nomemrestore(q);
 	if (err)
 		return err;
 	set_disk_ro(lo->disk, b && b->params.read_only);
@@ -1881,7 +1858,7 @@ static struct loop_io *loop_io_alloc(struct loop_backing *b, struct bio *bio)
 		return this_cpu_xchg(loop_io_spare, NULL) ?:
 		       mempool_alloc(&b->lo->io_pool, gfp);
 	/* its device is set later, for the right cgroup */
-	clone = bio_alloc_clone(NULL, bio, gfp, &b->clones);
+	clone = bio_alloc_clone(NULL, bio, gfp, b->clones);
 	return clone ? &container_of(clone, struct loop_clone, bio)->io : NULL;
 }
 
@@ -2004,29 +1981,45 @@ LOOP_ATTR_RO(autoclear, "%d", READ_ONCE(b->lo->autoclear));
 LOOP_ATTR_RO(partscan, "%d", b->params.partscan);
 LOOP_ATTR_RO(dio, "%d", b->params.direct);
 
-static ssize_t stats_show(struct device *dev, struct device_attribute *attr,
-			  char *buf)
+static struct attribute *loop_attrs[] = {
+	&dev_attr_backing_file.attr,
+	&dev_attr_offset.attr,
+	&dev_attr_sizelimit.attr,
+	&dev_attr_autoclear.attr,
+	&dev_attr_partscan.attr,
+	&dev_attr_dio.attr,
+	NULL,
+};
+
+static const struct attribute_group loop_attr_group = {
+	.name	= "loop",
+	.attrs	= loop_attrs,
+};
+
+/*
+ * sysfs: /sys/block/loopN, bound or not. Here these cost a binding nothing.
+ */
+
+static ssize_t loop_stats_show(struct device *dev,
+			       struct device_attribute *attr, char *buf)
 {
-	struct loop_backing *b __free(loop_backing_release) =
-						loop_sysfs_backing(dev);
+	struct loop_device *lo = dev_to_disk(dev)->private_data;
 	ssize_t len = 0;
 
-	if (IS_ERR(b))
-		return PTR_ERR(b);
 	for (unsigned int i = 0; i < LOOP_NR_STATS; i++)
 		len += sysfs_emit_at(buf, len, "%s %lu\n", loop_stat_names[i],
-				     loop_stat_read(b->lo, i));
+				     loop_stat_read(lo, i));
 	return len;
 }
-static DEVICE_ATTR_RO(stats);
+static DEVICE_ATTR_RO(loop_stats);
 
 static const char * const loop_unmet_names[] = {
 	"direct_io", "direct_align", "write", "sizelimit", "discard",
 	"block_size",
 };
 
-static ssize_t unmet_show(struct device *dev, struct device_attribute *attr,
-			  char *buf)
+static ssize_t loop_unmet_show(struct device *dev,
+			       struct device_attribute *attr, char *buf)
 {
 	struct loop_backing *b __free(loop_backing_release) =
 						loop_sysfs_backing(dev);
@@ -2042,24 +2035,14 @@ static ssize_t unmet_show(struct device *dev, struct device_attribute *attr,
 				     loop_unmet_names[i]);
 	return len + sysfs_emit_at(buf, len, "\n");
 }
-static DEVICE_ATTR_RO(unmet);
+static DEVICE_ATTR_RO(loop_unmet);
 
-static struct attribute *loop_attrs[] = {
-	&dev_attr_backing_file.attr,
-	&dev_attr_offset.attr,
-	&dev_attr_sizelimit.attr,
-	&dev_attr_autoclear.attr,
-	&dev_attr_partscan.attr,
-	&dev_attr_dio.attr,
-	&dev_attr_stats.attr,
-	&dev_attr_unmet.attr,
+static struct attribute *loop_disk_attrs[] = {
+	&dev_attr_loop_stats.attr,
+	&dev_attr_loop_unmet.attr,
 	NULL,
 };
-
-static const struct attribute_group loop_attr_group = {
-	.name	= "loop",
-	.attrs	= loop_attrs,
-};
+ATTRIBUTE_GROUPS(loop_disk);
 
 /*
  * Reconfiguration
@@ -2072,10 +2055,11 @@ static const struct attribute_group loop_attr_group = {
 struct loop_reconf {
 	struct loop_device	*lo;
 	struct loop_backing	*b;
+	struct loop_ctl_attach	*exclusive; /* is told which device is in the way */
 	bool			claimed;
-	bool			announce; /* by a CHANGE uevent, if not done */
 	bool			stale;	/* what is cached is no longer true */
-	bool			scan;	/* partitions may have changed */
+	bool			scan;	/* partitions are to be read, and announced */
+	bool			announce; /* the disk, after that, by a CHANGE uevent */
 };
 
 static void loop_partscan_allow(struct loop_device *lo, bool allow)
@@ -2084,14 +2068,6 @@ static void loop_partscan_allow(struct loop_device *lo, bool allow)
 		clear_bit(GD_SUPPRESS_PART_SCAN, &lo->disk->state);
 	else
 		set_bit(GD_SUPPRESS_PART_SCAN, &lo->disk->state);
-}
-
-static bool loop_wants_partscan(struct loop_device *lo)
-{
-	struct loop_backing *b __free(loop_backing_release) =
-						loop_backing_hold(lo);
-
-	return b && b->params.partscan;
 }
 
 /*
@@ -2114,17 +2090,6 @@ static void loop_scan_partitions(struct loop_device *lo)
 		return;
 	xa_for_each_start(&lo->disk->part_tbl, partno, part, 1)
 		kobject_uevent(bdev_kobj(part), KOBJ_ADD);
-}
-
-/*
- * The medium is another one: its partitions are announced, if the device is to
- * have any, and then itself, once.
- */
-static void loop_rescan(struct loop_device *lo)
-{
-	if (loop_wants_partscan(lo))
-		loop_scan_partitions(lo);
-	kobject_uevent(&disk_to_dev(lo->disk)->kobj, KOBJ_CHANGE);
 }
 
 /* With @claim, nobody else has or gets the device exclusively meanwhile. */
@@ -2159,8 +2124,8 @@ static int loop_reconf_end(struct loop_reconf *rc, int err)
 	if (rc->stale && !err)
 		invalidate_bdev(lo->disk->part0);
 	if (rc->scan && !err)
-		loop_rescan(lo);
-	else if (rc->announce && !err)
+		loop_scan_partitions(lo);
+	if ((rc->scan || rc->announce) && !err)
 		kobject_uevent(&disk_to_dev(lo->disk)->kobj, KOBJ_CHANGE);
 	if (rc->claimed)
 		bd_abort_claiming(lo->disk->part0, rc);
@@ -2208,24 +2173,33 @@ static int loop_reconf_clone(struct loop_reconf *rc, struct file *file)
 static int loop_reconf_publish(struct loop_reconf *rc)
 {
 	sector_t nr_sectors = rc->b->nr_sectors;
-	int err;
+	struct gendisk *disk = rc->lo->disk;
+	int number, err;
 
-	loop_mapping_claim(rc->b, false);
+	number = loop_mapping_claim(rc->b, rc->exclusive);
+	if (number >= 0) {
+		rc->exclusive->index = number;
+		return -EBUSY;
+	}
 	err = loop_backing_publish(rc->lo, &rc->b);
 	if (err)
 		return err;
-	if (set_capacity_and_notify(rc->lo->disk, nr_sectors))
+	/* the log is not to tell of each file */
+	if (!get_capacity(disk))
+		set_capacity(disk, nr_sectors);
+	else if (set_capacity_and_notify(disk, nr_sectors))
 		rc->announce = false;
 	return 0;
 }
 
 /*
- * As above, and the medium is another one. loop_rescan() will announce it, and
- * until then nobody who opens the device has its partitions read.
+ * As above, and the medium is another one. It is announced at the end, and until
+ * then nobody who opens the device has its partitions read.
  */
 static int loop_reconf_publish_medium(struct loop_reconf *rc)
 {
 	struct device *dev = disk_to_dev(rc->lo->disk);
+	bool partscan = rc->b->params.partscan;
 	int err;
 
 	dev_set_uevent_suppress(dev, 1);
@@ -2233,7 +2207,8 @@ static int loop_reconf_publish_medium(struct loop_reconf *rc)
 	if (!err) {
 		loop_partscan_allow(rc->lo, false);
 		disk_force_media_change(rc->lo->disk);
-		rc->scan = true;
+		rc->scan = partscan;
+		rc->announce = true;
 	}
 	dev_set_uevent_suppress(dev, 0);
 	return err;
@@ -2313,24 +2288,6 @@ static int loop_bind_check_strict(const struct loop_backing *b)
 			LOOP_UNMET_SIZELIMIT) ? -EINVAL : 0;
 }
 
-static int loop_bind_check_attach(struct loop_backing *b,
-				  const struct loop_bind_arg *bind)
-{
-	struct loop_ctl_attach *attach = bind->attach;
-	int number, err = 0;
-
-	if (attach->attach_flags & LOOP_ATTACH_STRICT)
-		err = loop_bind_check_strict(b);
-	if (err)
-		return err;
-	number = loop_mapping_claim(b, attach->attach_flags &
-				    LOOP_ATTACH_EXCLUSIVE);
-	if (number < 0)
-		return 0;
-	attach->index = number;
-	return -EBUSY;
-}
-
 static u32 loop_backing_flags(const struct loop_backing *b)
 {
 	return (b->params.read_only ? LO_FLAGS_READ_ONLY : 0) |
@@ -2395,6 +2352,7 @@ static void loop_bind_finish(struct loop_backing *b,
 static int loop_change_bind(struct loop_reconf *rc, const void *arg)
 {
 	const struct loop_bind_arg *bind = arg;
+	struct loop_ctl_attach *attach = bind->attach;
 	struct loop_device *lo = rc->lo;
 	struct kobject *kobj = &disk_to_dev(lo->disk)->kobj;
 	struct loop_backing *b;
@@ -2416,9 +2374,12 @@ static int loop_change_bind(struct loop_reconf *rc, const void *arg)
 	err = loop_backing_complete(b, true);
 	if (err)
 		return err;
-	err = bind->attach ? loop_bind_check_attach(b, bind) : 0;
+	if (attach && (attach->attach_flags & LOOP_ATTACH_STRICT))
+		err = loop_bind_check_strict(b);
 	if (err)
 		return err;
+	if (attach && (attach->attach_flags & LOOP_ATTACH_EXCLUSIVE))
+		rc->exclusive = attach;
 	err = sysfs_create_group(kobj, &loop_attr_group);
 	if (err)
 		return err;
@@ -2827,6 +2788,7 @@ struct loop_ioctl {
 };
 
 static const struct loop_ioctl loop_ioctls[] = {
+	{ LOOP_CONFIGURE,	false, loop_ioctl_configure },
 	{ LOOP_SET_FD,		false, loop_ioctl_set_fd },
 	{ LOOP_CLR_FD,		false, loop_ioctl_clr_fd },
 	{ LOOP_SET_STATUS,	true,  loop_ioctl_set_status },
@@ -2837,7 +2799,6 @@ static const struct loop_ioctl loop_ioctls[] = {
 	{ LOOP_SET_CAPACITY,	true,  loop_ioctl_set_capacity },
 	{ LOOP_SET_DIRECT_IO,	true,  loop_ioctl_set_direct_io },
 	{ LOOP_SET_BLOCK_SIZE,	true,  loop_ioctl_set_block_size },
-	{ LOOP_CONFIGURE,	false, loop_ioctl_configure },
 };
 
 static int loop_ioctl_call(const struct loop_ioctl *table, unsigned int nr,
@@ -3062,6 +3023,8 @@ static struct loop_device *loop_device_alloc(int number, unsigned int state)
 	disk->event_flags = DISK_EVENT_FLAG_UEVENT;
 	snprintf(disk->disk_name, DISK_NAME_LEN, "loop%d", number);
 	loop_partscan_allow(lo, loop_part_shift);
+	/* there is nothing to suspend, and no need to offer it in sysfs */
+	device_set_pm_not_required(disk_to_dev(disk));
 	return lo;
 }
 
@@ -3114,7 +3077,7 @@ static int loop_device_create(int number, unsigned int state,
 		err = PTR_ERR(lo);
 		goto out_release;
 	}
-	err = add_disk(lo->disk);
+	err = device_add_disk(NULL, lo->disk, loop_disk_groups);
 	if (err)
 		goto out_free;
 	*lop = lo;

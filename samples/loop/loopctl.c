@@ -795,7 +795,7 @@ static const struct option show_options[] = {
 	{ }
 };
 
-/* The counters of /sys/block/loopN/loop/stats; there may be others. */
+/* The counters of /sys/block/loopN/loop_stats; there may be others. */
 static const struct {
 	const char *name, *what;
 } stat_names[] = {
@@ -900,7 +900,7 @@ static void show_flags(const struct loop_ctl_entry *e)
 /* Those that are not 0 */
 static void show_counters(const struct loop_ctl_entry *e)
 {
-	FILE *file = open_sysfs(e->index, "loop/stats");
+	FILE *file = open_sysfs(e->index, "loop_stats");
 	const char *what, *title = "counters";
 	struct counter c;
 	unsigned int i;
@@ -961,7 +961,7 @@ static void show(const struct loop_ctl_entry *e)
 
 static void show_json(const struct loop_ctl_entry *e)
 {
-	FILE *file = open_sysfs(e->index, "loop/stats");
+	FILE *file = open_sysfs(e->index, "loop_stats");
 	const char *separator = "";
 	struct counter c;
 
@@ -1095,7 +1095,7 @@ static void read_values(struct sample *s)
 			memset(v, 0, sizeof(s->value));
 		fclose(file);
 	}
-	file = open_sysfs(s->e.index, "loop/stats");
+	file = open_sysfs(s->e.index, "loop_stats");
 	while (file && read_counter(file, &c))
 		for (i = 0; i < ARRAY_SIZE(counted); i++)
 			if (!strncmp(c.name, counted[i].name, counted[i].len))

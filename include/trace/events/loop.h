@@ -101,7 +101,7 @@ TRACE_EVENT(loop_state,
 );
 
 /*
- * A bio has come, and the path it takes: a name from loop/stats. What it asks
+ * A bio has come, and the path it takes: a name from loop_stats. What it asks
  * for is told in the letters of the block layer's own tracepoints.
  */
 TRACE_EVENT(loop_bio_queue,

@@ -872,7 +872,7 @@ static const char *missed(int index)
 	}
 	if (e.unmet >> 6 || e.reserved)
 		return "unknown";
-	lt_sysfs(index, "loop/unmet", told, sizeof(told));
+	lt_sysfs(index, "loop_unmet", told, sizeof(told));
 	return strcmp(word, told) ? "sysfs and list differ" : told;
 }
 

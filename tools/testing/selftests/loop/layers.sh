@@ -135,7 +135,7 @@ deep_files()
 	"$paths" async aio "$dir/data" write 128 5 || return
 	for ((i = 8; i > 0; i--)); do
 		[ "$i" != 8 ] || { forget "$dir/data" && "$paths" check "$dir/data" 128 5; } || return
-		grep -E "stack|inline" "/sys/block/${all[i - 1]##*/}/loop/stats" | paste -sd' '
+		grep -E "stack|inline" "/sys/block/${all[i - 1]##*/}/loop_stats" | paste -sd' '
 		umount "$LOOP_SCRATCH/at$i" &&
 			{ [ "$long" = 0 ] || e2fsck -fn "${all[i - 1]}"; } && detach "${all[i - 1]}" ||
 			return
@@ -259,7 +259,7 @@ inject()
 	forget "${on[ext4]}/inject-on" && "$paths" check "${on[ext4]}/inject-on" 64 9 &&
 		"$paths" check "${on[xfs]}/inject-off" 64 9 || return
 	for dev in "${all[@]}"; do
-		grep -v ' 0$' "/sys/block/${dev##*/}/loop/stats" | paste -sd' '
+		grep -v ' 0$' "/sys/block/${dev##*/}/loop_stats" | paste -sd' '
 	done
 	was=()
 	zeroes "${all[0]}" && counted "${all[0]}" inline retry_short retry_error buffered &&
@@ -275,7 +275,7 @@ zeroes()
 
 	while read -r name _; do
 		was[$name]=0
-	done < "/sys/block/${1##*/}/loop/stats"
+	done < "/sys/block/${1##*/}/loop_stats"
 }
 
 for share in 300 1000; do

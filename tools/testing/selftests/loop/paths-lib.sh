@@ -96,7 +96,7 @@ snap()
 
 	while read -r name value; do
 		was[$name]=$value
-	done < "/sys/block/${1##*/}/loop/stats"
+	done < "/sys/block/${1##*/}/loop_stats"
 }
 
 # since DEVICE NAME: how many there were since the last snap
@@ -106,7 +106,7 @@ since()
 
 	while read -r name value; do
 		[ "$name" != "$2" ] || echo $((value - was[$name]))
-	done < "/sys/block/${1##*/}/loop/stats"
+	done < "/sys/block/${1##*/}/loop_stats"
 }
 
 # all_since DEVICE: for who has to find out what went wrong
@@ -116,7 +116,7 @@ all_since()
 
 	while read -r name value; do
 		[ "$value" = "${was[$name]}" ] || echo "$name $((value - was[$name]))"
-	done < "/sys/block/${1##*/}/loop/stats"
+	done < "/sys/block/${1##*/}/loop_stats"
 }
 
 # counted DEVICE NAME[:NUMBER]...: since the last snap, each at least so often
