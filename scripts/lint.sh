@@ -28,7 +28,8 @@ checkpatch OPEN_ENDED_LINE,COMPLEX_MACRO,PARENTHESIS_ALIGNMENT include/trace/eve
 # Not applicable to programs, which have the C library's headers only:
 # CAMELCASE		names of C itself, like PRIx64 and _Noreturn
 # PREFER_DEFINED_ATTRIBUTE_MACRO	no __aligned and the like there
-checkpatch CAMELCASE,PREFER_DEFINED_ATTRIBUTE_MACRO,MACRO_ARG_REUSE samples/loop/*.c \
+# ENOSYS		as above
+checkpatch CAMELCASE,PREFER_DEFINED_ATTRIBUTE_MACRO,MACRO_ARG_REUSE,ENOSYS samples/loop/*.c \
 	tools/testing/selftests/loop/*.[ch]
 
 echo "== sparse"
