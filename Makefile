@@ -19,8 +19,8 @@ kbuild = $(MAKE) --no-print-directory -C $(abspath $(KDIR)) M=$(top) W=1
 # The kernel whose source "patch" and "check-patch" are about.
 KERNEL ?= 7.3
 
-.PHONY: modules deps demo check check-long bench bench-smp bench-control lint \
-	htmldocs patch check-patch check-debug deb check-package shell install \
+.PHONY: modules deps demo check check-long bench bench-doc bench-smp \
+	bench-control lint htmldocs patch check-patch check-debug deb check-package shell install \
 	uninstall clean help
 
 modules: $(if $(filter $(vm_headers),$(abspath $(KDIR))),vm-kernel)
@@ -44,6 +44,9 @@ check-long:
 
 bench bench-smp:
 	@ROWS='$(ROWS)' LOOP_KO='$(LOOP_KO)' scripts/bench.sh $@
+
+bench-doc:
+	@scripts/bench-doc.sh
 
 bench-control:
 	@scripts/bench-control.sh
@@ -103,7 +106,7 @@ clean:
 		build/linux-*/o build/linux-*/log
 	rm -f loop.ko loop.o loop.mod loop.mod.c loop.mod.o .module-common.o \
 		modules.order Module.symvers .*.cmd
-	rm -f samples/loop/loopctl samples/loop/loop_control
+	rm -f samples/loop/loopctl samples/loop/loop_control samples/loop/loop_attach
 	rm -f drivers/block/*.o drivers/block/.*.cmd
 
 help:
@@ -115,6 +118,7 @@ help:
 	@echo 'make check-long  what takes hours: the same tests, many more times'
 	@echo 'make bench     measure the driver, the stock one and the limit in a VM;'
 	@echo '               ROWS="a b" some rows, LOOP_KO=FILE another module'
+	@echo 'make bench-doc take what it has found into the documents'
 	@echo 'make bench-smp the same with two processors, only ratios'
 	@echo 'make bench-control  what adding, binding and finding devices costs'
 	@echo 'make lint      checkpatch, sparse, shellcheck, and the documents against the'
@@ -135,3 +139,4 @@ help:
 	@echo '               manual pages in prefix=$(prefix)'
 	@echo 'make uninstall remove what make install has installed'
 	@echo 'make clean     remove what was built; downloads stay in build/'
+	@echo 'make help      list these'
