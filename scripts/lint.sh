@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # checkpatch, sparse and shellcheck on everything here, and the documents: do
-# they agree with the code, and does Sphinx take them? Prints nothing but what it
-# does ("== ...") and what it finds; a finding makes it fail.
+# they agree with the code, and do Sphinx and mandoc take them? Prints nothing
+# but what it does ("== ...") and what it finds; a finding makes it fail.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -49,4 +49,5 @@ shellcheck -x -P SCRIPTDIR scripts/*.sh qemu/vm qemu/*-init .ci/run completions/
 echo "== documents"
 scripts/check-docs.py || status=1
 scripts/htmldocs.sh || status=1
+mandoc -T lint man/* || status=1
 exit $status
