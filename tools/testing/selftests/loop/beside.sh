@@ -299,6 +299,23 @@ stat_of_reads()
 			top["seconds"] > 0' "$file"
 }
 
+# on_terminal COMMAND...: writes tables, each in the place of the one before
+on_terminal()
+{
+	python3 -c '
+import os, pty, signal, sys
+pid, fd = pty.fork()
+if not pid:
+    os.execv(sys.argv[1], sys.argv[1:])
+out = b""
+while out.count(b"DEVICE ") < 3:
+    out += os.read(fd, 4096)
+os.kill(pid, signal.SIGTERM)
+os.waitpid(pid, 0)
+assert out.count(b"\033[H\033[JDEVICE ") == out.count(b"DEVICE "), out
+' "$@"
+}
+
 loopctl_stat()
 {
 	local d out status stop=$LOOP_SCRATCH/stop-reading
@@ -317,6 +334,7 @@ loopctl_stat()
 		head -n 8 | grep -c '^DEVICE')" || return
 	same "watch --json" 3 "$("$loopctl" stat -w -i 0.01 --json |
 		head -n 3 | grep -c '^{.*}$')" || return
+	on_terminal "$loopctl" stat -w -i 0.01 "$d" || return
 	"$loopctl" detach "$d" || return
 	out=$("$loopctl" stat --interval 0.01 "$d" 2>&1)
 	same "exit status of a device without a file" 1 $? &&
