@@ -76,10 +76,15 @@ check-package:
 shell:
 	@scripts/shell.sh
 
+# It may have the module in it.
+refresh_initramfs = $(if $(shell command -v update-initramfs), \
+	update-initramfs -u -k $(running))
+
 install: KDIR := $(running_headers)
 install:
 	$(if $(usable),,$(error needs Linux 6.12 or newer running, and its \
 		headers; this is $(running)))
+	@debian/usable $(running) unsigned >&2
 	@$(kbuild) modules
 	install -D -m 644 loop.ko /lib/modules/$(running)/updates/loop.ko
 	depmod $(running)
@@ -89,6 +94,8 @@ install:
 	install -D -m 644 man/loop-control.4 $(prefix)/share/man/man4/loop-control.4
 	install -D -m 644 completions/loopctl \
 		$(prefix)/share/bash-completion/completions/loopctl
+	$(refresh_initramfs)
+	@debian/report "make install"
 
 # For the kernel that runs; at the next modprobe it is its own driver again.
 uninstall:
@@ -97,6 +104,8 @@ uninstall:
 		$(prefix)/share/man/man4/loop-control.4 \
 		$(prefix)/share/bash-completion/completions/loopctl
 	depmod $(running)
+	$(refresh_initramfs)
+	@debian/report "make install"
 
 # The downloaded kernel and sources stay; rm -r build takes them as well.
 clean:
