@@ -19,8 +19,8 @@ kbuild = $(MAKE) --no-print-directory -C $(abspath $(KDIR)) M=$(top) W=1
 # The kernel whose source "patch" and "check-patch" are about.
 KERNEL ?= 7.3
 
-.PHONY: modules deps demo check check-long bench bench-smp bench-control lint \
-	htmldocs patch check-patch check-debug deb check-package shell install \
+.PHONY: modules deps demo check check-long bench bench-doc bench-smp \
+	bench-control lint htmldocs patch check-patch check-debug deb check-package shell install \
 	uninstall clean help
 
 modules: $(if $(filter $(vm_headers),$(abspath $(KDIR))),vm-kernel)
@@ -44,6 +44,9 @@ check-long:
 
 bench bench-smp:
 	@ROWS='$(ROWS)' LOOP_KO='$(LOOP_KO)' scripts/bench.sh $@
+
+bench-doc:
+	@scripts/bench-doc.sh
 
 bench-control:
 	@scripts/bench-control.sh
@@ -73,10 +76,15 @@ check-package:
 shell:
 	@scripts/shell.sh
 
+# It may have the module in it.
+refresh_initramfs = $(if $(shell command -v update-initramfs), \
+	update-initramfs -u -k $(running))
+
 install: KDIR := $(running_headers)
 install:
 	$(if $(usable),,$(error needs Linux 6.12 or newer running, and its \
 		headers; this is $(running)))
+	@debian/usable $(running) unsigned >&2
 	@$(kbuild) modules
 	install -D -m 644 loop.ko /lib/modules/$(running)/updates/loop.ko
 	depmod $(running)
@@ -86,6 +94,8 @@ install:
 	install -D -m 644 man/loop-control.4 $(prefix)/share/man/man4/loop-control.4
 	install -D -m 644 completions/loopctl \
 		$(prefix)/share/bash-completion/completions/loopctl
+	$(refresh_initramfs)
+	@debian/report "make install"
 
 # For the kernel that runs; at the next modprobe it is its own driver again.
 uninstall:
@@ -94,6 +104,8 @@ uninstall:
 		$(prefix)/share/man/man4/loop-control.4 \
 		$(prefix)/share/bash-completion/completions/loopctl
 	depmod $(running)
+	$(refresh_initramfs)
+	@debian/report "make install"
 
 # The downloaded kernel and sources stay; rm -r build takes them as well.
 clean:
@@ -103,7 +115,7 @@ clean:
 		build/linux-*/o build/linux-*/log
 	rm -f loop.ko loop.o loop.mod loop.mod.c loop.mod.o .module-common.o \
 		modules.order Module.symvers .*.cmd
-	rm -f samples/loop/loopctl samples/loop/loop_control
+	rm -f samples/loop/loopctl samples/loop/loop_control samples/loop/loop_attach
 	rm -f drivers/block/*.o drivers/block/.*.cmd
 
 help:
@@ -115,6 +127,7 @@ help:
 	@echo 'make check-long  what takes hours: the same tests, many more times'
 	@echo 'make bench     measure the driver, the stock one and the limit in a VM;'
 	@echo '               ROWS="a b" some rows, LOOP_KO=FILE another module'
+	@echo 'make bench-doc take what it has found into the documents'
 	@echo 'make bench-smp the same with two processors, only ratios'
 	@echo 'make bench-control  what adding, binding and finding devices costs'
 	@echo 'make lint      checkpatch, sparse, shellcheck, and the documents against the'
@@ -135,3 +148,4 @@ help:
 	@echo '               manual pages in prefix=$(prefix)'
 	@echo 'make uninstall remove what make install has installed'
 	@echo 'make clean     remove what was built; downloads stay in build/'
+	@echo 'make help      list these'

@@ -43,3 +43,4 @@ scripts/bench-report.py "build/vm/$name.run/share" "build/bench/$name" \
 	"qemu=$(qemu-system-x86_64 --version | sed -n 's/.*version \([^ ]*\).*/\1/p')" \
 	"fio=$(fio --version)" \
 	"commit=$(git describe --always --dirty 2>/dev/null || true)"
+echo "== build/bench/$name.rst, .json$([ "$name" != bench ] || echo ', .svg; "make bench-doc" takes them into the documents')"

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Compares the names in the code with those in the documents, both ways.
 
-Those of ioctls, flags, module parameters, sysfs attributes, counters and
-tracepoints. Prints a line for each that the other side does not have.
+Those of ioctls and their errors, flags, structures, module parameters, sysfs
+attributes, counters, tracepoints, options of loopctl, targets of the Makefile
+and groups of tests. Prints a line for each that the other side does not have.
 """
 
 import pathlib
@@ -47,6 +48,12 @@ def section(text, title):
     return re.split(r"\n[^\n]+\n=+\n\n", text.split(f"\n{title}\n=", 1)[1])[0]
 
 
+def subsection(text, title):
+    """Of a document, the one whose title starts so, up to the next title."""
+    return re.split(r"\n[^\n]+\n(?:-+|=+)\n\n",
+                    re.split(rf"\n{re.escape(title)}[^\n]*\n-+\n\n", text, maxsplit=1)[1])[0]
+
+
 def rows(text):
     """The names in the first columns of tables, of both kinds."""
     names = re.findall(r"^\s+\* - ``(\w+)``$", text, re.M)
@@ -70,11 +77,19 @@ code = words(driver + uapi + events + read("include/linux/*.h", "samples/loop/*.
 
 rst = read("Documentation/admin-guide/blockdev/loop.rst")
 abi = read("Documentation/ABI/testing/*")
-documents = rst + abi + read("README.md", "Documentation/block/loop.rst", "man/*")
+inside = read("Documentation/block/loop.rst")
+readme = read("README.md")
+man = read("man/loop-control.4").replace("\\-", "-")
+documents = rst + abi + inside + readme + \
+    read("Documentation/*/loop-*.rst", "Documentation/*/*/loop-*.rst", "scripts/patch/*.md",
+         "debian/*README*", "man/*")
 documented = words(documents.replace("\\fI", " ").replace("\\fB", " "))
 
 RST = "Documentation/admin-guide/blockdev/loop.rst"
 ABI = "Documentation/ABI/testing"
+EVENTS = "include/trace/events/loop.h"
+UAPI = "include/uapi/linux/loop.h"
+MAN = "man/loop-control.4"
 CODE = "drivers/block/loop.c"
 
 # Constants of the ABI; in the documents, all that looks like one.
@@ -84,8 +99,46 @@ expect(ioctls + flags, words(rst), RST)
 named = {w for w in documented if re.fullmatch(r"(LO|LOOP)_[A-Z0-9_]*[A-Z0-9]", w)}
 kinds = "|".join({name.rsplit("_", 1)[0] for name in flags})
 expect({w for w in named if re.match(f"({kinds}|LOOP_CTL|LOOP_SET|LOOP_GET)_", w)},
-       words(uapi), "include/uapi/linux/loop.h")
+       words(uapi), UAPI)
 expect(named, code, "code")
+expect([n for n in ioctls + flags if not re.match("LOOP_(SET|GET|CLR|CHANGE|CONFIGURE)", n)],
+       words(man), MAN)
+
+# The structures of the control device, as its manual page shows them
+def structures(text):
+    return {name: re.findall(r"__[us]\d+\s+(\w+)", body) for name, body in
+            re.findall(r"^struct (loop_ctl_\w+) {\n(.*?)^};", text, re.M | re.S)}
+
+
+for name, members in structures(uapi).items():
+    same([f"{name}: {members}"], UAPI, [f"{name}: {structures(man).get(name)}"], MAN)
+    expect(members, words(section(rst, "/dev/loop-control")), RST)
+
+# The errors of its ioctls
+def shared_errors():
+    """Those that the user document has under a name of their own."""
+    shared = {"bad structure": re.findall(r"^(E[A-Z0-9]+) ", subsection(rst, "Structures that grow"),
+                                          re.M)}
+    name = None
+    for title, error in re.findall(r"^   \* -(?: \*([\w ]+)\*)?\n     - (E\w+)$",
+                                   subsection(rst, "Errors of several ioctls"), re.M):
+        name = title or name
+        shared.setdefault(name, []).append(error)
+    return shared
+
+
+in_man = {}
+for part in re.split(r"^Of\b", man.split("\n.SH ERRORS\n")[1].split("\n.SH ")[0], flags=re.M):
+    for name in re.findall(r"LOOP_CTL_\w+", part.split(".TP")[0]):
+        in_man.setdefault(name, []).extend(re.findall(r"^\.TP\n\.B (E\w+)$", part, re.M))
+for name in [name for name in ioctls if name.startswith("LOOP_CTL_")]:
+    text = subsection(rst, name)
+    errors = re.findall(r"^(E[A-Z0-9]+) ", text, re.M)
+    for title, more in shared_errors().items():
+        if f"*{title}*" in " ".join(text.split()):
+            errors += more
+    same([f"{name} {error}" for error in errors], RST,
+         [f"{name} {error}" for error in in_man.get(name, [])], MAN)
 
 # Module parameters
 parameters = re.findall(r"^module_param\w*\((\w+),", driver, re.M)
@@ -116,13 +169,39 @@ same([f"{name} {word}" for name, word in
 
 # Tracepoints
 tracepoints = re.findall(r"^TRACE_EVENT\((\w+)", events, re.M)
-same(tracepoints, "include/trace/events/loop.h", rows(section(rst, "Tracepoints")), RST)
-expect(re.findall(r"tracepoint:loop:(\w+)", documents), tracepoints, "include/trace/events/loop.h")
+same(tracepoints, EVENTS, rows(section(rst, "Tracepoints")), RST)
+expect(re.findall(r"tracepoint:loop:(\w+)", documents), tracepoints, EVENTS)
 
 # loopctl explains counters and what is unmet.
 same(counters, CODE, strings(re.sub(r",\s*\".*", ",", block(loopctl, "} stat_names[] = {"))),
      "samples/loop/loopctl.c")
 same(unmet, CODE, re.findall(r'LOOP_UNMET_\w+, "(\w+)"', loopctl), "samples/loop/loopctl.c")
+
+# The options of its commands; each knows --help
+manual = read("man/loopctl.8").replace("\\-", "-")
+completed = re.findall(r"--([\w-]+)", read("completions/loopctl"))
+for command, table in re.findall(r"^static const struct option (\w+)_options\[\] = {(.*?)^}", loopctl,
+                                 re.M | re.S):
+    options = re.findall(r'"([\w-]+)"', table)
+    described = re.findall(r"--([\w-]+)", re.split(r"\n\.S[SH] ", manual.split(f"\n.SS {command}\n")[1])[0])
+    expect([f"{command} --{o}" for o in options if o != "help"],
+           [f"{command} --{d}" for d in described], "man/loopctl.8")
+    expect(options, completed, "completions/loopctl")
+options = re.findall(r'^\t{ "([\w-]+)", (?:no|required)_argument', loopctl, re.M)
+expect(completed + re.findall(r"--(\w[\w-]*)", manual), options, "samples/loop/loopctl.c")
+
+# Targets of the Makefile
+makefile = read("Makefile")
+targets = re.findall(r"^\.PHONY: ((?:.*\\\n)*.*)$", makefile, re.M)[0].replace("\\", "").split()
+targets = {f"make {t}" for t in targets if t != "modules"} | {"make"}
+same(targets, "Makefile", [h.strip() for h in re.findall(r"@echo '(make(?: [\w-]+)?) ", makefile)],
+     "make help")
+same(targets, "Makefile", re.findall(r"^\| `(make[^`]*)`", readme, re.M), "README.md")
+
+# Groups of tests
+groups = re.findall(r"^(\w+)\|", read("tools/testing/selftests/loop/groups*"), re.M)
+same(groups, "tools/testing/selftests/loop/groups*", rows(section(inside + "\n", "Tests")),
+     "Documentation/block/loop.rst")
 
 # Functions, structures and counters that a sentence names
 expect({w for w in re.findall(r"``(?:struct )?((?:loop|worker|retry)_\w+)(?:\(\))?``", documents)},

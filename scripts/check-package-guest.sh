@@ -228,18 +228,44 @@ claim "no file is left, or missing" diff $files/before $files/after
 
 # ---- make install ----
 
-# With the loop.ko of the checkout: compiling once more would tell nothing new.
 work=/var/tmp/checkout
 mkdir $work
-cp -r "$top"/{Makefile,loop.ko,completions,include,man,samples} $work
+cp -r "$top"/{Makefile,Kbuild,compat,completions,debian,drivers,include,man,samples} $work
+rm -f $work/drivers/block/{*.o,.*.cmd}
+
+# refused WORDS...: make install, before it builds anything
+refused()
+{
+	fails make -C $work install > $log 2>&1 && said "$@" && [ ! -e $work/loop.ko ]
+}
+known=/lib/modules/$running/modules.builtin
+cp "$known" $files/modules.builtin
+echo kernel/drivers/block/loop.ko >> "$known"
+claim "make install is refused where loop is built in" refused CONFIG_BLK_DEV_LOOP=y
+cp $files/modules.builtin "$known"
+
+use
 snapshot > $files/before
-step "make install" make -C $work install kbuild=true
-claim "modprobe would load that" next "/lib/modules/$running/updates/loop.ko" \
-	"$(modinfo -F version $work/loop.ko)"
-switch
+step "make install, with the kernel's own driver in use" make -C $work install
+version=$(modinfo -F version $work/loop.ko)
+claim "the device is not disturbed" undisturbed none
+claim "which driver runs, which comes next, and how, is said" said \
+	"The loop driver that runs is the kernel's own." \
+	"The one that will be loaded next is that of make install, version $version" \
+	"modprobe -r loop && modprobe loop" "/dev/loop0 $files/image"
+claim "modprobe would load ours" next "/lib/modules/$running/updates/loop.ko" "$version"
+claim "the initramfs has it" initramfs_has "$running" updates/loop.ko
+umount /mnt
+losetup -d "$dev"
+claim "modprobe switches" switch
+claim "and ours is loaded" same version "$version" "$(loaded_version)"
 claim "loopctl of make install works on it" loopctl list --all
 step "make uninstall" make -C $work uninstall
 claim "modprobe would load the kernel's own again" next "$stock" ""
+claim "both drivers are named" said \
+	"The loop driver that runs is that of make install, version $version." \
+	"The one that will be loaded next is the kernel's own"
+claim "and the initramfs has that" initramfs_has "$running" kernel/drivers/block/loop.ko
 # Directories stay.
 snapshot | comm -13 $files/before - | while read -r path; do
 	[ -d "$path" ] || echo "$path"
@@ -252,6 +278,9 @@ claim "no file of it is left" same files "" "$(cat $files/after)"
 # see trust-key.py.
 modprobe -r loop
 echo 1 > /sys/module/module/parameters/sig_enforce
+rm -f $work/loop.ko
+claim "make install is refused where only signed modules are loaded" refused \
+	"loads signed modules only" loop-dkms
 cat > /etc/dkms/framework.conf.d/key.conf <<-END
 	mok_signing_key=$packages/other.key
 	mok_certificate=$packages/other.pub

@@ -246,11 +246,15 @@ headers() {
 }
 
 samples() {
+	local program
+
 	headers
 	configure defconfig BLK_DEV_LOOP=y SAMPLES=y HEADERS_INSTALL=y \
 		SAMPLE_LOOP=y > "$log" 2>&1 || { echo "not allowed:$unmet"; return 1; }
 	"${kbuild[@]}" samples/loop/ > "$log" 2>&1 || { cat "$log"; return 1; }
-	[ -x "$o/samples/loop/loop_control" ] && [ -x "$o/samples/loop/loopctl" ]
+	for program in loop_attach loop_control loopctl; do
+		[ -x "$o/samples/loop/$program" ] || echo "no $program"
+	done
 }
 
 header() {

@@ -19,7 +19,7 @@ if [ "${1:-}" != demo ]; then
 	# 32-bit test programs.
 	packages="$packages gcc-multilib"
 	# Lint, the patch.
-	packages="$packages perl python3 python3-sphinx sparse shellcheck git"
+	packages="$packages perl python3 python3-sphinx mandoc sparse shellcheck git"
 	# What the tests say they need.
 	tests=$top/tools/testing/selftests/loop/packages
 	packages="$packages $(sed 's/#.*//' "$tests" | tr '\n' ' ')"

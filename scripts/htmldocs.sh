@@ -6,10 +6,15 @@ set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
 cd "$top"
-src=$(mktemp -d)
-trap 'rm -rf "$src"' EXIT
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+src=$tmp/Documentation
 
-(cd Documentation && cp --parents -- */loop.rst */*/loop.rst "$src")
+# The documents take parts of the samples in.
+cp -r Documentation samples "$tmp"
+rm -r "$src/ABI"
+# kernel-figure is the kernel's own; in HTML it is the same.
+sed -i 's/^\.\. kernel-figure::/.. figure::/' "$src"/*/*/loop.rst
 # What the kernel makes of a file of Documentation/ABI: a section for each
 # attribute, and its description, which is in the same language.
 for abi in Documentation/ABI/testing/*; do
@@ -26,9 +31,11 @@ cat > "$src/index.rst" <<-END
 	   :glob:
 
 	   admin-guide/blockdev/loop
+	   admin-guide/blockdev/loop-stock
+	   userspace-api/loop-control
 	   block/loop
 	   sysfs-*
 END
 # -C: there is no configuration.
-sphinx-build -q -C -W --keep-going -D project=loop -b html -d "$src/.doctrees" \
+sphinx-build -q -C -W --keep-going -D project=loop -b html -d "$tmp/doctrees" \
 	"$src" build/htmldocs

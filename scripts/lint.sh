@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # checkpatch, sparse and shellcheck on everything here, and the documents: do
-# they agree with the code, and does Sphinx take them? Prints nothing but what it
-# does ("== ...") and what it finds; a finding makes it fail.
+# they agree with the code, and do Sphinx and mandoc take them? Prints nothing
+# but what it does ("== ...") and what it finds; a finding makes it fail.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -28,7 +28,8 @@ checkpatch OPEN_ENDED_LINE,COMPLEX_MACRO,PARENTHESIS_ALIGNMENT include/trace/eve
 # Not applicable to programs, which have the C library's headers only:
 # CAMELCASE		names of C itself, like PRIx64 and _Noreturn
 # PREFER_DEFINED_ATTRIBUTE_MACRO	no __aligned and the like there
-checkpatch CAMELCASE,PREFER_DEFINED_ATTRIBUTE_MACRO,MACRO_ARG_REUSE samples/loop/*.c \
+# ENOSYS		as above
+checkpatch CAMELCASE,PREFER_DEFINED_ATTRIBUTE_MACRO,MACRO_ARG_REUSE,ENOSYS samples/loop/*.c \
 	tools/testing/selftests/loop/*.[ch]
 
 echo "== sparse"
@@ -48,4 +49,5 @@ shellcheck -x -P SCRIPTDIR scripts/*.sh qemu/vm qemu/*-init .ci/run completions/
 echo "== documents"
 scripts/check-docs.py || status=1
 scripts/htmldocs.sh || status=1
+mandoc -T lint man/* || status=1
 exit $status

@@ -185,11 +185,13 @@ config SAMPLE_LOOP
 	bool "Loop device sample"
 	depends on CC_CAN_LINK && HEADERS_INSTALL
 	help
-	  Builds two programs that use nothing but the ioctls of the driver.
-	  loop_control finds a free loop device, binds a file to it, and
-	  unbinds it again, while other programs look for a free device at
-	  the same time. loopctl has the control device do all of that, and
-	  tells which devices there are.
+	  Builds programs that use nothing but the ioctls of the driver.
+	  loop_attach has a loop device for as long as it runs, the one of
+	  Documentation/userspace-api/loop-control.rst. loop_control finds a
+	  free loop device, binds a file to it, and unbinds it again, while
+	  other programs look for a free device at the same time. loopctl has
+	  the control device do all of that, and tells which devices there
+	  are.
 
 """
 
@@ -215,8 +217,10 @@ def driver():
 
 def documentation():
     maintainers(FILES)
-    for path in INDEXES:
-        insert(path, r"^   ([\w-]+)$", "loop", "   loop\n")
+    insert(ADMIN_INDEX, r"^   ([\w-]+)$", "loop", "   loop\n   loop-stock\n")
+    insert(BLOCK_INDEX, r"^   ([\w-]+)$", "loop", "   loop\n")
+    # Of several lists the one about devices.
+    insert(API_INDEX, r"^   (media/index)$", "loop-control", "   loop-control\n")
     number = read(IOCTL)
     row = re.search(r"^('L'   )00-1F(  linux/loop\.h) .*\n"
                     r"('L'   10-1F .*?) +conflict!\n", number, re.MULTILINE)
@@ -250,17 +254,18 @@ def sample():
 
 
 MISCDEVICE = "include/linux/miscdevice.h"
-INDEXES = ("Documentation/admin-guide/blockdev/index.rst",
-           "Documentation/block/index.rst")
+ADMIN_INDEX = "Documentation/admin-guide/blockdev/index.rst"
+BLOCK_INDEX = "Documentation/block/index.rst"
+API_INDEX = "Documentation/userspace-api/index.rst"
 IOCTL = "Documentation/userspace-api/ioctl/ioctl-number.rst"
 DEVICES_TXT = "Documentation/admin-guide/devices.txt"
 PARAMETERS = "Documentation/admin-guide/kernel-parameters.txt"
 TARGETS = "tools/testing/selftests/Makefile"
-EDITED = (*INDEXES, IOCTL, DEVICES_TXT, PARAMETERS, TARGETS, MISCDEVICE,
+EDITED = (ADMIN_INDEX, BLOCK_INDEX, API_INDEX, IOCTL, DEVICES_TXT, PARAMETERS, TARGETS, MISCDEVICE,
           "MAINTAINERS", "drivers/block/Kconfig", "samples/Kconfig",
           "samples/Makefile")
 STEPS = {step.__name__: step
-         for step in (uapi, driver, documentation, selftests, sample)}
+         for step in (uapi, driver, sample, documentation, selftests)}
 
 if len(sys.argv) == 3 and sys.argv[1] == "files":
     print("\n".join(EDITED))

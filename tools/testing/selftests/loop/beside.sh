@@ -299,6 +299,23 @@ stat_of_reads()
 			top["seconds"] > 0' "$file"
 }
 
+# on_terminal COMMAND...: writes tables, each in the place of the one before
+on_terminal()
+{
+	python3 -c '
+import os, pty, signal, sys
+pid, fd = pty.fork()
+if not pid:
+    os.execv(sys.argv[1], sys.argv[1:])
+out = b""
+while out.count(b"DEVICE ") < 3:
+    out += os.read(fd, 4096)
+os.kill(pid, signal.SIGTERM)
+os.waitpid(pid, 0)
+assert out.count(b"\033[H\033[JDEVICE ") == out.count(b"DEVICE "), out
+' "$@"
+}
+
 loopctl_stat()
 {
 	local d out status stop=$LOOP_SCRATCH/stop-reading
@@ -317,6 +334,7 @@ loopctl_stat()
 		head -n 8 | grep -c '^DEVICE')" || return
 	same "watch --json" 3 "$("$loopctl" stat -w -i 0.01 --json |
 		head -n 3 | grep -c '^{.*}$')" || return
+	on_terminal "$loopctl" stat -w -i 0.01 "$d" || return
 	"$loopctl" detach "$d" || return
 	out=$("$loopctl" stat --interval 0.01 "$d" 2>&1)
 	same "exit status of a device without a file" 1 $? &&
@@ -337,11 +355,70 @@ else
 	tap_skip "loopctl" "not built"
 fi
 
-# ---- no number is left ----
+# ---- the sample program: with the new ioctl, and where there is none ----
+
+sample=$LOOP_TEST_BIN/loop_attach
+
+# copies HOW: what is on the device is what is in the file
+copies()
+{
+	local said=$LOOP_SCRATCH/said
+
+	"$sample" "$file" 2> "$said" | cmp - "$file" || return
+	grep -qE "^$file is loop[0-9]+, by $1\$" "$said" || {
+		cat "$said"
+		return 1
+	}
+}
+
+copies_at_a_time()
+{
+	local i j bad=0 pids=()
+
+	for ((i = 0; i < 6; i++)); do
+		for ((j = 0; j < 5; j++)); do
+			"$sample" "$file" 2>> "$LOOP_SCRATCH/errs" | cmp - "$file" || exit 1
+		done &
+		pids+=($!)
+	done
+	for i in "${pids[@]}"; do
+		wait "$i" || bad=$((bad + 1))
+	done
+	same "loops that failed" 0 "$bad" || {
+		grep -v ' is loop' "$LOOP_SCRATCH/errs"
+		return 1
+	}
+	wait_for 10 nothing_bound
+}
+
+# sample HOW: does all claims; the file is some of what is around
+sample()
+{
+	if [ ! -x "$sample" ]; then
+		tap_skip "loop_attach" "not built"
+		return
+	fi
+	dd if="$helper" of="$file" bs=1k count=40 status=none
+	claim "loop_attach: by $1" copies "$1"
+	claim "loop_attach: several at a time, by $1" copies_at_a_time "$1"
+}
+sample LOOP_CTL_ATTACH
 
 finish
 trap - EXIT
 claim "the module unloads" loop_unload
+
+scratch_init || bail_out "no scratch space"
+if loop_load_stock; then
+	sample LOOP_CONFIGURE
+else
+	tap_skip "loop_attach" "no kernel's own driver"
+fi
+claim "the kernel's own driver unloads" loop_unload
+scratch_exit
+trap - EXIT
+
+# ---- no number is left ----
 
 # 4096 numbers, as each takes 256 minors
 full()

@@ -115,6 +115,21 @@ unmap()
 }
 claim "discard is for workers" unmap
 
+# ext4 does not zero a range of a file without extents. The block layer does then.
+refused()
+{
+	local file dev
+
+	file=$(scratch_fs ext4 -O ^extent,^64bit)/refused && written_image "$file" 64 &&
+		dev=$(bind_to "$file" on) && dd if="$random" of="$dev" bs=64k count=1 \
+			oflag=direct status=none && snap "$dev" && blkdiscard -z -l 65536 "$dev" &&
+		counted "$dev" worker_op:1 unmap_refused:1 && cmp -n 65536 "$dev" /dev/zero &&
+		same "write zeroes" 0 "$(cat "/sys/block/${dev##*/}/queue/write_zeroes_max_bytes")" &&
+		snap "$dev" && blkdiscard -z -l 65536 "$dev" &&
+		uncounted "$dev" worker_op unmap_refused && detach "$dev"
+}
+claim "what the file refuses is counted, and not offered again" refused
+
 rlimit()
 {
 	local file=${on[$1]}/rlimit dev

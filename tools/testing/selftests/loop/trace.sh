@@ -96,9 +96,134 @@ write_and_flush()
 	traced loop_bio_queue loop_flush -- dd if=/dev/zero of="$dev" bs=4k count=1 \
 		oflag=direct conv=fsync,notrunc status=none
 }
-claim "loop_flush: how many flushes, and its result" same events \
+claim "loop_flush: a flush, and its result" same events \
 	"bio_queue: loop0 WS sector=0 nr_sectors=8 path=inline,bio_queue: loop0 FWS sector=0 nr_sectors=0 path=worker_flush,flush: loop0 served=1 error=0" \
 	"$(write_and_flush | paste -sd,)"
+
+# path COMMAND...: those that its I/O takes, each once
+path()
+{
+	traced loop_bio_queue -- "$@" | sed -n 's/.* path=//p' | sort -u | paste -sd' '
+}
+
+# With direct I/O on, the file has no way that waits.
+reasons()
+{
+	same discard worker_op "$(path blkdiscard -f -l 4096 "$dev")" &&
+		same "a write with a file size limit" worker_rlimit \
+			"$(ulimit -f 1000000 && path dd if=/dev/zero of="$dev" bs=4k count=1 oflag=direct conv=notrunc status=none)" &&
+		same "the first read after a write" worker_atime \
+			"$(path dd if="$dev" of=/dev/null bs=4k count=1 iflag=direct status=none)" &&
+		losetup --direct-io=off "$dev" &&
+		same "a buffered write to ext4" worker_file \
+			"$(path dd if=/dev/zero of="$dev" bs=4k count=1 oflag=direct conv=notrunc status=none)" &&
+		losetup --direct-io=on "$dev"
+}
+claim "loop_bio_queue: the reasons for a worker" reasons
+
+# ---- what the document says ----
+
+doc=$PWD/../../../../Documentation/admin-guide/blockdev/loop.rst
+
+# example WORDS: the commands after the line that ends so
+example()
+{
+	awk -v words="$1::" '
+	found && /^  / { print; printed = 1 }
+	found && printed && !/^  / { exit }
+	substr($0, length($0) - length(words) + 1) == words { found = 1 }' "$doc"
+}
+
+tracefs_example()
+{
+	local event out
+
+	: > "$trace/trace"
+	out=$(example "with nothing but tracefs" | bash -e 2>&1) || {
+		echo "$out"
+		return 1
+	}
+	rm /tmp/disk.img
+	for event in attach state bio_queue bio_done flush detach; do
+		grep -q " loop_$event: loop1 " <<< "$out" || {
+			echo "no loop_$event:" && echo "$out"
+			return 1
+		}
+	done
+}
+
+# For one second instead of ten
+bpftrace_example()
+{
+	local out=$LOOP_SCRATCH/bpftrace
+
+	example "for ten seconds" | sed 's/interval:s:10 /interval:s:1 /' | bash -e > "$out" 2>&1 &
+	while [ -e /proc/$! ]; do
+		dd if="$dev" of=/dev/null bs=4k count=8 iflag=direct status=none || break
+	done
+	wait $!
+	cat "$out"
+	grep -q '^@path\[0, inline\]: [0-9]' "$out" && grep -q '^@us\[0\]:' "$out" &&
+		grep -q '@@' "$out"
+}
+
+if [ -e "$doc" ]; then
+	claim "the example for tracefs" tracefs_example
+else
+	tap_skip "the examples" "no $doc"
+fi
+if [ -e "$doc" ] && command -v bpftrace > /dev/null; then
+	claim "the example for bpftrace" bpftrace_example
+else
+	tap_skip "the example for bpftrace" "no bpftrace"
+fi
+
+# ---- flushes that are served together ----
+
+# The fsync that is on waits for the disk; the flushes that come meanwhile wait
+# for the next one.
+together()
+{
+	local i line served=0 most=0 on=/dev/loop1
+
+	map_to flush "0 2048 linear $(brd_take) 0" && losetup "$on" "$mapper-flush" &&
+		dmsetup suspend loop-selftest-flush && snap "$on" &&
+		dd if=/dev/zero of="$on" bs=4k count=1 oflag=direct status=none || return
+	traced loop_flush -- flush_three > "$LOOP_SCRATCH/flushes"
+	cat "$LOOP_SCRATCH/flushes"
+	losetup -d "$on" && unmap_it flush || return
+	while read -r line; do
+		i=$(number served <<< "$line")
+		served=$((served + i))
+		[ "$i" -le "$most" ] || most=$i
+	done < "$LOOP_SCRATCH/flushes"
+	same served 3 "$served" && [ "$most" -gt 1 ]
+}
+
+asked()
+{
+	counted /dev/loop1 "flush:$1" > /dev/null
+}
+
+flush_three()
+{
+	local i pids=()
+
+	for i in 1 2 3; do
+		sync /dev/loop1 &
+		pids+=($!)
+	done
+	wait_for 10 asked 3
+	dmsetup resume loop-selftest-flush
+	wait "${pids[@]}"
+}
+if command -v dmsetup > /dev/null; then
+	claim "loop_flush: one that serves several" together
+else
+	tap_skip "loop_flush: one that serves several" "no dmsetup"
+fi
+
+# ---- errors ----
 
 # The file ends before the device does.
 failed()
