@@ -35,7 +35,8 @@ export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
 # What is laid out like the tree and does not belong in it: miscdevice.h is
 # edited where it has to be; the others are about the VM, or start one.
 not_for_the_tree='^include/linux/miscdevice\.h$
-^tools/testing/selftests/loop/(groups|groups\.long|packages)$'
+^tools/testing/selftests/loop/(groups(|\.debug|\.long)|packages)$
+^Documentation/block/loop-stock-bugs\.rst$'
 for_the_tree() {
 	local file
 

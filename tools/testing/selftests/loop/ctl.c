@@ -4,12 +4,15 @@
  * structures of other sizes than the kernel's, callers that race.
  */
 #include <assert.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <sys/resource.h>
+#include <sys/select.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 
 #include "kselftest_harness.h"
 #include "loop_test.h"
@@ -2318,6 +2321,137 @@ TEST_F(ctl, permission)
 	EXPECT_FALSE(lt_sysfs_bound(FIRST));
 	close(ro);
 	close(wo);
+}
+
+/* What nobody may do with each of these; 0 if it is as it should be. */
+static int nobody_tries(int ro, int wo, int file)
+{
+	struct loop_ctl_attach a = lt_to_attach(FIRST + 1, file, NO_FD, 0);
+	struct loop_ctl_detach d = to_detach(FIRST, 0, 0);
+	struct loop_ctl_entry e;
+	struct loop_ctl_list l = to_list(FIRST, 1, &e, 0, 0);
+	int bad = 0;
+
+	if (setresgid(65534, 65534, 65534) || setresuid(65534, 65534, 65534))
+		return 0x80;
+	bad |= (open("/dev/loop-control", O_RDONLY) >= 0 || errno != EACCES) << 0;
+	bad |= (!ioctl(ro, LOOP_CTL_ATTACH, &a) || errno != EPERM) << 1;
+	bad |= (!ioctl(ro, LOOP_CTL_DETACH, &d) || errno != EPERM) << 2;
+	bad |= (ioctl(ro, LOOP_CTL_LIST, &l) || l.count != 1) << 3;
+	/* whoever may write to it may do the same as root */
+	bad |= !!ioctl(wo, LOOP_CTL_ATTACH, &a) << 4;
+	d.index = FIRST + 1;
+	bad |= !!ioctl(wo, LOOP_CTL_DETACH, &d) << 5;
+	return bad;
+}
+
+TEST_F(ctl, permission_of_nobody)
+{
+	int ro = open("/dev/loop-control", O_RDONLY | O_CLOEXEC);
+	int wo = open("/dev/loop-control", O_WRONLY | O_CLOEXEC);
+	int status;
+	pid_t pid;
+
+	ASSERT_EQ(0, chmod("/dev/loop-control", 0600));
+	EXPECT_STREQ("ok", attach_to(FIRST, self->file, NO_FD, 0));
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid)
+		_exit(nobody_tries(ro, wo, self->file));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_bound(FIRST + 1));
+	close(ro);
+	close(wo);
+}
+
+/* Everything that calls on devices and the control device return. */
+struct outputs {
+	struct loop_info64 info;
+	struct loop_info old;
+	struct loop_ctl_list l;
+	struct loop_ctl_entry e[2];
+	struct loop_ctl_attach a;
+	struct loop_ctl_detach d;
+};
+
+/* Leaves @byte on the kernel's stack, as far as these calls reach. */
+static void poison(uint8_t byte)
+{
+	struct timeval now = { 0 };
+	struct pollfd polled[30];
+	struct iovec iov[8];
+	fd_set set[3];
+
+	memset(polled, byte, sizeof(polled));
+	memset(iov, byte, sizeof(iov));
+	memset(set, byte, sizeof(set));
+	poll(polled, ARRAY_SIZE(polled), 0);
+	select(340, &set[0], &set[1], &set[2], &now);
+	writev(lt_control(), iov, ARRAY_SIZE(iov));
+}
+
+/* @byte is what is there before, on the stack and in memory. */
+static bool outputs_get(struct outputs *o, int fd, int file, uint8_t byte)
+{
+	bool interrupted;
+
+	memset(o, byte, sizeof(*o));
+	o->l = to_list(FIRST, 2, o->e, 0, 0);
+	o->a = lt_to_attach(FIRST + 1, file, NO_FD, 0);
+	memset(&o->a.diskseq, byte, sizeof(o->a.diskseq));
+	memset(&o->a.device_fd, byte, sizeof(o->a.device_fd));
+	o->d = to_detach(FIRST, WAIT, FOREVER);
+	poison(byte);
+	if (ioctl(fd, LOOP_GET_STATUS64, &o->info))
+		return false;
+	poison(byte);
+	if (ioctl(fd, LOOP_GET_STATUS, &o->old))
+		return false;
+	poison(byte);
+	if (ioctl(lt_control(), LOOP_CTL_LIST, &o->l) || o->l.count != 2)
+		return false;
+	poison(byte);
+	if (ioctl(lt_control(), LOOP_CTL_ATTACH, &o->a))
+		return false;
+	lt_detach(FIRST + 1);
+	poison(byte);
+	signal_each(2, 0);
+	interrupted = ioctl(lt_control(), LOOP_CTL_DETACH, &o->d) &&
+		      errno == EINTR;
+	signal_each(0, 0);
+	/* those have to differ */
+	o->e[1].diskseq = 0;
+	o->a.diskseq = 0;
+	return interrupted;
+}
+
+/*
+ * No byte depends on what the caller or the stack had there, nor is one left
+ * out. The kernel moves its stack a little at each call, hence the rounds.
+ */
+TEST_F(ctl, nothing_uninitialised)
+{
+	static const uint8_t bytes[] = { 0x00, 0xff, 0xa5, 0x3c };
+	static struct outputs first, now;
+	int fd = attach_fd(FIRST, self->file, 0, 0), i;
+	size_t at;
+
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(FIRST + 1, lt_ctl(LOOP_CTL_ADD, FIRST + 1));
+	ASSERT_TRUE(outputs_get(&now, fd, self->file, bytes[0]));
+	first = now;
+	for (i = 0; i < 25 * ARRAY_SIZE(bytes); i++) {
+		ASSERT_TRUE(outputs_get(&now, fd, self->file,
+					bytes[i % ARRAY_SIZE(bytes)]));
+		for (at = 0; at < sizeof(now); at++)
+			if (((uint8_t *)&now)[at] != ((uint8_t *)&first)[at])
+				break;
+		ASSERT_EQ(sizeof(now), at)
+			TH_LOG("byte %zu of struct outputs", at);
+	}
+	close(fd);
 }
 
 TEST_F(ctl, unknown_commands)

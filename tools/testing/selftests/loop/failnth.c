@@ -21,6 +21,7 @@ FIXTURE(failnth)
 	char path[64];
 	int number;		/* of the device that it is about */
 	int dev;		/* an open file of it, or -1 */
+	int second;		/* another one, or -1 */
 	int file;
 	int other;		/* of the same size */
 	int uevents;
@@ -78,12 +79,12 @@ static bool faults_allow(void)
 	return true;
 }
 
-static void let_bios_fail(struct _test_data_failnth *self)
+static void let_bios_fail(const char *disk, int number)
 {
 	char path[64];
 
-	snprintf(path, sizeof(path), "/sys/block/loop%d/make-it-fail",
-		 self->number);
+	snprintf(path, sizeof(path), "/sys/block/%s%d/make-it-fail", disk,
+		 number);
 	lt_write_file(path, "1");
 }
 
@@ -127,6 +128,17 @@ static int open_close(struct _test_data_failnth *self)
 {
 	int fd = lt_open(self->number, O_RDWR);
 
+	return result(fd) ?: result(close(fd));
+}
+
+/* By a node that is there before the device is. */
+static int probe(struct _test_data_failnth *self)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/node", self->dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
 	return result(fd) ?: result(close(fd));
 }
 
@@ -175,6 +187,29 @@ static int open_configure(struct _test_data_failnth *self)
 	return dev_open(self) ?: configure(self);
 }
 
+static int open_direct(struct _test_data_failnth *self)
+{
+	return dev_open(self) ?: configure_direct(self);
+}
+
+static int second_open(struct _test_data_failnth *self)
+{
+	self->second = lt_open(self->number, O_RDONLY);
+	return result(self->second);
+}
+
+static int clear(struct _test_data_failnth *self)
+{
+	return result(ioctl(self->dev, LOOP_CLR_FD));
+}
+
+/* The last one detaches it. */
+static int both_close(struct _test_data_failnth *self)
+{
+	close(self->second);
+	return dev_close(self) ?: open_configure(self) ?: second_open(self);
+}
+
 static int attach_flags(struct _test_data_failnth *self, uint32_t flags)
 {
 	self->a = (struct loop_ctl_attach) {
@@ -199,13 +234,24 @@ static int attach_no_fd(struct _test_data_failnth *self)
 	return attach_flags(self, LOOP_ATTACH_NO_FD);
 }
 
-static int detach(struct _test_data_failnth *self)
+static int detach_flags(struct _test_data_failnth *self, uint32_t flags)
 {
 	struct loop_ctl_detach d = {
-		.size = sizeof(d), .index = self->number,
+		.size = sizeof(d), .index = self->number, .flags = flags,
+		.timeout = flags & LOOP_DETACH_WAIT ? UINT64_MAX : 0,
 	};
 
 	return result(ioctl(lt_control(), LOOP_CTL_DETACH, &d));
+}
+
+static int detach(struct _test_data_failnth *self)
+{
+	return detach_flags(self, 0);
+}
+
+static int detach_wait(struct _test_data_failnth *self)
+{
+	return detach_flags(self, LOOP_DETACH_WAIT);
 }
 
 static int close_detach(struct _test_data_failnth *self)
@@ -256,6 +302,20 @@ static int get_status(struct _test_data_failnth *self)
 	return result(ioctl(self->dev, LOOP_GET_STATUS64, &info));
 }
 
+static int old_status(struct _test_data_failnth *self)
+{
+	struct loop_info info = { .lo_offset = PAGE };
+
+	return result(ioctl(self->dev, LOOP_SET_STATUS, &info));
+}
+
+static int get_old_status(struct _test_data_failnth *self)
+{
+	struct loop_info info;
+
+	return result(ioctl(self->dev, LOOP_GET_STATUS, &info));
+}
+
 static int change(struct _test_data_failnth *self)
 {
 	return result(ioctl(self->dev, LOOP_CHANGE_FD, self->other));
@@ -301,15 +361,58 @@ static int direct_back(struct _test_data_failnth *self)
 	return result(ioctl(self->dev, LOOP_SET_DIRECT_IO, 0));
 }
 
-static int list(struct _test_data_failnth *self)
+static int list_flags(struct _test_data_failnth *self, uint32_t flags)
 {
 	struct loop_ctl_entry e[4];
 	struct loop_ctl_list l = {
-		.size = sizeof(l), .count = ARRAY_SIZE(e),
+		.size = sizeof(l), .count = ARRAY_SIZE(e), .flags = flags,
 		.entry_size = sizeof(*e), .entries = (uintptr_t)e,
+		.fd = flags & LOOP_LIST_FD ? self->file : 0,
 	};
 
 	return result(ioctl(lt_control(), LOOP_CTL_LIST, &l));
+}
+
+static int list(struct _test_data_failnth *self)
+{
+	return list_flags(self, 0);
+}
+
+static int list_file(struct _test_data_failnth *self)
+{
+	return list_flags(self, LOOP_LIST_FD);
+}
+
+/* The file is on a disk, or is one, whose bios fail, too. */
+
+#define DISK "/dev/nullb0"
+
+static int disk(struct _test_data_failnth *self)
+{
+	close(self->file);
+	self->file = open(DISK, O_RDWR | O_CLOEXEC);
+	if (self->file < 0)
+		return errno;
+	let_bios_fail("nullb", 0);
+	lt_know(self->file, "file");
+	return 0;
+}
+
+/* Without a journal, for its threads must not be told of an error. */
+static int ext4(struct _test_data_failnth *self)
+{
+	char mnt[48];
+
+	close(self->file);
+	snprintf(mnt, sizeof(mnt), "%s/mnt", self->dir);
+	if (system("mkfs.ext4 -q -F -O ^has_journal " DISK " 32M") ||
+	    mkdir(mnt, 0700) || mount(DISK, mnt, "ext4", MS_NOATIME, NULL))
+		return errno ?: EIO;
+	let_bios_fail("nullb", 0);
+	snprintf(self->path, sizeof(self->path), "%s/file", mnt);
+	self->file = lt_file(self->path, SIZE, 1);
+	lt_know(self->file, "file");
+	return result(fsync(self->file));
 }
 
 /* I/O of the third page; a part of it is EIO. */
@@ -408,6 +511,13 @@ FIXTURE_VARIANT_ADD(failnth, open)
 	.call = open_close,
 };
 
+/* All that an open is told is that there is no such device. */
+FIXTURE_VARIANT_ADD(failnth, probe)
+{
+	.absent = true, .call = probe, .undo = remove_it, .loud = true,
+	.also = ENXIO,
+};
+
 FIXTURE_VARIANT_ADD(failnth, set_fd)
 {
 	.prepare = { dev_open }, .call = set_fd, .undo = unbind,
@@ -473,6 +583,16 @@ FIXTURE_VARIANT_ADD(failnth, get_status)
 	.prepare = { open_configure }, .call = get_status,
 };
 
+FIXTURE_VARIANT_ADD(failnth, old_status)
+{
+	.prepare = { open_configure }, .call = old_status, .undo = status_back,
+};
+
+FIXTURE_VARIANT_ADD(failnth, get_old_status)
+{
+	.prepare = { open_configure }, .call = get_old_status,
+};
+
 FIXTURE_VARIANT_ADD(failnth, change)
 {
 	.prepare = { dev_open, configure_ro }, .call = change,
@@ -502,14 +622,31 @@ FIXTURE_VARIANT_ADD(failnth, clear_close)
 	.undo = open_configure,
 };
 
+FIXTURE_VARIANT_ADD(failnth, clear_shared)
+{
+	.prepare = { open_configure, second_open }, .call = clear,
+	.undo = both_close,
+};
+
 FIXTURE_VARIANT_ADD(failnth, detach)
 {
 	.prepare = { attach_no_fd }, .call = detach, .undo = attach_no_fd,
 };
 
+FIXTURE_VARIANT_ADD(failnth, detach_wait)
+{
+	.prepare = { attach_no_fd }, .call = detach_wait,
+	.undo = attach_no_fd,
+};
+
 FIXTURE_VARIANT_ADD(failnth, list)
 {
 	.prepare = { open_configure }, .call = list,
+};
+
+FIXTURE_VARIANT_ADD(failnth, list_file)
+{
+	.prepare = { open_configure }, .call = list_file,
 };
 
 FIXTURE_VARIANT_ADD(failnth, read)
@@ -551,6 +688,48 @@ FIXTURE_VARIANT_ADD(failnth, read_direct)
 FIXTURE_VARIANT_ADD(failnth, write_direct)
 {
 	.prepare = { dev_open, configure_direct, dev_direct },
+	.call = dev_write, .also = EIO,
+};
+
+FIXTURE_VARIANT_ADD(failnth, configure_disk)
+{
+	.prepare = { disk, dev_open }, .call = configure_direct,
+	.undo = unbind,
+};
+
+/* Bios are cloned. */
+FIXTURE_VARIANT_ADD(failnth, read_disk)
+{
+	.prepare = { disk, open_direct, dev_write_sync, dev_direct },
+	.call = dev_read, .also = EIO,
+};
+
+FIXTURE_VARIANT_ADD(failnth, write_disk)
+{
+	.prepare = { disk, open_direct, dev_direct }, .call = dev_write,
+	.also = EIO,
+};
+
+FIXTURE_VARIANT_ADD(failnth, discard_disk)
+{
+	.prepare = { disk, open_direct }, .call = discard, .also = EIO,
+};
+
+FIXTURE_VARIANT_ADD(failnth, read_ext4)
+{
+	.prepare = { ext4, open_configure, dev_write_sync, dev_direct },
+	.ready = drop, .call = dev_read, .also = EIO,
+};
+
+FIXTURE_VARIANT_ADD(failnth, read_ext4_direct)
+{
+	.prepare = { ext4, open_direct, dev_write_sync, dev_direct },
+	.call = dev_read, .also = EIO,
+};
+
+FIXTURE_VARIANT_ADD(failnth, write_ext4_direct)
+{
+	.prepare = { ext4, open_direct, dev_write_sync, dev_direct },
 	.call = dev_write, .also = EIO,
 };
 
@@ -602,6 +781,7 @@ FIXTURE_SETUP(failnth)
 	if (variant->call == get_free)
 		remove_all();
 	self->dev = -1;
+	self->second = -1;
 	ASSERT_TRUE(lt_destroy(self->number, 100));
 	ASSERT_EQ(0, lt_scratch(self->dir, "failnth"));
 	snprintf(self->path, sizeof(self->path), "%s/other", self->dir);
@@ -611,10 +791,17 @@ FIXTURE_SETUP(failnth)
 	self->file = lt_file(self->path, SIZE, 1);
 	lt_know(self->file, "file");
 	lt_label_two(self->file);
+	snprintf(self->path, sizeof(self->path), "%s/node", self->dir);
+	ASSERT_EQ(0, mknod(self->path, S_IFBLK | 0600,
+			   makedev(LT_MAJOR, self->number)));
 	self->uevents = lt_uevent_open();
+	if (variant->prepare[0] == disk || variant->prepare[0] == ext4) {
+		if (access(DISK, F_OK))
+			SKIP(return, "no null_blk");
+	}
 	if (!variant->absent) {
 		ASSERT_EQ(0, add(self));
-		let_bios_fail(self);
+		let_bios_fail("loop", self->number);
 	}
 	for (i = 0; i < ARRAY_SIZE(variant->prepare); i++)
 		ASSERT_EQ(0, maybe(self, variant->prepare[i]));
@@ -736,6 +923,7 @@ TEST_F_TIMEOUT(failnth, each, 3600)
 	fflush(stdout);
 	ASSERT_EQ(0, maybe(self, variant->undo));
 
+	close(self->second);
 	if (self->dev >= 0) {
 		ioctl(self->dev, LOOP_CLR_FD);
 		dev_close(self);
@@ -745,6 +933,10 @@ TEST_F_TIMEOUT(failnth, each, 3600)
 	/* nobody holds a file */
 	close(self->file);
 	close(self->other);
+	if (variant->prepare[0] == ext4) {
+		snprintf(self->path, sizeof(self->path), "%s/mnt", self->dir);
+		EXPECT_EQ(0, umount2(self->path, 0));
+	}
 	EXPECT_EQ(0, umount2(self->dir, 0));
 }
 

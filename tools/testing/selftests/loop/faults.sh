@@ -47,21 +47,6 @@ same_data()
 	same "reading and comparing" "0 0" "${PIPESTATUS[*]}"
 }
 
-# eio COMMAND...: fails, and says that it was the device
-eio()
-{
-	local error
-
-	if error=$("$@" 2>&1); then
-		echo "no error"
-		return 1
-	fi
-	case $error in
-	*"Input/output error"*) ;;
-	*) echo "$error"; return 1 ;;
-	esac
-}
-
 read_at()
 {
 	dd if="$dev" of=/dev/null bs=4k skip="$1" count="${2:-1}" iflag=direct status=none

@@ -7,8 +7,9 @@
  *	  fuzz [-f TYPE=SOURCE]... -n STEPS SEED
  *
  * The first form is the storm: several processes, killed now and then, and a
- * look at whether all can be detached and removed in the end. With -p 1 the
- * same seed makes the same calls, and -v prints them.
+ * look at whether all can be detached and removed in the end. Process N has
+ * SEED + N for its seed. With -p 1 the same seed makes the same calls, and -v
+ * prints them.
  *
  * The second form is the trace: one process, which prints each call, its result
  * and what has changed in the state of the devices and files. Two drivers are
@@ -395,10 +396,18 @@ static void op_open(struct slot *s)
 /* Binding */
 
 /* With two reasons to fail, it is not promised which one is told. */
+static void one_reason(const struct slot *s, long rc)
+{
+	int err = errno;
+
+	if (trace && rc && (err == EINVAL || err == EBADF))
+		err = unbound(s) ? EINVAL : EBUSY;
+	errno = err;
+}
+
 static void bind_result(const struct slot *s, long rc, int fd)
 {
-	if (trace && rc && errno == EINVAL && !unbound(s))
-		errno = EBUSY;
+	one_reason(s, rc);
 	if (!result(rc))
 		block_size_fit(s);
 	if (!rc && s->dev < DEVICES)
@@ -415,6 +424,7 @@ static void op_set_fd(struct slot *s)
 
 static void op_change_fd(struct slot *s)
 {
+	long rc;
 	int fd;
 
 	/*
@@ -424,7 +434,9 @@ static void op_change_fd(struct slot *s)
 	if (trace && (part_open(s->dev) || ioctl(s->fd, LOOP_SET_CAPACITY, 0)))
 		return;
 	fd = some_backing();
-	if (!result(ioctl(s->fd, LOOP_CHANGE_FD, fd)) && s->dev < DEVICES)
+	rc = ioctl(s->fd, LOOP_CHANGE_FD, fd);
+	one_reason(s, rc);
+	if (!result(rc) && s->dev < DEVICES)
 		direct_files[s->dev] = fcntl(fd, F_GETFL) & O_DIRECT;
 	close(fd);
 }
@@ -551,12 +563,6 @@ static void op_set_direct_io(struct slot *s)
 {
 	unsigned long on = one_in(16) ? next() : below(2);
 
-	/*
-	 * Stock turns it on again at the next LOOP_SET_BLOCK_SIZE if the file
-	 * was opened with O_DIRECT.
-	 */
-	if (trace && direct_files[s->dev])
-		on = 1;
 	say(" %lu", on);
 	result(ioctl(s->fd, LOOP_SET_DIRECT_IO, on));
 }
@@ -567,8 +573,12 @@ static void op_set_block_size(struct slot *s)
 
 	/* differs: blocksize.set.4294967808 */
 	if (!trace && one_in(32))
-		size |= 1UL << 32;
+		size |= 1ULL << 32;
 	if (trace && (s->part || part_open(s->dev)))
+		return;
+	/* stock bug: block-size-direct */
+	if (trace && direct_files[s->dev] &&
+	    !(bound_flags(s) & LO_FLAGS_DIRECT_IO))
 		return;
 	/* stock writes back only if the size changes */
 	if (trace)
@@ -1107,43 +1117,56 @@ static pid_t storm_start(uint64_t child_seed, bool alone)
 	return pid;
 }
 
+struct storm_process {
+	pid_t pid;
+	uint64_t seed;
+};
+
+static struct storm_process storm_next(uint64_t *seeds, bool alone)
+{
+	struct storm_process p = { .seed = (*seeds)++ };
+
+	p.pid = storm_start(p.seed, alone);
+	return p;
+}
+
 /* Returns whether the child did nothing but what it was told. */
-static bool storm_kill(pid_t pid)
+static bool storm_kill(struct storm_process p)
 {
 	int status;
 
-	kill(pid, SIGKILL);
-	if (waitpid(pid, &status, 0) != pid)
+	kill(p.pid, SIGKILL);
+	if (waitpid(p.pid, &status, 0) != p.pid)
 		lt_die("wait");
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
 		return true;
-	ksft_print_msg("a process ended by itself: %#x\n", status);
+	ksft_print_msg("the process of seed %llu ended by itself: %#x\n",
+		       (unsigned long long)p.seed, status);
 	return false;
 }
 
 static bool storm_run(unsigned int processes, unsigned int seconds)
 {
 	time_t end = time(NULL) + seconds;
-	uint64_t children = seed;
-	pid_t pids[PROCESSES];
+	struct storm_process running[PROCESSES];
+	uint64_t seeds = seed;
 	unsigned int i;
 	bool good = true;
 
 	for (i = 0; i < processes; i++)
-		pids[i] = storm_start(children++, processes == 1);
+		running[i] = storm_next(&seeds, processes == 1);
 	while (time(NULL) < end) {
 		lt_sleep_ms(200);
 		if (processes == 1)
 			continue;
 		i = random() % processes;
-		good &= storm_kill(pids[i]);
-		pids[i] = storm_start(children++, false);
+		good &= storm_kill(running[i]);
+		running[i] = storm_next(&seeds, false);
 	}
 	alarm(SLOW_SECONDS);
 	for (i = 0; i < processes; i++)
-		good &= storm_kill(pids[i]);
-	ksft_print_msg("%llu processes\n",
-		       (unsigned long long)(children - seed));
+		good &= storm_kill(running[i]);
+	ksft_print_msg("%llu processes\n", (unsigned long long)(seeds - seed));
 	return good;
 }
 

@@ -4,9 +4,19 @@
 # Random calls: a storm of them, or the same ones on the kernel's own driver and
 # on the one under test, whose traces have to be the same; see fuzz.c.
 #
-# usage: fuzz.sh storm SECONDS [SEED]
+# usage: fuzz.sh [storm SECONDS [OPTION-OF-FUZZ]... [SEED]]
 #        fuzz.sh compare SEEDS STEPS [FIRST-SEED]
 #
+# With nothing said, a storm of 60 seconds.  One half of a storm is made by the
+# 32-bit program, where that is built, and of the traces those of odd seeds.
+#
+# A storm prints its seed.  With the same seed and -p 1 the calls of its first
+# process are made again, alone and in the same order, and with -v they are
+# printed; process N of a storm has the seed SEED + N:
+#
+#        FUZZ=fuzz fuzz.sh storm 20 -p 1 -v SEED      or FUZZ=fuzz_32
+#
+# A trace that differs comes again with "compare 1 STEPS SEED".
 # With LOOP_TEST_KEEP=DIR traces are copied there; with LOOP_TEST_TWICE the
 # kernel's own driver is compared with itself.
 
@@ -15,10 +25,19 @@
 cd "$(dirname "$0")" || exit 1
 # shellcheck source=system.sh
 . ./system.sh
+[ $# -gt 0 ] || set -- storm 60
+case $1 in
+storm) [ $# -ge 2 ] ;;
+compare) [ $# -ge 3 ] ;;
+*) false ;;
+esac || bail_out "usage: storm SECONDS [OPTION]... [SEED] | compare SEEDS STEPS [SEED]"
 need_root
 need_cmd mkfs.ext4 mkfs.xfs
-[ -x "$LOOP_TEST_BIN/fuzz" ] || skip_all "fuzz is not built"
-[ $# -ge 2 ] || bail_out "usage: storm SECONDS [SEED] | compare SEEDS STEPS [SEED]"
+programs=()
+for program in ${FUZZ:-fuzz fuzz_32}; do
+	[ ! -x "$LOOP_TEST_BIN/$program" ] || programs+=("$program")
+done
+[ ${#programs[@]} -gt 0 ] || skip_all "fuzz is not built"
 
 scratch_init || bail_out "no scratch space"
 on=()
@@ -30,8 +49,21 @@ done
 
 storm()
 {
+	local seconds=$1 program rc=0
+
+	shift
 	loop_load || bail_out "the module does not load"
-	"$LOOP_TEST_BIN/fuzz" "${on[@]}" -t "$@"
+	for program in "${programs[@]}"; do
+		diag "$program"
+		"$LOOP_TEST_BIN/$program" "${on[@]}" -t $((seconds / ${#programs[@]})) \
+			"$@" || rc=1
+	done
+	return "$rc"
+}
+
+program_for()
+{
+	echo "${programs[$1 % ${#programs[@]}]}"
 }
 
 # traces NAME SEED...: of the driver that is loaded
@@ -41,7 +73,7 @@ traces()
 
 	shift
 	for seed in "$@"; do
-		"$LOOP_TEST_BIN/fuzz" "${on[@]}" -n "$steps" "$seed" \
+		"$LOOP_TEST_BIN/$(program_for "$seed")" "${on[@]}" -n "$steps" "$seed" \
 			> "$LOOP_SCRATCH/$name.$seed" 2>&1 ||
 			diag "$name, seed $seed: exit status $?"
 	done
@@ -69,7 +101,7 @@ compare()
 	fi
 	traces "$other" "${seeds[@]}"
 	for seed in "${seeds[@]}"; do
-		claim "seed $seed, $steps steps: traces are the same" \
+		claim "$(program_for "$seed"), seed $seed, $steps steps: traces are the same" \
 			alike "$LOOP_SCRATCH/stock.$seed" "$LOOP_SCRATCH/$other.$seed"
 	done
 	[ -z "${LOOP_TEST_KEEP:-}" ] ||
@@ -77,12 +109,9 @@ compare()
 	tap_plan_end
 }
 
-case $1 in
-compare)
+if [ "$1" = compare ]; then
 	tap_start
 	compare "${@:2}"
-	;;
-*)
+else
 	storm "${@:2}"
-	;;
-esac
+fi

@@ -237,6 +237,7 @@ FIXTURE(hang)
 	char slow[80];		/* the file that hangs */
 	char fast[64];
 	pid_t server;		/* shared, so not set by the server itself */
+	unsigned int connection;
 	int ctl;
 	bool has_attach;
 };
@@ -823,6 +824,7 @@ FIXTURE_VARIANT_ADD(hang, detach)
 FIXTURE_SETUP(hang)
 {
 	const char *why;
+	struct stat st;
 	int n;
 
 	if (lt_unusable())
@@ -841,6 +843,8 @@ FIXTURE_SETUP(hang)
 	why = start_server(self, variant->writeback);
 	if (why)
 		SKIP(return, "%s", why);
+	ASSERT_EQ(0, stat(self->mnt, &st));
+	self->connection = minor(st.st_dev);
 	ASSERT_EQ(A, lt_ctl(LOOP_CTL_ADD, A));
 	ASSERT_EQ(UNBOUND, lt_ctl(LOOP_CTL_ADD, UNBOUND));
 	ASSERT_EQ(BOUND, lt_ctl(LOOP_CTL_ADD, BOUND));
@@ -992,6 +996,57 @@ TEST_F_TIMEOUT(hang, killed, 600)
 	lt_destroy(A, 100);
 	EXPECT_FALSE(lt_exists(A));
 	EXPECT_EQ(0, umount2(self->mnt, 0));
+}
+
+static int unmount_by_force(struct _test_data_hang *self)
+{
+	return umount2(self->mnt, MNT_FORCE) && errno != EBUSY ? errno : 0;
+}
+
+/* By the control file system, which calls a connection by its device number. */
+static int abort_connection(struct _test_data_hang *self)
+{
+	char path[128], control[64];
+
+	snprintf(control, sizeof(control), "%s/control", self->dir);
+	if (mkdir(control, 0700) || mount(NULL, control, "fusectl", 0, NULL))
+		return errno;
+	snprintf(path, sizeof(path), "%s/%u/abort", control, self->connection);
+	lt_write_file(path, "1");
+	return umount2(control, 0) ? errno : 0;
+}
+
+/*
+ * If the file system is given up, what hangs ends, what is asked for later is EIO,
+ * and nothing holds it.
+ */
+static void given_up(struct __test_metadata *_metadata,
+		     struct _test_data_hang *self, pid_t pid,
+		     int (*give_up)(struct _test_data_hang *self))
+{
+	ASSERT_LT(0, pid);
+	EXPECT_GOES_ON(give_up);
+	EXPECT_NE(-1, ended(pid));
+	if (lt_sysfs_bound(A))
+		EXPECT_ENDS(EIO, own_read);
+	lt_destroy(UPPER, 100);
+	lt_destroy(A, 100);
+	EXPECT_FALSE(lt_exists(A));
+	EXPECT_TRUE(!umount2(self->mnt, 0) || errno == EINVAL);
+}
+
+TEST_F_TIMEOUT(hang, forced, 600)
+{
+	given_up(_metadata, self,
+		 start_hanging(self, variant->what, variant->at),
+		 unmount_by_force);
+}
+
+TEST_F_TIMEOUT(hang, aborted, 600)
+{
+	given_up(_metadata, self,
+		 start_hanging(self, variant->what, variant->at),
+		 abort_connection);
 }
 
 TEST_HARNESS_MAIN

@@ -44,6 +44,21 @@ fails()
 	return 1
 }
 
+# eio COMMAND...: fails, and says that it was the device
+eio()
+{
+	local error
+
+	if error=$("$@" 2>&1); then
+		echo "no error"
+		return 1
+	fi
+	case $error in
+	*"Input/output error"*) ;;
+	*) echo "$error"; return 1 ;;
+	esac
+}
+
 # wait_for SECONDS COMMAND...
 wait_for()
 {

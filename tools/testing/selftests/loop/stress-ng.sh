@@ -1,0 +1,110 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# stress-ng on loop devices: on a file system on one, on its node, and adding and
+# removing others; also where memory is short, and while a processor goes and
+# comes back.  What is left in the end is a file system without errors and a
+# device that can be detached.
+#
+# With LOOP_STRESS_NG_LONG each stressor that is about files or I/O, one after the
+# other, on several file systems; else those that do most, all at once.
+
+# shellcheck disable=SC2119,SC2317 # claims call functions by name
+
+cd "$(dirname "$0")" || exit 1
+# shellcheck source=paths-lib.sh
+. ./paths-lib.sh
+need_root
+need_cmd losetup stress-ng mkfs.ext4 e2fsck
+tap_start
+
+long=${LOOP_STRESS_NG_LONG:-}
+cpu1=/sys/devices/system/cpu/cpu1/online
+
+at_once=(--aio 1 --dentry 1 --dir 1 --fallocate 1
+	--fallocate-bytes 8m --fiemap 1 --fiemap-bytes 8m --hdd 1 --hdd-bytes 8m
+	--iomix 1 --iomix-bytes 8m --mmap 1 --mmap-file --mmap-bytes 4m
+	--rawdev 1 --readahead 1 --readahead-bytes 8m --rename 1 --seek 1 --seek-size 8m
+	--sync-file 1 --sync-file-bytes 8m --xattr 1)
+# io-uring of 0.15 takes ENOENT for a failure that it has asked for itself.
+one_by_one=(--class "filesystem,io" --sequential 1 --exclude io-uring)
+
+# stress SECONDS ARGUMENT...
+stress()
+{
+	stress-ng --quiet --verify --oomable --timeout "$@"
+}
+
+# on_file_system TYPE on|off SECONDS ARGUMENT...: which are for that file system
+# and the node of its device
+on_file_system()
+{
+	local type=$1 mode=$2 dev rc=0
+
+	shift 2
+	image "$base/img" 300M
+	dev=$(bind_to "$base/img" "$mode") && make_fs "$type" "$dev" &&
+		mount "$dev" "$at" || return
+	stress "$@" --temp-path "$at" --dev 1 --dev-file "$dev" || rc=$?
+	umount "$at" && check_fs "$type" "$dev" && detach "$dev" && return "$rc"
+}
+
+# short_of_memory SECONDS ARGUMENT...: page cache and all in 64 MiB
+short_of_memory()
+{
+	local rc=0
+
+	groups_start && echo 64M > "$groups/a/memory.max" || return
+	(
+		echo "$BASHPID" > "$groups/a/cgroup.procs" && on_file_system ext4 "$@"
+	) || rc=$?
+	groups_end
+	return "$rc"
+}
+
+hotplug()
+{
+	local rc=0
+
+	on_file_system ext4 "$@" --cpu-online 1 || rc=$?
+	echo 1 > "$cpu1"
+	return "$rc"
+}
+
+scratch_init || bail_out "no scratch space"
+trap finish EXIT
+loop_load || bail_out "the module does not load"
+base=$(scratch_fs ext4) || bail_out "no ext4"
+mkdir "$LOOP_SCRATCH/at"
+at=$LOOP_SCRATCH/at
+
+if [ "$long" ]; then
+	claim "eight add, bind, change and remove devices" stress 300 --loop 8 --temp-path "$base"
+	for type in ext4 xfs btrfs; do
+		for mode in on off; do
+			claim "all stressors of files and I/O on $type, direct $mode" \
+				on_file_system $type $mode 5 "${one_by_one[@]}"
+		done
+	done
+	seconds=300
+else
+	claim "eight add, bind, change and remove devices" stress 4 --loop 8 --temp-path "$base"
+	claim "a file system and the node, direct on" on_file_system ext4 on 5 "${at_once[@]}"
+	seconds=5
+fi
+for mode in off on; do
+	[ "$long" ] || [ $mode = off ] || break
+	claim "the same in 64 MiB, direct $mode" \
+		short_of_memory $mode $seconds "${at_once[@]}" --loop 1
+done
+if [ -w "$cpu1" ]; then
+	claim "the same while a processor goes and comes back" \
+		hotplug on $seconds "${at_once[@]}" --loop 1
+else
+	tap_skip "the same while a processor goes and comes back" "there is no second one"
+fi
+same "devices that are bound" "" "$(loop_bound)" || tap_not_ok "nothing is left bound"
+finish
+trap - EXIT
+claim "the module unloads" loop_unload
+tap_plan_end

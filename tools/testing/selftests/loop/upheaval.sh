@@ -1,0 +1,250 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The world changes while I/O is on its way: the disk below is unplugged, or the
+# machine goes to sleep.  Nobody hangs, errors are EIO and are about what is gone,
+# the device can be detached and bound again, and nothing holds what was below.
+
+# shellcheck disable=SC2317,SC2119 # claims call functions by name
+
+cd "$(dirname "$0")" || exit 1
+# shellcheck source=system.sh
+. ./system.sh
+need_root
+need_cmd losetup fio mkfs.ext4
+tap_start
+
+nulls=/sys/kernel/config/nullb
+scsi=/sys/bus/pseudo/drivers/scsi_debug
+patience=60
+
+finish()
+{
+	[ -z "$busy" ] || kill -KILL "$busy" 2>/dev/null
+	loop_detach_all
+	umount "$LOOP_SCRATCH"/at* 2>/dev/null
+	[ ! -d "$nulls/selftest" ] || rmdir "$nulls/selftest"
+	rmmod -f null_blk scsi_debug 2>/dev/null
+	scratch_exit
+}
+
+busy=
+scratch_init || bail_out "no scratch space"
+trap finish EXIT
+loop_load || bail_out "the module does not load"
+at=$LOOP_SCRATCH/at
+upper=$LOOP_SCRATCH/at-upper
+mkdir "$at" "$upper"
+image "$LOOP_SCRATCH/spare.img" 1M
+
+# ios DEVICE: reads and writes that have ended
+ios()
+{
+	local reads writes
+
+	read -r reads _ _ _ writes _ < "/sys/block/${1##*/}/stat" && echo $((reads + writes))
+}
+
+more_than()
+{
+	[ "$(ios "$1")" -gt "$2" ]
+}
+
+# busy_on DEVICE [FILE]: from now on there is I/O in flight, to a file above it or
+# to itself, which ends with the first error
+busy_on()
+{
+	fio --name=busy --filename="${2:-$1}" --size=32m --rw=randrw --bs=4k --direct=1 \
+		--ioengine=io_uring --iodepth=16 ${verify:+--verify="$verify"} \
+		--time_based --runtime=1d > "$LOOP_SCRATCH/fio" 2>&1 &
+	busy=$!
+	goes_on "$1"
+}
+
+ended()
+{
+	! kill -0 "$busy" 2>/dev/null
+}
+
+goes_on()
+{
+	wait_for "$patience" more_than "$1" $(($(ios "$1") + 50)) && fails ended
+}
+
+# busy_ends ERRNO: of one of these, as in "5|19"
+busy_ends()
+{
+	wait_for "$patience" ended && grep -qE " err= *($1)[ :/]" "$LOOP_SCRATCH/fio" && return
+	cat "$LOOP_SCRATCH/fio"
+	return 1
+}
+
+read_it()
+{
+	dd if="$1" of=/dev/null bs=4k count=1 iflag=direct status=none
+}
+
+write_it()
+{
+	dd if=/dev/zero of="$1" bs=4k count=1 oflag=direct conv=notrunc status=none
+}
+
+works_again()
+{
+	losetup "$dev" "$LOOP_SCRATCH/spare.img" && read_it "$dev" && write_it "$dev" &&
+		detach "$dev"
+}
+
+# unplugged NAME VALUE FILE: which is to be written to it, below dev
+unplugged()
+{
+	local name=$1
+
+	# shellcheck disable=SC2016 # for that shell
+	claim "$name: unplugged while busy" timeout "$patience" \
+		sh -c 'echo "$1" > "$2"' - "$2" "$3"
+	claim "$name: who was busy is told so" busy_ends "$errors"
+	busy=
+	claim "$name: EIO for a read" eio read_it "$dev"
+	claim "$name: no write" "$fails" write_it "$dev"
+	claim "$name: the status can be read" losetup "$dev"
+}
+
+let_go()
+{
+	claim "$1: detached" detach "$dev"
+	claim "$1: bound again, to another file" works_again
+}
+
+# on_disk NAME DISK VALUE FILE.  What was on its way may come back with ENODEV; and
+# a disk that is gone has no size, so that writes through its page cache are past
+# its end, which is ENOSPC.
+on_disk()
+{
+	local errors="5|19|28" fails=fails
+
+	if ! { dev=$(attach "$2" "--direct-io=$mode") && busy_on "$dev"; }; then
+		bail_out "$1: cannot begin"
+	fi
+	unplugged "$1" "${@:3}"
+	let_go "$1"
+}
+
+# on_file NAME DISK VALUE FILE: with a file system above, too
+on_file()
+{
+	local errors=5 fails=eio
+
+	if ! { mkfs.ext4 -q -F "$2" && mount "$2" "$at" && image "$at/img" 64M &&
+		dev=$(attach "$at/img" "--direct-io=$mode") && mkfs.ext4 -q -F "$dev" &&
+		mount "$dev" "$upper" && busy_on "$dev" "$upper/file"; }; then
+		bail_out "$1: cannot begin"
+	fi
+	unplugged "$1" "${@:3}"
+	claim "$1: the file system above is unmounted" umount "$upper"
+	let_go "$1"
+	claim "$1: and the one below" umount "$at"
+}
+
+# ---- disks ----
+
+scsi_disk()
+{
+	local host
+
+	for host in "$scsi"/adapter*/host*/target*/*/block/*; do
+		[ -d "$host" ] && echo "/dev/${host##*/}"
+	done | grep .
+}
+
+scsi_up()
+{
+	modprobe -a scsi_mod sd_mod && modprobe scsi_debug dev_size_mb=128 delay=1 && wait_for 10 scsi_disk > /dev/null &&
+		disk=$(scsi_disk) && wait_for 5 test -b "$disk"
+}
+
+null_up()
+{
+	modprobe null_blk nr_devices=0 || return
+	[ ! -d /sys/kernel/config ] || mountpoint -q /sys/kernel/config ||
+		mount -t configfs configfs /sys/kernel/config
+	mkdir "$nulls/selftest" && (
+		cd "$nulls/selftest" && echo 1 > memory_backed && echo 128 > size &&
+			echo 2 > irqmode && echo 100000 > completion_nsec && echo 1 > power
+	) && disk=/dev/$(cd "$nulls/selftest" && echo "nullb$(cat index)") || return
+	[ -b "$disk" ] || disk=/dev/selftest
+	wait_for 5 test -b "$disk"
+}
+
+for mode in on off; do
+	verify=crc32c
+	for how in on_disk on_file; do
+		what="SCSI, ${how/_/ }, direct $mode"
+		if scsi_up; then
+			$how "$what" "$disk" 1 "/sys/block/${disk##*/}/device/delete"
+			claim "$what: nothing holds it" wait_for 10 rmmod scsi_debug
+		else
+			tap_skip "$what" "no scsi_debug"
+		fi
+		what="null_blk, ${how/_/ }, direct $mode"
+		if null_up; then
+			$how "$what" "$disk" 0 "$nulls/selftest/power"
+			rmdir "$nulls/selftest"
+			claim "$what: nothing holds it" wait_for 10 rmmod null_blk
+		else
+			tap_skip "$what" "no null_blk with configfs"
+		fi
+	done
+	# "qemu/vm --drive null-co://": nothing is kept, so there can be no file on it
+	what="virtio on PCI, on disk, direct $mode"
+	if [ -b /dev/vda ]; then
+		verify=
+		on_disk "$what" /dev/vda 1 "$(realpath /sys/block/vda/device/..)/remove"
+		echo 1 > /sys/bus/pci/rescan
+		claim "$what: is back" eval 'wait_for 10 test -b /dev/vda && read_it /dev/vda'
+	else
+		tap_skip "$what" "no virtio disk"
+	fi
+done
+
+# ---- sleep ----
+
+# sleeps LEVEL: and wakes up by itself
+sleeps()
+{
+	echo "$1" > /sys/power/pm_test && echo mem > /sys/power/state
+}
+
+stops_well()
+{
+	kill -INT "$busy" && busy_ends 0
+}
+
+base=$(scratch_fs ext4) || bail_out "no ext4"
+image "$base/img" 64M
+delay=/sys/module/suspend/parameters/pm_test_delay
+if [ -w /sys/power/pm_test ]; then
+	[ ! -w "$delay" ] || echo 1 > "$delay"
+	verify=crc32c
+	for mode in on off; do
+		what="sleep with I/O in flight, direct $mode"
+		if ! { dev=$(attach "$base/img" "--direct-io=$mode") && busy_on "$dev"; }; then
+			bail_out "$what: cannot begin"
+		fi
+		for _ in 1 2; do
+			claim "$what: tasks are frozen" timeout "$patience" bash -c \
+				"$(declare -f sleeps); sleeps freezer"
+			claim "$what: goes on" goes_on "$dev"
+		done
+		claim "$what: no errors" stops_well
+		busy=
+		claim "$what: detached" detach "$dev"
+	done
+else
+	tap_skip "sleep with I/O in flight" "no CONFIG_PM_DEBUG"
+fi
+
+finish
+trap - EXIT
+claim "the module unloads" loop_unload
+tap_plan_end
