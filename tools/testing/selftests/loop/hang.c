@@ -34,7 +34,6 @@
 #define NUMBERS 5
 #define SIZE (4 * LT_MIB)
 #define PAGE 4096
-#define BLOCK (2 * PAGE)	/* of the file system that hangs: no other's */
 
 /* The server */
 
@@ -101,7 +100,7 @@ static void answer(struct server *s, const struct request *r)
 		.nodeid = THE_FILE, .attr = attr_of(THE_FILE),
 	};
 	struct fuse_write_out written = { .size = r->write.in.size };
-	struct fuse_statfs_out statfs = { .st.bsize = BLOCK };
+	struct fuse_statfs_out statfs = { .st.bsize = PAGE };
 	struct fuse_open_out open = { };
 
 	switch (r->h.opcode) {
@@ -509,13 +508,20 @@ static int hang_upper(struct _test_data_hang *self)
 	return ioctl(fd, LOOP_CLR_FD) || close(fd) ? errno : 0;
 }
 
-/* The same, and the change is one to a file on yet another loop device. */
+/*
+ * The same, and the change is one to a file on yet another loop device. It is one
+ * of the limits, too: A has just found out that it cannot discard.
+ */
 static int hang_upper_change(struct _test_data_hang *self)
 {
+	uint64_t range[] = { 0, PAGE };
 	char below[32];
 	int fd, file;
 	pid_t pid;
 
+	fd = lt_open(A, O_RDWR);
+	if (fd < 0 || ioctl(fd, BLKDISCARD, range) || close(fd))
+		return errno;
 	snprintf(below, sizeof(below), "/dev/loop%d", A);
 	if (lt_ctl(LOOP_CTL_ADD, UPPER) < 0 ||
 	    bind_to(UPPER, below, LO_FLAGS_READ_ONLY))
@@ -710,13 +716,6 @@ FIXTURE_VARIANT(hang)
 FIXTURE_VARIANT_ADD(hang, configure)
 {
 	.what = hang_configure, .at = FUSE_GETATTR,
-	.before = -1, .state = LOOP_STATE_BINDING, .after = LOOP_STATE_BOUND,
-	.detach = ENXIO, .remove = EBUSY,
-};
-
-FIXTURE_VARIANT_ADD(hang, configure_statfs)
-{
-	.what = hang_configure, .at = FUSE_STATFS,
 	.before = -1, .state = LOOP_STATE_BINDING, .after = LOOP_STATE_BOUND,
 	.detach = ENXIO, .remove = EBUSY,
 };
