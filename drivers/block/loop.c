@@ -49,6 +49,7 @@
 #include <linux/cgroup.h>
 #include <linux/cleanup.h>
 #include <linux/compat.h>
+#include <linux/dcache.h>
 #include <linux/falloc.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -703,7 +704,9 @@ static void loop_backing_offer(struct loop_backing *b)
 	} else if (b->file->f_op->fallocate) {
 		b->max_discard_sectors = UINT_MAX >> SECTOR_SHIFT;
 		b->max_write_zeroes_sectors = UINT_MAX >> SECTOR_SHIFT;
-		b->discard_granularity = i_blocksize(loop_file_inode(b->file));
+		/* of the file that an overlay stands for */
+		b->discard_granularity =
+			i_blocksize(d_real_inode(b->file->f_path.dentry));
 	}
 }
 
