@@ -185,4 +185,4 @@ if [ "$verified" != "$(cat "$dir/verified" 2>/dev/null)" ]; then
 	echo "$verified" > "$dir/verified"
 fi
 
-exec scripts/check.sh "$@"
+exec scripts/check.sh --debug "$@"

@@ -315,5 +315,35 @@ for how in m y; do
 	check "whole kernel, x86_64 gcc, allnoconfig, BLK_DEV_LOOP=$how" whole $how
 done
 
+# ---- booted, with the driver built in ----
+
+# What a VM needs is at the top of the debug kernel's configuration.
+booted() {
+	local vm=$dir/builtin config=$dir/log/builtin.config
+
+	mkdir -p "$vm"
+	sed '/^# ---- the debuggers/,$d; /^CONFIG_\(MD\|.*_FS\|BLK_DEV_LOOP\|DM_.*\)=m/d' \
+		qemu/debug.config > "$config"
+	echo "CONFIG_BLK_DEV_LOOP=y" >> "$config"
+	{
+		"${kbuild[@]}" KCONFIG_ALLCONFIG="$config" allnoconfig &&
+			"${kbuild[@]}" W= vmlinux modules &&
+			"${kbuild[@]}" INSTALL_MOD_PATH="$vm" modules_install
+	} > "$log" 2>&1 || { tail -n 20 "$log"; return 1; }
+	cat "$o/include/config/kernel.release" > "$vm/release"
+	strip -g -o "$vm/vmlinux" "$o/vmlinux"
+	VM_KERNEL=$vm qemu/vm --name builtin --smp 1 --keep-loop --append max_loop=5 -- \
+		sh -c "cd $top/tools/testing/selftests/loop && ./builtin.sh" > "$log" 2>&1 &&
+		grep -q '^ok 5 ' "$log" && return
+	cat "$log"
+	return 1
+}
+
+log=$dir/log/booted
+o=$dir/o/builtin
+kbuild=(make -s --no-print-directory -C "$tree" "O=$o" "-j$jobs" ARCH=x86_64 CC=gcc)
+mkdir -p "$o"
+check "booted with max_loop=5, the driver built in" booted
+
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ]

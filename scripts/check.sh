@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # Builds everything and runs the test groups listed in
 # tools/testing/selftests/loop/groups, or those named, each in a VM of its own;
-# with --long first, those listed in groups.long.
+# with --long first, those listed in groups.long, with --debug those in groups.debug
+# as well, in the place of what has the same name.
 # A line there is NAME|OPTIONS OF qemu/vm|COMMAND; a command "host:COMMAND" runs
 # on this machine, and boots the VMs it needs itself. A group's output is TAP.
 # With VM_KERNEL=DIR in the environment, on that kernel, see qemu/vm, which must
@@ -22,11 +23,17 @@ if [ "${VM_KERNEL-}" ]; then
 	module=$kernel/loop.ko
 	logs=$logs/${kernel##*/}
 fi
-groups=$tests/groups
-if [ "${1:-}" = --long ]; then
-	groups=$tests/groups.long
+groups=$(cat "$tests/groups")
+case ${1:-} in
+--long)
+	groups=$(cat "$tests/groups.long")
 	shift
-fi
+	;;
+--debug)
+	groups=$(cat "$tests/groups.debug" "$tests/groups" | awk -F '|' '!seen[$1]++')
+	shift
+	;;
+esac
 
 [ "${VM_KERNEL-}" ] || scripts/build.sh
 scripts/build-tests.sh
@@ -131,7 +138,7 @@ while IFS='|' read -r name options command <&3; do
 	echo "== starting $name"
 	run_group "$name" "$options" "$command" 3<&- &
 	ran+=("$name")
-done 3< "$groups"
+done 3<<< "$groups"
 wait
 
 all=$logs/all.results
