@@ -102,6 +102,8 @@ losetups()
 	for _i in $(seq 48); do
 		truncate -s 1M "$file.$_i"
 	done
+	# the first of all processes reads the program from the host
+	losetup -a > /dev/null
 	_start=$(now_ms)
 	for _i in $(seq 48); do
 		losetup -f --show "$file.$_i" > "$file.$_i.device" &
