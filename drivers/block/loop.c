@@ -545,13 +545,16 @@ static void loop_backing_free(struct loop_backing *b)
 	kfree_rcu(b, rcu);
 }
 
-/* The backing in force, for a bio, or NULL. */
+/*
+ * The backing in force, for a bio, or NULL. No preemption is a read side of RCU,
+ * too, and here the cheaper one.
+ */
 static struct loop_backing *loop_backing_get(struct loop_device *lo)
 {
 	struct loop_backing *b;
 
-	guard(rcu)();
-	b = rcu_dereference(lo->backing);
+	guard(preempt)();
+	b = rcu_dereference_sched(lo->backing);
 	if (b)
 		this_cpu_inc(lo->counters->started[b->phase]);
 	return b;
@@ -563,7 +566,7 @@ static void loop_backing_put(struct loop_backing *b)
 	unsigned int phase = b->phase;
 
 	/* the device is not freed before a grace period, the backing may be now */
-	guard(rcu)();
+	guard(preempt)();
 	smp_mb(); /* pairs with loop_backing_is_idle() */
 	this_cpu_inc(lo->counters->ended[phase]);
 	if (unlikely(wq_has_sleeper(&lo->drained)))
@@ -1482,7 +1485,7 @@ static bool loop_bio_cgroup_is_own(struct bio *bio)
 #ifdef CONFIG_BLK_CGROUP
 	struct cgroup_subsys_state *css = bio_blkcg_css(bio);
 
-	guard(rcu)();
+	guard(preempt)();
 	return !css || css == task_css(current, io_cgrp_id);
 #else
 	return true;

@@ -46,8 +46,8 @@ jobs_of()
 	uncached) echo "randread-32 8000 rw=randread iodepth=32 norandommap=0" ;;
 	discard) echo "discard-1g 0" ;;
 	*) cat <<-END
-		randread-1 10000 rw=randread
-		randread-32 10000 rw=randread iodepth=32
+		randread-1 20000 rw=randread
+		randread-32 20000 rw=randread iodepth=32
 		randwrite-32 10000 rw=randwrite iodepth=32
 		read-32 10000 rw=read iodepth=32
 		write-32 10000 rw=write iodepth=32
