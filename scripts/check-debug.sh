@@ -151,7 +151,8 @@ provoke() {
 	if [ "$2" ]; then
 		grep -aEq "$2" "$logs/$name.kmsg"
 	else
-		grep -q 'provoke' "$logs/$name.run/share/kmemleak"
+		# the module is gone, and its names with it
+		grep -q 'comm "insmod"' "$logs/$name.run/share/kmemleak"
 	fi
 }
 
