@@ -43,7 +43,7 @@ jobs_of()
 		return
 	fi
 	case $1 in
-	uncached) echo "randread-32 8000 rw=randread iodepth=32 norandommap=0" ;;
+	uncached) echo "randread-32 16000 rw=randread iodepth=32 norandommap=0" ;;
 	discard) echo "discard-1g 0" ;;
 	*) cat <<-END
 		randread-1 20000 rw=randread
