@@ -26,6 +26,9 @@
  *                                          and again, at least once
  *   paths_helper log-write TARGET DM COUNT FIRST   see cmd_log_write()
  *   paths_helper log-check LOG SECTORS COUNT FILE...  see cmd_log_check()
+ *   paths_helper log-files DIRECTORY DM COUNT      see cmd_log_files()
+ *   paths_helper log-cut LOG SECTORS PART PARTS IMAGE   see cmd_log_cut()
+ *   paths_helper files-check DIRECTORY COUNT       those of log-files
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -514,6 +517,68 @@ static int cmd_log_write(char **arg)
 	return 0;
 }
 
+/*
+ * Files, each made durable in another way before its number is put in the log
+ * as a mark.
+ */
+static int cmd_log_files(char **arg)
+{
+	unsigned int count = number(arg[2]);
+	void *block = pages(BLOCK);
+	struct marker m;
+	int dir = open_or_die(arg[0], O_RDONLY);
+
+	marker_init(&m, arg[1]);
+	for (unsigned int i = 0; i < count; i++) {
+		int fd = openat(dir, "new", O_WRONLY | O_CREAT | O_EXCL |
+				(i % 4 == 3 ? O_DIRECT | O_DSYNC : 0), 0600);
+		char name[16];
+		bool ok = fd >= 0;
+
+		for (unsigned int j = 0; j <= i % 3; j++) {
+			block_fill(block, j, i);
+			ok = ok && write(fd, block, BLOCK) == BLOCK;
+		}
+		if (i % 4 == 1)
+			ok = ok && !fdatasync(fd);
+		snprintf(name, sizeof(name), "%u", i);
+		ok = ok && !renameat(dir, "new", dir, name) &&
+			!fsync(i % 4 == 0 ? fd : dir);
+		/* the directory was synced, the file was not */
+		if (i % 4 == 2)
+			ok = ok && !syncfs(fd);
+		if (!ok)
+			die("file");
+		close(fd);
+		marker_put(&m, i);
+	}
+	return 0;
+}
+
+static int cmd_files_check(char **arg)
+{
+	unsigned int count = number(arg[1]), bad = 0;
+	int dir = open_or_die(arg[0], O_RDONLY);
+	void *block = pages(BLOCK);
+
+	for (unsigned int i = 0; i < count; i++) {
+		char name[16];
+		bool ok;
+		int fd;
+
+		snprintf(name, sizeof(name), "%u", i);
+		fd = openat(dir, name, O_RDONLY);
+		ok = fd >= 0;
+		for (unsigned int j = 0; j <= i % 3; j++)
+			ok = ok && read(fd, block, BLOCK) == BLOCK &&
+				block_is(block, j, i);
+		if (!ok && bad++ < 5)
+			printf("file %u is lost\n", i);
+		close(fd);
+	}
+	return bad != 0;
+}
+
 #define LOG_MAGIC	0x6a736677736872ULL
 #define LOG_DISCARD	4
 #define LOG_MARK	8
@@ -582,6 +647,31 @@ static int log_step(struct log *log)
 		die("log data");
 	log->at += len;
 	return -1;
+}
+
+/*
+ * The power is cut after PART of PARTS of what is in the log after the first
+ * mark. IMAGE becomes what the device has then; prints how many marks there are
+ * after the first one.
+ */
+static int cmd_log_cut(char **arg)
+{
+	__u64 left;
+	struct log log;
+	int marks = 0, fd;
+
+	log_open(&log, arg[0], arg[1]);
+	left = log.nr_entries;
+	while (left-- && log_step(&log) < 0)
+		;
+	left = left * number(arg[2]) / number(arg[3]);
+	while (left--)
+		marks += log_step(&log) >= 0;
+	fd = open(arg[4], O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	if (fd < 0 || write(fd, log.image, log.size) != (ssize_t)log.size)
+		die(arg[4]);
+	printf("%d\n", marks);
+	return 0;
 }
 
 /* Where the data of FILE are on the device it lies on; one extent. */
@@ -671,6 +761,9 @@ static const struct {
 	{ "anonymous", 2, cmd_anonymous },
 	{ "log-write", 4, cmd_log_write },
 	{ "log-check", 4, cmd_log_check },
+	{ "log-files", 3, cmd_log_files },
+	{ "log-cut", 5, cmd_log_cut },
+	{ "files-check", 2, cmd_files_check },
 };
 
 int main(int argc, char **argv)
