@@ -731,10 +731,10 @@ claim "a writer that outruns the file waits, and takes no more memory" bound_mem
 if null_start size=64 mbps=8 &&
 	mkfs.ext4 -q -F -E nodiscard -O ^has_journal /dev/selftest &&
 	mount /dev/selftest "$at"; then
-	claim "a writer that outruns a slow disk for 2 s, direct: no more than its own depth" \
-		sustained on 288
 	claim "a writer that outruns a slow disk for 2 s, buffered: memory is bounded" \
 		sustained off 128
+	claim "a writer that outruns a slow disk for 2 s, direct: no more than its own depth" \
+		sustained on 288
 	umount "$at"
 	rmdir "$null"
 else
