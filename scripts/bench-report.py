@@ -24,7 +24,10 @@ SETS = {
     "dm-linear": "The same, with dm-linear over the null_blk device as the limit",
     "uncached": "Buffered I/O, not cached, ext4 file on a null_blk device "
                 "that takes 100 us",
-    "discard": "Discard on a null_blk device: requests it gets",
+    "discard": "Discard on a null_blk device, or zeroes where the loop device "
+               "has no discard: requests it gets",
+    "share": "Direct I/O of a cgroup on an ext4 file beside one limited to 1 MB/s: "
+             "part of its rate alone",
 }
 
 JOBS = {
@@ -42,6 +45,7 @@ JOBS = {
 }
 
 VARIANTS = ("limit", "stock", "ours")
+SHARES = {"share"}       # ratios already
 RATIOS = (("ours", "stock"), ("ours", "limit"), ("stock", "limit"))
 
 
@@ -58,6 +62,9 @@ def read_results(directory):
     for path in directory.glob("discard.*"):
         name, variant, turn = path.name.split(".")
         results[name, "discard-1g"][variant][turn] = int(path.read_text())
+    for path in directory.glob("share.*"):
+        name, job, variant, turn = path.name.split(".")
+        results[name, job][variant][turn] = float(path.read_text())
     for name, job in list(results):
         values = results[name, job]
         if values["dm"]:
@@ -97,18 +104,20 @@ def cell(value, is_ratio):
 def table(rows, columns, line, out):
     """A table as reStructuredText knows it for each set; line is for rules."""
     width = max(len(JOBS[row["job"]]) for row in rows)
-    rule = " ".join([line * width] + [line * 11 for _ in columns])
     for name, title in SETS.items():
         lines = [row for row in rows if row["set"] == name]
         if not lines:
             continue
+        shown = VARIANTS if name in SHARES else columns
+        rule = " ".join([line * width] + [line * 11 for _ in shown])
         print(f"{title}\n", file=out)
         print(rule, file=out)
-        print(" ".join([f"{'':{width}}"] + [f"{c:>11}" for c in columns]).rstrip(), file=out)
+        print(" ".join([f"{'':{width}}"] + [f"{c:>11}" for c in shown]).rstrip(), file=out)
         print(rule, file=out)
         for row in lines:
             print(" ".join([f"{JOBS[row['job']]:{width}}"] +
-                           [f"{cell(row[c], '/' in c):>11}" for c in columns]),
+                           [f"{cell(row[c], '/' in c or name in SHARES):>11}"
+                            for c in shown]),
                   file=out)
         print(f"{rule}\n", file=out)
 

@@ -13,7 +13,9 @@
 # In DIRECTORY there are afterwards SET.VARIANT.ROUND.json, fio's report with a
 # job for each row, and SET.VARIANT.ROUND.fio, the jobs; VARIANT is limit (the
 # file or device itself), dm (dm-linear over it), stock or ours.  The number of
-# requests that a discard became is in discard.VARIANT.ROUND.
+# requests that a discard became is in discard.VARIANT.ROUND; where the device
+# does not offer it, the same space is zeroed.  How much of its rate a cgroup keeps
+# beside one that is limited is in share.JOB.VARIANT.ROUND.
 #
 # shellcheck disable=SC1091,SC2119
 cd "$(dirname "$0")" || exit 1
@@ -23,6 +25,7 @@ MIB=256				# a file's size, and what is used of a device
 BRD_COUNT=2
 BRD_KIB=$((400 * 1024))
 nullb=/sys/kernel/config/nullb
+groups=/sys/fs/cgroup/bench
 sets="direct-ext4 buffered-ext4 direct-xfs buffered-xfs direct-null uncached discard"
 
 die()
@@ -34,6 +37,10 @@ die()
 # jobs_of SET: NAME NUMBER-OF-I/OS FIO-OPTION...
 jobs_of()
 {
+	if [ "$1" = share ]; then
+		printf '%s 0 rw=%s iodepth=32\n' randread-32 randread randwrite-32 randwrite
+		return
+	fi
 	if [ "$smp" ]; then
 		cat <<-END
 		randread-1 0 rw=randread
@@ -124,13 +131,55 @@ prepare()
 		target=/dev/trim
 		[ -b $target ] || null_blk_make trim memory_backed=1 discard=1
 		;;
+	share) prepare direct-ext4 ;;
 	esac
 }
 
-# The number of discards that /dev/trim has seen.
+# The number of discards and writes that /dev/trim has seen.
 discards()
 {
-	awk '{ print $12 }' /sys/block/trim/stat
+	awk '{ print $5 + $12 }' /sys/block/trim/stat
+}
+
+# in_group NAME fio FIO-OPTION...: 4k I/O in that cgroup, of a part of the device
+in_group()
+{
+	(
+		sh -c 'echo $PPID' > "$groups/$1/cgroup.procs"
+		shift
+		exec "$@" --direct=1 --ioengine=libaio --bs=4k --size=$((MIB / 2))m \
+			--norandommap=1 --invalidate=0 --thread=1 --time_based=1
+	)
+}
+
+# iops DEVICE FIO-OPTION...: of one cgroup
+iops()
+{
+	_device=$1
+	shift
+	in_group free fio --minimal --terse-version=3 --name=free --filename="$_device" \
+		--ramp_time=200ms --runtime=1 "$@" | awk -F ';' '{ print $8 + $49 }'
+}
+
+# share DEVICE VARIANT ROUND: alone, and beside a cgroup that has 1 MB/s and wants more
+share()
+{
+	_low=$(findmnt -no MAJ:MIN -T "$target")
+	echo "$_low rbps=1000000 wbps=1000000" > "$groups/limited/io.max" || die "no io.max"
+	selected_jobs share | while read -r _name _ _rw _depth; do
+		_alone=$(iops "$1" "--$_rw" "--$_depth")
+		in_group limited fio --name=limited --filename="$1" --runtime=60 --rw=randrw \
+			--iodepth=32 --offset=$((MIB / 2))m > /dev/null 2>&1 &
+		sleep 0.5
+		_beside=$(iops "$1" "--$_rw" "--$_depth")
+		# it ends when all it has under way is done
+		echo "$_low rbps=max wbps=max" > "$groups/limited/io.max"
+		echo 1 > "$groups/limited/cgroup.kill"
+		wait
+		echo "$_low rbps=1000000 wbps=1000000" > "$groups/limited/io.max"
+		echo "$_alone $_beside" | awk '{ print $2 / $1 }' > "$out/share.$_name.$2.$3"
+	done
+	echo "$_low rbps=max wbps=max" > "$groups/limited/io.max"
 }
 
 # run_fio SET DEVICE DIRECT OUTPUT
@@ -210,13 +259,18 @@ measure()
 	esac || die "$1: no device for $2"
 
 	echo "# $1: $2"
-	if [ "$1" = discard ]; then
+	case $1 in
+	discard)
 		_before=$(discards)
-		blkdiscard "$device" && echo $(($(discards) - _before)) \
-			> "$out/discard.$2.$3"
-	else
-		run_fio "$1" "$device" $direct "$out/$1.$2.$3"
-	fi
+		blkdiscard "$device" 2>/dev/null || blkdiscard -z "$device" ||
+			die "$2: the device cannot be cleared"
+		echo $(($(discards) - _before)) > "$out/discard.$2.$3"
+		# zeroes would stay in memory
+		blkdiscard "$target"
+		;;
+	share) share "$device" "$2" "$3" ;;
+	*) run_fio "$1" "$device" $direct "$out/$1.$2.$3" ;;
+	esac
 	case $2 in
 	dm) dmsetup remove --noudevsync bench ;;
 	stock | ours) losetup -d "$device" ;;
@@ -228,7 +282,7 @@ rounds=1
 if [ "$1" = -s ]; then
 	smp=1
 	rounds=$2
-	sets="direct-ext4 direct-null"
+	sets="direct-ext4 direct-null share"
 	shift 2
 fi
 out=$1
@@ -236,7 +290,7 @@ shift
 rows=${*:-*}
 
 need_root
-need_cmd fio losetup dmsetup mkfs.ext4 mkfs.xfs
+need_cmd fio losetup dmsetup mkfs.ext4 mkfs.xfs findmnt
 scratch_init || die "no scratch space"
 modprobe null_blk nr_devices=0 || die "no null_blk"
 modprobe dm-mod || die "no dm-mod"
@@ -246,6 +300,11 @@ echo 0 > /proc/sys/vm/dirty_writeback_centisecs
 echo 64 > /proc/sys/vm/nr_hugepages
 mountpoint -q /sys/kernel/config ||
 	mount -t configfs configfs /sys/kernel/config || die "no configfs"
+if [ "$smp" ]; then
+	echo +io > /sys/fs/cgroup/cgroup.subtree_control || die "no cgroup v2 with io"
+	mkdir $groups && echo +io > $groups/cgroup.subtree_control
+	mkdir $groups/free $groups/limited || die "no cgroups"
+fi
 
 round=1
 while [ $round -le "$rounds" ]; do

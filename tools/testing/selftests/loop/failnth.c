@@ -387,7 +387,7 @@ static int list_file(struct _test_data_failnth *self)
 
 #define DISK "/dev/nullb0"
 
-static int disk(struct _test_data_failnth *self)
+static int on_disk(struct _test_data_failnth *self)
 {
 	close(self->file);
 	self->file = open(DISK, O_RDWR | O_CLOEXEC);
@@ -399,7 +399,7 @@ static int disk(struct _test_data_failnth *self)
 }
 
 /* Without a journal, for its threads must not be told of an error. */
-static int ext4(struct _test_data_failnth *self)
+static int on_ext4(struct _test_data_failnth *self)
 {
 	char mnt[48];
 
@@ -693,43 +693,43 @@ FIXTURE_VARIANT_ADD(failnth, write_direct)
 
 FIXTURE_VARIANT_ADD(failnth, configure_disk)
 {
-	.prepare = { disk, dev_open }, .call = configure_direct,
+	.prepare = { on_disk, dev_open }, .call = configure_direct,
 	.undo = unbind,
 };
 
 /* Bios are cloned. */
 FIXTURE_VARIANT_ADD(failnth, read_disk)
 {
-	.prepare = { disk, open_direct, dev_write_sync, dev_direct },
+	.prepare = { on_disk, open_direct, dev_write_sync, dev_direct },
 	.call = dev_read, .also = EIO,
 };
 
 FIXTURE_VARIANT_ADD(failnth, write_disk)
 {
-	.prepare = { disk, open_direct, dev_direct }, .call = dev_write,
+	.prepare = { on_disk, open_direct, dev_direct }, .call = dev_write,
 	.also = EIO,
 };
 
 FIXTURE_VARIANT_ADD(failnth, discard_disk)
 {
-	.prepare = { disk, open_direct }, .call = discard, .also = EIO,
+	.prepare = { on_disk, open_direct }, .call = discard, .also = EIO,
 };
 
 FIXTURE_VARIANT_ADD(failnth, read_ext4)
 {
-	.prepare = { ext4, open_configure, dev_write_sync, dev_direct },
+	.prepare = { on_ext4, open_configure, dev_write_sync, dev_direct },
 	.ready = drop, .call = dev_read, .also = EIO,
 };
 
 FIXTURE_VARIANT_ADD(failnth, read_ext4_direct)
 {
-	.prepare = { ext4, open_direct, dev_write_sync, dev_direct },
+	.prepare = { on_ext4, open_direct, dev_write_sync, dev_direct },
 	.call = dev_read, .also = EIO,
 };
 
 FIXTURE_VARIANT_ADD(failnth, write_ext4_direct)
 {
-	.prepare = { ext4, open_direct, dev_write_sync, dev_direct },
+	.prepare = { on_ext4, open_direct, dev_write_sync, dev_direct },
 	.call = dev_write, .also = EIO,
 };
 
@@ -795,7 +795,7 @@ FIXTURE_SETUP(failnth)
 	ASSERT_EQ(0, mknod(self->path, S_IFBLK | 0600,
 			   makedev(LT_MAJOR, self->number)));
 	self->uevents = lt_uevent_open();
-	if (variant->prepare[0] == disk || variant->prepare[0] == ext4) {
+	if (variant->prepare[0] == on_disk || variant->prepare[0] == on_ext4) {
 		if (access(DISK, F_OK))
 			SKIP(return, "no null_blk");
 	}
@@ -933,7 +933,7 @@ TEST_F_TIMEOUT(failnth, each, 3600)
 	/* nobody holds a file */
 	close(self->file);
 	close(self->other);
-	if (variant->prepare[0] == ext4) {
+	if (variant->prepare[0] == on_ext4) {
 		snprintf(self->path, sizeof(self->path), "%s/mnt", self->dir);
 		EXPECT_EQ(0, umount2(self->path, 0));
 	}

@@ -576,7 +576,7 @@ static void op_set_block_size(struct slot *s)
 		size |= 1ULL << 32;
 	if (trace && (s->part || part_open(s->dev)))
 		return;
-	/* stock bug: block-size-direct */
+	/* stock turns it on if the file was opened with O_DIRECT */
 	if (trace && direct_files[s->dev] &&
 	    !(bound_flags(s) & LO_FLAGS_DIRECT_IO))
 		return;

@@ -6,7 +6,7 @@
 # each other; and a file below whose every other transfer comes back short or
 # with an error, or whose disk loses power at any moment.
 #
-# LOOP_PATHS_LONG=1: the same with more and larger I/O; 1000 power cuts.
+# LOOP_PATHS_LONG=1: the same with more and larger I/O; 1500 power cuts.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
@@ -51,7 +51,7 @@ same_kind()
 	dev=$(bind_to "$file" "$2") && make_fs "$type" "$dev" && snap "$dev" &&
 		mount "$dev" "$at" && load "$at" && umount "$at" &&
 		mount "$dev" "$at" && cp -r /etc/default "$at" && sync -f "$at" && umount "$at" &&
-		counted "$dev" worker_meta && check_fs "$type" "$dev" &&
+		counted "$dev" worker_meta worker_transaction && check_fs "$type" "$dev" &&
 		mount -o ro "$dev" "$at" && diff -r /etc/default "$at/default" && umount "$at" &&
 		all_since "$dev" > "$LOOP_SCRATCH/since" && detach "$dev" && rm "$file"
 }
@@ -60,8 +60,8 @@ i=0
 modes=(on off)
 for type in ext4 xfs btrfs; do
 	for mode in "${modes[@]}"; do
-		[ "$long" = 1 ] || [ "${modes[i % 2]}" = "$mode" ] || continue
-		claim "$type on $type under load, direct $mode: metadata by workers, fsck" \
+		[ "$long" = 1 ] || [ $type = xfs ] || [ "${modes[i % 2]}" = "$mode" ] || continue
+		claim "$type on $type under load, direct $mode: transactions, metadata by workers, fsck" \
 			same_kind $type "$mode"
 		diag "$(paste -sd, "$LOOP_SCRATCH/since" 2>/dev/null)"
 	done
@@ -110,41 +110,56 @@ for mode in on off; do
 	claim "eight loop devices on a RAM disk, direct $mode: verified" deep_devices "$ram" $mode
 done
 
-# deep_files MODE MODE: they alternate
+# deep_files MODE MODE: they alternate.  With all of it direct and no holes, the
+# uppermost submitter goes down as far as its stack allows, in one call.
 deep_files()
 {
-	local dir=${on[ext4]} dev i all=() mode options=(-O ^has_journal)
+	local dir=${on[ext4]} dev i all=() mode options=(-O ^has_journal) full='' mib stack
 
 	[ "$long" = 0 ] || options=(-J size=4)
+	[ "$1$2" != onon ] || full=1
 	for i in {1..8}; do
 		mode=$1
 		set -- "$2" "$1"
-		image "$dir/img" $((60 - 6 * i))M
+		mib=$(((10 - i) * (2 + 4 * long)))
+		image "$dir/img" "${mib}M"
+		[ ! "$full" ] || written_image "$dir/img" $((mib * 256)) || return
 		dev=$(bind_to "$dir/img" "$mode") &&
 			mkfs.ext4 -q -F -b 4096 -N 64 -E lazy_itable_init=0 "${options[@]}" "$dev" &&
-			mkdir -p "$LOOP_SCRATCH/at$i" && mount "$dev" "$LOOP_SCRATCH/at$i" || return
+			mkdir -p "$LOOP_SCRATCH/at$i" &&
+			mount -o noatime "$dev" "$LOOP_SCRATCH/at$i" || return
 		dir=$LOOP_SCRATCH/at$i
 		all+=("$dev")
 	done
-	image "$dir/data" $((1 + 7 * long))M
-	[ "$long" = 0 ] || {
-		verify "$dir/data" && stress-ng --quiet --verify --temp-path "$dir" \
-			--timeout 300 --hdd 2 --hdd-bytes 1M --hdd-write-size 16k \
-			--hdd-opts fsync --hdd-ops 500
-	} || return
-	"$paths" async aio "$dir/data" write 128 5 || return
+	written_image "$dir/data" $((256 + 1792 * long)) && verify "$dir/data" || return
+	[ "$long" = 0 ] || stress-ng --quiet --verify --temp-path "$dir" \
+		--timeout 300 --hdd 2 --hdd-bytes 1M --hdd-write-size 16k \
+		--hdd-opts fsync --hdd-ops 500 || return
+	"$paths" async aio "$dir/data" write 128 5 && forget "$dir/data" &&
+		"$paths" check "$dir/data" 128 5 && stack=$(counts worker_stack "${all[@]}") ||
+		return
 	for ((i = 8; i > 0; i--)); do
-		[ "$i" != 8 ] || { forget "$dir/data" && "$paths" check "$dir/data" 128 5; } || return
 		grep -E "stack|inline" "/sys/block/${all[i - 1]##*/}/loop_stats" | paste -sd' '
 		umount "$LOOP_SCRATCH/at$i" &&
 			{ [ "$long" = 0 ] || e2fsck -fn "${all[i - 1]}"; } && detach "${all[i - 1]}" ||
 			return
 	done
-	rm "${on[ext4]}/img"
+	rm "${on[ext4]}/img" && { [ ! "$full" ] || fails test "$stack" = 0; }
+}
+
+# counts NAME DEVICE...: of all of them
+counts()
+{
+	local dev n=0
+
+	for dev in "${@:2}"; do
+		n=$((n + $(sed -n "s/^$1 //p" "/sys/block/${dev##*/}/loop_stats")))
+	done
+	echo "$n"
 }
 claim "eight file systems on loop devices in each other, verified" deep_files on off
+claim "eight file systems in each other, all direct: the stack is enough" deep_files on on
 if [ "$long" = 1 ]; then
-	claim "eight file systems in each other, all direct" deep_files on on
 	claim "eight file systems in each other, all buffered" deep_files off off
 fi
 
@@ -286,6 +301,7 @@ echo 0 > /sys/module/loop/parameters/inject
 # ---- power cuts ----
 
 count=$((20 + 230 * long))
+cuts=$((8 + 242 * long)) # each with two file systems to recover
 
 # cut_logged DEVICE LOG: what goes to $mapper-cut is on DEVICE, and in LOG
 cut_logged()
@@ -318,10 +334,50 @@ cut_device()
 		unmap_it cut && "$paths" log-check "$ram2" 32768 "$count" "$ram"
 }
 
+# An ext4 on a loop device on a file on another one.  Its journal has PREFLUSH and
+# FUA, with data in the same bio.  Cut anywhere, both come up as after a crash.
+cut_journal()
+{
+	local dev i
+
+	cut_logged "$ram" "$ram2" &&
+		mkfs.ext4 -q -F -b 4096 -E lazy_itable_init=0 "$mapper-cut" && mount "$mapper-cut" "$at" &&
+		written_image "$at/img" 2048 && dev=$(bind_to "$at/img" "$1") &&
+		mkfs.ext4 -q -F -b 1024 -E lazy_itable_init=0 "$dev" &&
+		mkdir -p "$LOOP_SCRATCH/at1" && mount "$dev" "$LOOP_SCRATCH/at1" &&
+		sync && dmsetup message loop-selftest-cut 0 mark 0 && snap "$dev" &&
+		"$paths" log-files "$LOOP_SCRATCH/at1" loop-selftest-cut "$count" &&
+		counted "$dev" "flush:$count" &&
+		umount "$LOOP_SCRATCH/at1" && detach "$dev" && umount "$at" && unmap_it cut || return
+	for ((i = 1; i <= cuts; i++)); do
+		cut_at "$i" "$1" || {
+			echo "cut $i of $cuts"
+			return 1
+		}
+	done
+}
+
+# cut_at PART on|off: of the log, after the mark that both file systems are there
+cut_at()
+{
+	local low dev files
+
+	files=$("$paths" log-cut "$ram2" 32768 "$1" "$cuts" "$LOOP_SCRATCH/cut") &&
+		low=$(attach "$LOOP_SCRATCH/cut") && mount "$low" "$at" &&
+		dev=$(bind_to "$at/img" "$2") && mount "$dev" "$LOOP_SCRATCH/at1" &&
+		"$paths" files-check "$LOOP_SCRATCH/at1" "$files" &&
+		umount "$LOOP_SCRATCH/at1" && check_fs ext4 "$dev" > "$LOOP_SCRATCH/fsck" &&
+		detach "$dev" && umount "$at" && detach "$low"
+}
+
 if modprobe -q dm-log-writes; then
 	claim "$((2 * count)) power cuts below ext4: what was flushed, or FUA, is there" cut_files
 	claim "$count power cuts, direct on a device: it is there" cut_device on
 	claim "$count power cuts, buffered on a device: it is there" cut_device off
+	for mode in "${modes[@]}"; do
+		claim "$cuts power cuts below an ext4, direct $mode: fsck, and what was synced" \
+			cut_journal "$mode"
+	done
 else
 	tap_skip "power cuts" "no dm-log-writes"
 fi

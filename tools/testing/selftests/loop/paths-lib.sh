@@ -195,6 +195,17 @@ inline_done()
 	}
 }
 
+# ---- tracepoints ----
+
+trace=/sys/kernel/tracing
+
+# trace_start: fails if the kernel has none
+trace_start()
+{
+	mountpoint -q $trace || mount -t tracefs tracefs $trace 2>/dev/null
+	[ -d $trace/events/loop ]
+}
+
 # ---- cgroups ----
 
 groups_start()
@@ -240,6 +251,16 @@ map_to()
 	shift
 	printf '%s\n' "$@" | dmsetup create --noudevsync "loop-selftest-$name" || return
 	[ -e "$mapper-$name" ] || dmsetup mknodes "loop-selftest-$name"
+}
+
+# remap_to NAME TABLE...: while it is in use
+remap_to()
+{
+	local name=$1
+
+	shift
+	printf '%s\n' "$@" | dmsetup load --noudevsync "loop-selftest-$name" &&
+		dmsetup resume --noudevsync --noflush "loop-selftest-$name"
 }
 
 unmap_it()

@@ -286,12 +286,152 @@ coherent()
 }
 claim "RAM disk: readers of it see each write that is done" coherent
 
+# ---- late ----
+
+# A device that has no tag left, or has to split the bio, tells so by the
+# completion.  Its page cache has the blocks, so they are read inline.
+late()
+{
+	local low=$1 dev out=$LOOP_SCRATCH/late
+
+	"$paths" write "$low" 64 15 && dev=$(bind_to "$low" on) &&
+		"$paths" check "$low" 64 15 && snap "$dev" &&
+		same result "submitted ok=64 again=0 other=0" \
+			"$(paste_of "$paths" async aio "$dev" read 64 15)" &&
+		counted "$dev" inline:64 retry_late && uncounted "$dev" retry_again &&
+		echo 4 > "/sys/block/${low##*/}/queue/max_sectors_kb" && snap "$dev" &&
+		dd if="$dev" of="$out" bs=64k count=4 iflag=direct status=none &&
+		counted "$dev" inline:4 retry_late:4 && uncounted "$dev" retry_again &&
+		cmp -n 262144 "$low" "$out" && detach "$dev"
+}
+
+# null_start ATTRIBUTE=VALUE...: /dev/selftest
+null_start()
+{
+	local attribute
+
+	[ -d /sys/module/null_blk ] || modprobe null_blk nr_devices=0
+	mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
+	mkdir "$null" || return
+	for attribute in memory_backed=1 "$@" power=1; do
+		echo "${attribute#*=}" > "$null/${attribute%=*}" || return
+	done
+	wait_for 5 test -b /dev/selftest
+}
+
+null=/sys/kernel/config/nullb/selftest
+# one tag, taken for 2 ms
+if null_start size=64 hw_queue_depth=1 irqmode=2 completion_nsec=2000000; then
+	claim "a device below without a tag, or that splits: EAGAIN comes late" late /dev/selftest
+	rmdir "$null"
+else
+	tap_skip "EAGAIN comes late" "no null_blk with configfs"
+fi
+
+# ---- failed, in the middle ----
+
+# Time stamps of whole seconds: a write is not for a worker because of them.
+failing_start()
+{
+	map_to failing "0 131072 linear $disk 0" && mkdir -p "$at" &&
+		mkfs.ext4 -q -F -I 128 -b 4096 -O ^has_journal "$mapper-failing" &&
+		mount -o noatime "$mapper-failing" "$at" && written_image "$at/img" 256
+}
+
+# fault sector|end|none: in the file's block 40, three sectors after its beginning
+fault()
+{
+	local n
+
+	n=$(($("$paths" place "$at/img") / 512 + 323)) || return
+	case $1 in
+	sector) remap_to failing "0 $n linear $disk 0" "$n 1 error" \
+		"$((n + 1)) $((131071 - n)) linear $disk $((n + 1))" ;;
+	end) truncate -s $((323 * 512)) "$at/img" ;;
+	none) remap_to failing "0 131072 linear $disk 0" && truncate -s 1M "$at/img" ;;
+	esac
+}
+
+# read_fails SECTORS: as many as come before the fault, and EIO
+read_fails()
+{
+	local result
+
+	result=$("$paths" transfer "$dev" read 32 16 16) && echo "$result" &&
+		[[ $result == "EIO $(printf '=%.0s' $(seq "$1"))"[.=]* ]]
+}
+
+# failing_read on|off sector|end SECTORS COUNTER
+failing_read()
+{
+	local dev inline
+
+	"$paths" write "$at/img" 256 16 && dev=$(bind_to "$at/img" "$1") && fault "$2" &&
+		mount -o remount,noatime "$at" && forget "$at/img" || return
+	[ "$1" = on ] || dd if="$at/img" of=/dev/null bs=4k skip=32 count=8 status=none ||
+		return
+	snap "$dev" && inline=$(read_fails "$3") && counted "$dev" inline:1 "$4:1" &&
+		mount -o remount,strictatime "$at" && forget "$at/img" && snap "$dev" &&
+		same "what came" "$inline" "$(read_fails "$3")" &&
+		counted "$dev" worker_atime:1 && uncounted "$dev" inline && fault none &&
+		"$paths" check "$dev" 40 16 direct && detach "$dev"
+}
+
+write_fails()
+{
+	same result EIO "$("$@" "$paths" transfer "$dev" write 32 16 17)"
+}
+
+# The first write of a second sets the time stamps, and so is for a worker.
+write_fails_inline()
+{
+	snap "$dev" && write_fails && counted "$dev" retry_error:1 > /dev/null
+}
+
+failing_write()
+{
+	local dev all=() by
+
+	for by in inline worker; do
+		"$paths" write "$at/img" 256 16 && dev=$(bind_to "$at/img" on) &&
+			fault sector || return
+		if [ "$by" = inline ]; then
+			wait_for 10 write_fails_inline
+		else
+			snap "$dev" && write_fails prlimit --fsize=8192 &&
+				counted "$dev" worker_rlimit:1 && uncounted "$dev" inline
+		fi && fault none && detach "$dev" && forget "$at/img" &&
+			cp "$at/img" "$LOOP_SCRATCH/$by" || return
+		all+=("$LOOP_SCRATCH/$by")
+	done
+	"$paths" transfer "$at/img" read 32 16 17 | grep -E '^65536 ={67}x={60}$' &&
+		cmp "${all[@]}" && rm "${all[@]}"
+}
+
+at=$LOOP_SCRATCH/at
+disk=$(brd_take)
+if failing_start; then
+	claim "direct, a bad sector in the middle of a read: as by a worker" \
+		failing_read on sector 67 retry_error
+	claim "direct, the file ends in the middle of a read: as by a worker" \
+		failing_read on end 67 retry_short
+	claim "buffered, a bad sector after what is cached: as by a worker" \
+		failing_read off sector 64 retry_short
+	claim "buffered, the file ends in the middle of a read: as by a worker" \
+		failing_read off end 67 retry_short
+	claim "direct, a bad sector in the middle of a write: as by a worker" failing_write
+else
+	tap_not_ok "a disk with a bad sector"
+fi
+umount "$at"
+unmap_it failing
+
 # ---- frozen ----
 
-# frozen_begin MODE ENGINE COUNT SEED: freezes, and submits
+# frozen_begin FS ENGINE COUNT SEED [nowait]: freezes, and submits
 frozen_begin()
 {
-	fsfreeze -f "${on[ext4]}" || return
+	fsfreeze -f "${on[$1]}" || return
 	"$paths" async "$2" "$dev" write "$3" "$4" "${5:-}" > "$LOOP_SCRATCH/async" &
 	async=$!
 }
@@ -299,7 +439,7 @@ frozen_begin()
 # The thaw comes whatever has happened.
 frozen_end()
 {
-	fsfreeze -u "${on[ext4]}"
+	fsfreeze -u "${on[$1]}"
 	wait "$async"
 }
 
@@ -308,43 +448,75 @@ has_line()
 	grep -q "$1" "$LOOP_SCRATCH/async"
 }
 
+# frozen FS ENGINE on|off [nowait]
 frozen()
 {
-	local file=${on[ext4]}/frozen dev async rc=0
+	local file=${on[$1]}/frozen dev async rc=0
 
 	written_image "$file" 64
-	dev=$(bind_to "$file" "$2") && snap "$dev" || return
-	frozen_begin "$2" "$1" 12 7 "${3:-}" || return
+	dev=$(bind_to "$file" "$3") && snap "$dev" || return
+	frozen_begin "$1" "$2" 12 7 "${4:-}" || return
 	wait_for 30 has_line submitted || rc=1
 	! has_line ok= || rc=1
-	frozen_end || rc=1
+	frozen_end "$1" || rc=1
 	cat "$LOOP_SCRATCH/async"
-	[ "$rc" = 0 ] && has_line "ok=12 again=0 other=0" &&
-		{ [ "$2" = off ] || counted "$dev" retry_frozen; } &&
-		"$paths" check "$dev" 12 7 && detach "$dev" && "$paths" check "$file" 12 7
+	[ "$rc" = 0 ] && has_line "ok=12 again=0 other=0" || return
+	case $1/$3 in
+	ext4/off) counted "$dev" worker_file:12 ;;
+	*) counted "$dev" retry_frozen ;;
+	esac && "$paths" check "$dev" 12 7 && detach "$dev" && "$paths" check "$file" 12 7
 }
 for io in on off; do
 	for engine in aio uring; do
 		claim "frozen file system below, $engine, direct $io: submitted, and done after the thaw" \
-			frozen $engine $io
+			frozen ext4 $engine $io
 	done
 done
+for type in xfs btrfs; do
+	claim "frozen $type below, buffered writes that would be inline: the same" \
+		frozen $type aio off
+done
 claim "frozen file system below, RWF_NOWAIT: submitted, and done after the thaw" \
-	frozen aio on nowait
+	frozen ext4 aio on nowait
 
 # ---- killed ----
 
+# Nobody asks a killed task what its reads came to; the driver is asked.  An
+# inline read of a killed task fails, and is done by a worker.
 killed()
 {
-	local file=${on[ext4]}/killed dev
+	local file=${on[ext4]}/killed dev rc=0
 
-	dd if="$random" of="$file" bs=1M status=none && dev=$(bind_to "$file" "$1") &&
-		forget "$file" && "$paths" killed "$dev" $((30 + 400 * ${LOOP_PATHS_LONG:-0})) &&
-		cmp -n 1048576 "$random" "$dev" && "$paths" write "$dev" 16 8 &&
-		"$paths" check "$dev" 16 8 && detach "$dev"
+	for _ in {1..4}; do
+		cat "$random"
+	done > "$file"
+	dev=$(bind_to "$file" "$1") && settle "$dev" && forget "$file" && snap "$dev" &&
+		failures_begin || return
+	"$paths" killed "$dev" $((40 + 400 * ${LOOP_PATHS_LONG:-0})) || rc=1
+	failures_end && same "status of the tasks" 0 "$rc" &&
+		{ [ "$1" = on ] || counted "$dev" retry_error retry_short; } &&
+		cmp "$file" "$dev" && "$paths" write "$dev" 16 8 &&
+		"$paths" check "$dev" 16 8 && detach "$dev" && rm "$file"
 }
-claim "tasks killed while they read, buffered backing: the device works" killed off
-claim "tasks killed while they read, direct backing: the device works" killed on
+
+# failures_begin, failures_end: no bio of a loop device fails in between
+failures_begin()
+{
+	trace_start || return 0
+	: > "$trace/trace" && echo "error != 0" > "$trace/events/loop/loop_bio_done/filter" &&
+		echo 1 > "$trace/events/loop/loop_bio_done/enable"
+}
+
+failures_end()
+{
+	trace_start || return 0
+	echo 0 > "$trace/events/loop/loop_bio_done/enable"
+	echo 0 > "$trace/events/loop/loop_bio_done/filter"
+	fails grep bio_done "$trace/trace"
+}
+
+claim "tasks killed while they read, buffered backing: no read fails" killed off
+claim "tasks killed while they read, direct backing: no read fails" killed on
 
 # ---- cgroups ----
 
@@ -408,53 +580,87 @@ else
 	tap_skip "cgroups" "no cgroup v2 with io and memory"
 fi
 
+# charged FS on|off read|write COUNTER [COMMAND...]: 1 MiB is to count below.  A
+# file that a worker has dirtied first is the root's; the kernel gives it to
+# another cgroup after that one has had it written back for some times.
 charged()
 {
-	local file=${on[xfs]}/charged dev low before after
+	local file=${on[$1]}/charged mode=$2 op=$3 counter=$4 dev low before n rounds=1 dd
 
-	low=$(findmnt -no SOURCE "${on[xfs]}")
+	low=$(findmnt -no SOURCE "${on[$1]}")
 	written_image "$file" 256
-	dev=$(bind_to "$file" on) && before=$(bytes a "$low" wbytes) && snap "$dev" &&
-		in_group a "${@:2}" dd if="$random" of="$dev" bs=64k oflag=direct status=none &&
-		counted "$dev" "$1" && after=$(bytes a "$low" wbytes) && detach "$dev" || return
-	[ $((after - before)) -ge 1048576 ] || {
-		echo "wbytes: $before, then $after"
+	umount "${on[$1]}" && mount "$low" "${on[$1]}" && dev=$(bind_new "$file" "$mode") ||
+		return
+	[ "$counter" != worker_file ] || rounds=40
+	dd=("if=$dev" of=/dev/null iflag=direct)
+	[ "$op" = read ] || dd=("if=$random" "of=$dev" oflag=direct)
+	shift 4
+	for ((n = 0; n < rounds; n++)); do
+		before=$(bytes a "$low" "${op:0:1}bytes") && snap "$dev" &&
+			in_group a "$@" dd bs=64k count=16 status=none "${dd[@]}" &&
+			sync "$file" && counted "$dev" "$counter" || return
+		[ $(($(bytes a "$low" "${op:0:1}bytes") - before)) -lt 1048576 ] ||
+			break
+	done
+	[ "$n" -lt "$rounds" ] || {
+		echo "not in $rounds rounds"
 		return 1
 	}
+	detach "$dev" && rm "$file"
 }
 
-# One cgroup does almost nothing in a second, the other one all it wants.
+# throttled FS on|off RATE: one cgroup gets RATE bytes in a second, the other one all
+# it wants, and it goes on while the first one waits.
 throttled()
 {
-	local file=${on[$1]}/throttled dev low limited rc=0
+	local file=${on[$1]}/throttled dev low n limited before rc=0
 
-	low=$(lsblk -dnro MAJ:MIN "$(findmnt -no SOURCE "${on[$1]}")")
+	low=$(findmnt -no SOURCE "${on[$1]}") && n=$(lsblk -dnro MAJ:MIN "$low") &&
+		before=$(limited_bytes "$low") || return
 	written_image "$file" 4096
-	dev=$(bind_to "$file" "$2") && echo "$low wbps=65536 rbps=65536" > "$groups/a/io.max" ||
-		return
+	dev=$(bind_to "$file" "$2") && echo "$n wbps=$3 rbps=$3" > "$groups/a/io.max" || return
 	in_group a fio --name=limited --filename="$dev" --ioengine=libaio --iodepth=32 \
 		--direct=1 --bs=4k --rw=randrw --size=8M --offset=8M --time_based \
 		--runtime=3600 --output=/dev/null &
 	limited=$!
-	wait_for 20 group_writes a "$low" &&
+	wait_for 20 more_bytes "$before" "$low" && before=$(limited_bytes "$low") &&
 		in_group b "$paths" async aio "$dev" write 1024 13 || rc=1
-	kill -0 "$limited" || rc=1
-	echo "$low wbps=max rbps=max" > "$groups/a/io.max"
-	kill "$limited"
+	# 4 MiB of the one came past what the other one waits for
+	[ "$3" -gt 65536 ] || ! more_bytes $((before + (1 << 20))) "$low" || rc=2
+	wait_for 20 more_bytes "$(limited_bytes "$low")" "$low" && kill -0 "$limited" || rc=3
+	echo "$n wbps=max rbps=max" > "$groups/a/io.max"
+	echo 1 > "$groups/a/cgroup.kill"
 	wait "$limited"
-	[ "$rc" = 0 ] && "$paths" check "$dev" 1024 13 direct && detach "$dev" && rm "$file"
+	same "where it went wrong" 0 "$rc" && "$paths" check "$dev" 1024 13 direct &&
+		detach "$dev" && rm "$file"
 }
 
-group_writes()
+limited_bytes()
 {
-	grep -q "^$2 .*wbytes=[1-9]" "$groups/$1/io.stat"
+	echo $(($(bytes a "$1" rbytes) + $(bytes a "$1" wbytes)))
+}
+
+more_bytes()
+{
+	[ "$(limited_bytes "$2")" -gt "$1" ]
 }
 
 if [ -d "$groups/a" ]; then
-	claim "done inline, I/O counts in the cgroup of who asked for it" charged inline
-	claim "done by a worker, it counts there, too" charged worker_rlimit prlimit --fsize=4096
-	claim "a throttled cgroup does not stop another one, direct" throttled ext4 on
-	claim "a throttled cgroup does not stop another one, buffered" throttled xfs off
+	claim "written inline, direct: it counts in the cgroup of who asked for it" \
+		charged xfs on write inline
+	claim "written by a worker, direct: the same" \
+		charged xfs on write worker_rlimit prlimit --fsize=4096
+	claim "written inline, buffered: the same" charged xfs off write inline
+	claim "written by a worker, buffered: the same" charged ext4 off write worker_file
+	claim "read inline, direct: the same" charged ext4 on read inline
+	claim "read by a worker, buffered: the same" charged ext4 off read retry_again
+	claim "a cgroup with 64 KiB/s does not stop another one, direct" \
+		throttled ext4 on 65536
+	claim "a cgroup with 64 KiB/s does not stop another one, buffered" \
+		throttled xfs off 65536
+	claim "nor does one with 1 MiB/s, direct" throttled ext4 on 1048576
+	[ "${LOOP_PATHS_LONG:-0}" = 0 ] ||
+		claim "nor does one with 1 MiB/s, buffered" throttled xfs off 1048576
 else
 	tap_skip "I/O in the right cgroup" "no cgroup v2 with io and memory"
 fi
@@ -473,9 +679,9 @@ bound_nowait()
 	local file=${on[ext4]}/bound dev async rc=0
 
 	written_image "$file" 256
-	dev=$(bind_to "$file" on) && frozen_begin on aio 200 10 nowait || return
+	dev=$(bind_to "$file" on) && frozen_begin ext4 aio 200 10 nowait || return
 	wait_for 30 has_line submitted || rc=1
-	frozen_end || rc=1
+	frozen_end ext4 || rc=1
 	cat "$LOOP_SCRATCH/async"
 	[ "$rc" = 0 ] && [ "$(sed -n 's/^ok=\([0-9]*\) .*/\1/p' "$LOOP_SCRATCH/async")" -le 20 ] &&
 		has_line other=0 && fails has_line "ok=0 " &&
@@ -487,11 +693,11 @@ bound_memory()
 	local file=${on[ext4]}/bound dev async before rc=0
 
 	dev=$(bind_to "$file" on) && before=$(objects loop_io) || return
-	frozen_begin on aio 256 11 || return
+	frozen_begin ext4 aio 256 11 || return
 	wait_for 30 stands_still "$dev" || rc=1
 	! has_line submitted || rc=1
 	before=$(($(objects loop_io) - before))
-	frozen_end || rc=1
+	frozen_end ext4 || rc=1
 	[ "$rc" = 0 ] && has_line ok=256 && "$paths" check "$dev" 256 11 &&
 		detach "$dev" || return
 	[ "$before" -le 128 ] || {
@@ -506,10 +712,49 @@ stands_still()
 	snap "$1" && sleep 0.3 && uncounted "$1" retry_frozen worker_backoff inline
 }
 
+# sustained on|off OBJECTS: samples while a writer with 256 writes under way outruns
+# a disk of 8 MB/s: objects, and what is not written yet, which may be 2 MiB.
+sustained()
+{
+	local dev before pid n most=0 kib=0 samples=0 ratio
+
+	image "$at/img" 16M && dev=$(bind_to "$at/img" "$1") && before=$(objects loop_io) &&
+		ratio=$(cat /proc/sys/vm/dirty_ratio) || return
+	echo $((2 << 20)) > /proc/sys/vm/dirty_bytes
+	fio --output-format=terse --name=writer --filename="$dev" --ioengine=libaio \
+		--iodepth=256 --direct=1 --rw=write --bs=16k --size=16m > "$LOOP_SCRATCH/fio" &
+	pid=$!
+	while [ -d "/proc/$pid" ] && kill -0 "$pid" 2>/dev/null; do
+		n=$(($(objects loop_io) - before))
+		[ "$n" -le "$most" ] || most=$n
+		n=$(awk '/^(Dirty|Writeback):/ { kib += $2 } END { print kib }' /proc/meminfo)
+		[ "$n" -le "$kib" ] || kib=$n
+		samples=$((samples + 1))
+		sleep 0.05
+	done
+	echo "$ratio" > /proc/sys/vm/dirty_ratio
+	wait "$pid" || return
+	echo "$samples samples, at most $most more objects and $kib KiB"
+	[ "$most" -le "$2" ] && [ "$kib" -le 8192 ] && [ "$samples" -ge 4 ] && detach "$dev"
+}
+
 layers_off
 claim "the module loads with a depth of 4" eval 'loop_unload && loop_load hw_queue_depth=4'
 claim "a frozen file below and a depth of 4: who must not wait gets EAGAIN" bound_nowait
 claim "a writer that outruns the file waits, and takes no more memory" bound_memory
+# nodiscard: a limited null_blk never does what takes more than 20 ms
+if null_start size=64 mbps=8 &&
+	mkfs.ext4 -q -F -E nodiscard -O ^has_journal /dev/selftest &&
+	mount /dev/selftest "$at"; then
+	claim "a writer that outruns a slow disk for 2 s, buffered: memory is bounded" \
+		sustained off 128
+	claim "a writer that outruns a slow disk for 2 s, direct: no more than its own depth" \
+		sustained on 288
+	umount "$at"
+	rmdir "$null"
+else
+	tap_skip "a writer that outruns a slow disk" "no null_blk with configfs"
+fi
 
 finish
 trap - EXIT

@@ -15,11 +15,20 @@
  *                                          blocks at the same time; prints
  *                                          "submitted" as soon as they are,
  *                                          then "ok=N again=N other=N"
+ *   paths_helper transfer DEVICE read|write BLOCK COUNT SEED   one direct
+ *                                          transfer; prints the number of
+ *                                          bytes or the errno, and for a read
+ *                                          what came in each sector: "=" what
+ *                                          was written, "." nothing, "x" else
+ *   paths_helper place FILE                the byte where its one extent lies
  *   paths_helper killed DEVICE COUNT       kills children in the midst of reads
  *   paths_helper anonymous MIB SECONDS     writes and compares memory again
  *                                          and again, at least once
- *   paths_helper log-write TARGET DM COUNT FIRST   see log_write()
- *   paths_helper log-check LOG SECTORS COUNT FILE...  see log_check()
+ *   paths_helper log-write TARGET DM COUNT FIRST   see cmd_log_write()
+ *   paths_helper log-check LOG SECTORS COUNT FILE...  see cmd_log_check()
+ *   paths_helper log-files DIRECTORY DM COUNT      see cmd_log_files()
+ *   paths_helper log-cut LOG SECTORS PART PARTS IMAGE   see cmd_log_cut()
+ *   paths_helper files-check DIRECTORY COUNT       those of log-files
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -46,6 +55,7 @@
 #include <unistd.h>
 
 #define BLOCK		4096
+#define SECTOR		512
 #define MAX_ASYNC	1024
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
@@ -165,6 +175,37 @@ static int cmd_unaligned(char **arg)
 	if (pread(fd, to, BLOCK, BLOCK) != BLOCK)
 		die("read");
 	return !block_is(to, 0, 77);
+}
+
+/* How much of a failed read came is to be seen in memory that was zeroes. */
+static int cmd_transfer(char **arg)
+{
+	unsigned int first = number(arg[2]), count = number(arg[3]);
+	size_t len = (size_t)count * BLOCK;
+	off_t at = (off_t)first * BLOCK;
+	int fd = open_or_die(arg[0], O_RDWR | O_DIRECT);
+	char *want = pages(len), *data = pages(len);
+	char zeroes[SECTOR] = { 0 };
+	ssize_t ret;
+
+	for (unsigned int i = 0; i < count; i++)
+		block_fill(want + (size_t)i * BLOCK, first + i, number(arg[4]));
+	if (is_write(arg[1]))
+		ret = pwrite(fd, want, len, at);
+	else
+		ret = pread(fd, data, len, at);
+	if (ret < 0)
+		printf("%s", strerrorname_np(errno));
+	else
+		printf("%zd", ret);
+	if (!is_write(arg[1])) {
+		putchar(' ');
+		for (size_t i = 0; i < len; i += SECTOR)
+			putchar(!memcmp(data + i, want + i, SECTOR) ? '=' :
+				!memcmp(data + i, zeroes, SECTOR) ? '.' : 'x');
+	}
+	putchar('\n');
+	return 0;
 }
 
 /* ---- many at a time ---- */
@@ -327,34 +368,47 @@ static int cmd_async(char **arg)
 
 /* ---- killed ---- */
 
-/* A read takes longer and longer until it is done before the child is killed. */
+/* Reads until the timer kills it, from its interrupt: in the midst of a read. */
+static _Noreturn void read_until_killed(int fd, int cached, long usec)
+{
+	struct itimerspec when = { .it_value.tv_nsec = usec * 1000 };
+	struct sigevent event = {
+		.sigev_notify = SIGEV_SIGNAL,
+		.sigev_signo = SIGKILL,
+	};
+	size_t len = 4 << 20;
+	char *data = pages(len);
+	timer_t timer;
+
+	posix_fadvise(cached, 0, 0, POSIX_FADV_DONTNEED);
+	if (timer_create(CLOCK_MONOTONIC, &event, &timer) ||
+	    timer_settime(timer, 0, &when, NULL))
+		die("timer");
+	for (;;)
+		if (pread(fd, data, len, 0) <= 0)
+			die("read");
+}
+
 static int cmd_killed(char **arg)
 {
 	int direct = open_or_die(arg[0], O_RDONLY | O_DIRECT);
 	int cached = open_or_die(arg[0], O_RDONLY);
-	unsigned int count = number(arg[1]), killed = 0;
-	size_t len = 1 << 20;
-	char *data = pages(len);
+	unsigned int count = number(arg[1]);
 
 	for (unsigned int i = 0; i < count; i++) {
-		int status, fd = i % 2 ? direct : cached;
+		int status;
 		pid_t pid = fork();
 
 		if (pid < 0)
 			die("fork");
-		if (!pid) {
-			posix_fadvise(cached, 0, 0, POSIX_FADV_DONTNEED);
-			for (off_t at = 0; pread(fd, data, len, at) > 0; )
-				at += len;
-			_exit(0);
-		}
-		usleep(i * 200);
-		kill(pid, SIGKILL);
+		if (!pid)
+			read_until_killed(i % 4 ? direct : cached, cached,
+					  3000 + i % 64 * 200);
 		if (waitpid(pid, &status, 0) != pid)
 			die("waitpid");
-		killed += WIFSIGNALED(status);
+		if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+			return 1;
 	}
-	printf("%u of %u were killed\n", killed, count);
 	return 0;
 }
 
@@ -463,6 +517,68 @@ static int cmd_log_write(char **arg)
 	return 0;
 }
 
+/*
+ * Files, each made durable in another way before its number is put in the log
+ * as a mark.
+ */
+static int cmd_log_files(char **arg)
+{
+	unsigned int count = number(arg[2]);
+	void *block = pages(BLOCK);
+	struct marker m;
+	int dir = open_or_die(arg[0], O_RDONLY);
+
+	marker_init(&m, arg[1]);
+	for (unsigned int i = 0; i < count; i++) {
+		int fd = openat(dir, "new", O_WRONLY | O_CREAT | O_EXCL |
+				(i % 4 == 3 ? O_DIRECT | O_DSYNC : 0), 0600);
+		char name[16];
+		bool ok = fd >= 0;
+
+		for (unsigned int j = 0; j <= i % 3; j++) {
+			block_fill(block, j, i);
+			ok = ok && write(fd, block, BLOCK) == BLOCK;
+		}
+		if (i % 4 == 1)
+			ok = ok && !fdatasync(fd);
+		snprintf(name, sizeof(name), "%u", i);
+		ok = ok && !renameat(dir, "new", dir, name) &&
+			!fsync(i % 4 == 0 ? fd : dir);
+		/* the directory was synced, the file was not */
+		if (i % 4 == 2)
+			ok = ok && !syncfs(fd);
+		if (!ok)
+			die("file");
+		close(fd);
+		marker_put(&m, i);
+	}
+	return 0;
+}
+
+static int cmd_files_check(char **arg)
+{
+	unsigned int count = number(arg[1]), bad = 0;
+	int dir = open_or_die(arg[0], O_RDONLY);
+	void *block = pages(BLOCK);
+
+	for (unsigned int i = 0; i < count; i++) {
+		char name[16];
+		bool ok;
+		int fd;
+
+		snprintf(name, sizeof(name), "%u", i);
+		fd = openat(dir, name, O_RDONLY);
+		ok = fd >= 0;
+		for (unsigned int j = 0; j <= i % 3; j++)
+			ok = ok && read(fd, block, BLOCK) == BLOCK &&
+				block_is(block, j, i);
+		if (!ok && bad++ < 5)
+			printf("file %u is lost\n", i);
+		close(fd);
+	}
+	return bad != 0;
+}
+
 #define LOG_MAGIC	0x6a736677736872ULL
 #define LOG_DISCARD	4
 #define LOG_MARK	8
@@ -476,6 +592,87 @@ struct log_entry {
 	__u64 sector, nr_sectors, flags, data_len;
 	char data[480];
 };
+
+/* A log of dm-log-writes, and what a device has after some of its entries */
+struct log {
+	int fd;
+	off_t at;
+	__u64 nr_entries;
+	char *image;
+	size_t size;
+};
+
+static void log_open(struct log *log, const char *path, const char *sectors)
+{
+	struct log_super super;
+
+	log->fd = open_or_die(path, O_RDONLY);
+	log->at = SECTOR;
+	log->size = (size_t)strtoull(sectors, NULL, 0) * SECTOR;
+	log->image = pages(log->size);
+	if (pread(log->fd, &super, sizeof(super), 0) != sizeof(super))
+		die("log");
+	log->nr_entries = super.nr_entries;
+	if (super.magic == LOG_MAGIC && super.sector_size == SECTOR)
+		return;
+	fprintf(stderr, "not a log\n");
+	exit(2);
+}
+
+/* The next entry comes about. If it is a mark: its number, else -1. */
+static int log_step(struct log *log)
+{
+	struct log_entry entry;
+	char *to;
+	size_t len;
+
+	if (pread(log->fd, &entry, sizeof(entry), log->at) != sizeof(entry))
+		die("log entry");
+	log->at += sizeof(entry);
+	if (entry.flags & LOG_MARK)
+		/* the target has one of its own at its end */
+		return entry.data[0] < '0' || entry.data[0] > '9' ?
+			-1 : (int)number(entry.data);
+	len = entry.nr_sectors * SECTOR;
+	to = log->image + entry.sector * SECTOR;
+	if (entry.sector * SECTOR + len > log->size) {
+		fprintf(stderr, "entry beyond the device\n");
+		exit(2);
+	}
+	if (entry.flags & LOG_DISCARD) {
+		memset(to, 0, len);
+		return -1;
+	}
+	if (pread(log->fd, to, len, log->at) != (ssize_t)len)
+		die("log data");
+	log->at += len;
+	return -1;
+}
+
+/*
+ * The power is cut after PART of PARTS of what is in the log after the first
+ * mark. IMAGE becomes what the device has then; prints how many marks there are
+ * after the first one.
+ */
+static int cmd_log_cut(char **arg)
+{
+	__u64 left;
+	struct log log;
+	int marks = 0, fd;
+
+	log_open(&log, arg[0], arg[1]);
+	left = log.nr_entries;
+	while (left-- && log_step(&log) < 0)
+		;
+	left = left * number(arg[2]) / number(arg[3]);
+	while (left--)
+		marks += log_step(&log) >= 0;
+	fd = open(arg[4], O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	if (fd < 0 || write(fd, log.image, log.size) != (ssize_t)log.size)
+		die(arg[4]);
+	printf("%d\n", marks);
+	return 0;
+}
 
 /* Where the data of FILE are on the device it lies on; one extent. */
 static __u64 file_place(const char *path)
@@ -509,6 +706,12 @@ static bool record_is_there(const char *image, unsigned int nr,
 	return block_is(image + place[nr / count] + (__u64)i * BLOCK, nr, 0);
 }
 
+static int cmd_place(char **arg)
+{
+	printf("%llu\n", file_place(arg[0]));
+	return 0;
+}
+
 /*
  * LOG is a log of dm-log-writes, which has a write only once a flush has come
  * after it, or if it was FUA. At each mark the power is cut: what the log has
@@ -517,59 +720,26 @@ static bool record_is_there(const char *image, unsigned int nr,
  */
 static int cmd_log_check(char **arg)
 {
-	int log = open_or_die(arg[0], O_RDONLY);
-	size_t size = (size_t)strtoull(arg[1], NULL, 0) * 512;
 	unsigned int count = number(arg[2]), cuts = 0, bad = 0, files = 0;
-	char *image = pages(size);
-	struct log_super super;
+	struct log log;
 	__u64 place[16];
-	off_t at = 512;
 
 	for (; arg[3 + files] && files < ARRAY_SIZE(place); files++)
 		place[files] = file_place(arg[3 + files]);
-	if (pread(log, &super, sizeof(super), 0) != sizeof(super))
-		die("log");
-	if (super.magic != LOG_MAGIC || super.sector_size != 512) {
-		fprintf(stderr, "not a log\n");
-		return 2;
-	}
-	for (__u64 i = 0; i < super.nr_entries; i++) {
-		struct log_entry entry;
-		size_t len;
+	log_open(&log, arg[0], arg[1]);
+	for (__u64 i = 0; i < log.nr_entries; i++) {
+		int nr = log_step(&log);
 
-		if (pread(log, &entry, sizeof(entry), at) != sizeof(entry))
-			die("log entry");
-		at += sizeof(entry);
-		len = entry.nr_sectors * 512;
-		if (entry.flags & LOG_MARK) {
-			unsigned int nr = number(entry.data);
-
-			/* the target's own, at its end */
-			if (entry.data[0] < '0' || entry.data[0] > '9')
-				continue;
-			cuts++;
-			if (nr >= files * count)
-				return 2;
-			if (!record_is_there(image, nr, place, count) &&
-			    bad++ < 5)
-				printf("record %u is lost\n", nr);
+		if (nr < 0)
 			continue;
-		}
-		if (entry.sector * 512 + len > size) {
-			fprintf(stderr, "entry beyond the device\n");
+		cuts++;
+		if ((unsigned int)nr >= files * count)
 			return 2;
-		}
-		if (entry.flags & LOG_DISCARD) {
-			memset(image + entry.sector * 512, 0, len);
-			continue;
-		}
-		if (pread(log, image + entry.sector * 512, len, at) !=
-		    (ssize_t)len)
-			die("log data");
-		at += len;
+		if (!record_is_there(log.image, nr, place, count) && bad++ < 5)
+			printf("record %d is lost\n", nr);
 	}
 	for (unsigned int nr = 0; nr < files * count; nr++)
-		if (!record_is_there(image, nr, place, count) && bad++ < 5)
+		if (!record_is_there(log.image, nr, place, count) && bad++ < 5)
 			printf("record %u is lost in the end\n", nr);
 	printf("%u cuts, %u records lost\n", cuts, bad);
 	return bad || cuts != files * count;
@@ -585,10 +755,15 @@ static const struct {
 	{ "nowait", 3, cmd_nowait },
 	{ "unaligned", 1, cmd_unaligned },
 	{ "async", 5, cmd_async },
+	{ "transfer", 5, cmd_transfer },
+	{ "place", 1, cmd_place },
 	{ "killed", 2, cmd_killed },
 	{ "anonymous", 2, cmd_anonymous },
 	{ "log-write", 4, cmd_log_write },
 	{ "log-check", 4, cmd_log_check },
+	{ "log-files", 3, cmd_log_files },
+	{ "log-cut", 5, cmd_log_cut },
+	{ "files-check", 2, cmd_files_check },
 };
 
 int main(int argc, char **argv)

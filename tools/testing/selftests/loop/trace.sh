@@ -15,9 +15,7 @@ tap_start
 scratch_init || bail_out "no scratch space"
 trap finish EXIT
 loop_load || bail_out "the module does not load"
-trace=/sys/kernel/tracing
-mountpoint -q $trace || mount -t tracefs tracefs $trace 2>/dev/null
-if [ ! -d $trace/events/loop ]; then
+if ! trace_start; then
 	tap_skip "tracepoints" "the kernel has none"
 	tap_plan_end
 	exit

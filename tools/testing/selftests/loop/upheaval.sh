@@ -24,7 +24,7 @@ finish()
 	loop_detach_all
 	umount "$LOOP_SCRATCH"/at* 2>/dev/null
 	[ ! -d "$nulls/selftest" ] || rmdir "$nulls/selftest"
-	rmmod -f null_blk scsi_debug 2>/dev/null
+	rmmod null_blk scsi_debug 2>/dev/null
 	scratch_exit
 }
 
@@ -130,10 +130,11 @@ on_disk()
 	let_go "$1"
 }
 
-# on_file NAME DISK VALUE FILE: with a file system above, too
+# on_file NAME DISK VALUE FILE: with a file system above, too, which may have found
+# out first, and be read-only
 on_file()
 {
-	local errors=5 fails=eio
+	local errors="5|30" fails=eio
 
 	if ! { mkfs.ext4 -q -F "$2" && mount "$2" "$at" && image "$at/img" 64M &&
 		dev=$(attach "$at/img" "--direct-io=$mode") && mkfs.ext4 -q -F "$dev" &&
@@ -195,7 +196,7 @@ for mode in on off; do
 			tap_skip "$what" "no null_blk with configfs"
 		fi
 	done
-	# "qemu/vm --drive null-co://": nothing is kept, so there can be no file on it
+	# One that keeps nothing will do: QEMU's null-co://.
 	what="virtio on PCI, on disk, direct $mode"
 	if [ -b /dev/vda ]; then
 		verify=
