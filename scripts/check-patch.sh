@@ -86,7 +86,7 @@ one_checkpatch() {
 		(cd "$dir/src" && perl scripts/checkpatch.pl --strict --quiet \
 			--no-summary --terse --showfile --show-types --ignore ENOSYS -) |
 		grep -vE -e '^include/trace/.*:(OPEN_ENDED_LINE|COMPLEX_MACRO|PARENTHESIS_ALIGNMENT):' \
-			-e '^tools/.*\.c:.*:(CAMELCASE|PREFER_DEFINED_ATTRIBUTE_MACRO):' \
+			-e '^tools/.*\.c:.*:(CAMELCASE|PREFER_DEFINED_ATTRIBUTE_MACRO|MACRO_ARG_REUSE):' \
 			-e '^tools/.*\.sh:.*:(LONG_LINE.*|REPEATED_WORD):' || true
 }
 

@@ -168,12 +168,14 @@ bpftrace_example()
 if [ -e "$doc" ]; then
 	claim "the example for tracefs" tracefs_example
 else
-	tap_skip "the examples" "no $doc"
+	tap_skip "the example for tracefs" "no $doc"
 fi
-if [ -e "$doc" ] && command -v bpftrace > /dev/null; then
+# The sysctl is there where programs can be loaded at all.
+if [ -e "$doc" ] && command -v bpftrace > /dev/null &&
+	[ -e /proc/sys/kernel/unprivileged_bpf_disabled ]; then
 	claim "the example for bpftrace" bpftrace_example
 else
-	tap_skip "the example for bpftrace" "no bpftrace"
+	tap_skip "the example for bpftrace" "no bpftrace, or no BPF in the kernel"
 fi
 
 # ---- flushes that are served together ----
