@@ -78,6 +78,7 @@
 #include <linux/uio.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
+#include <linux/writeback.h>
 #include <linux/xarray.h>
 
 #define CREATE_TRACE_POINTS
@@ -111,7 +112,7 @@ enum loop_stat {
 	LOOP_STAT_WORKER_FILE,		/* the file always waits */
 	LOOP_STAT_WORKER_ALIGN,		/* direct I/O that must be buffered */
 	LOOP_STAT_WORKER_FUA,		/* buffered, and then synced */
-	LOOP_STAT_WORKER_BACKOFF,	/* the last write would have waited */
+	LOOP_STAT_WORKER_BACKOFF,	/* the last such one would have waited */
 	LOOP_STAT_WORKER_TRANSACTION,	/* a file system's is open above */
 	LOOP_STAT_WORKER_META,		/* a file system's locks are held above */
 	LOOP_STAT_WORKER_RECLAIM,	/* the task is freeing memory */
@@ -269,8 +270,9 @@ struct loop_device {
 	spinlock_t		lane_lock;	/* taken in any context */
 	struct list_head	lanes;		/* L */
 	struct loop_lane	root_lane;
-	atomic_t		worker_writes;	/* queued or being done */
-	bool			write_waits;	/* so did the last inline one */
+	/* of reads and of writes, discards included */
+	atomic_t		worker_bios[2];	/* queued or being done */
+	bool			waits[2];	/* so would the last inline one */
 
 	struct mutex		mutex;		/* reconfiguration */
 	unsigned int		state;		/* X: LOOP_STATE_* */
@@ -1151,8 +1153,7 @@ static void loop_io_free(struct loop_io *io)
 	struct loop_device *lo = b->lo;
 
 	if (io->lane) {
-		if (loop_io_is_write(io))
-			atomic_dec(&lo->worker_writes);
+		atomic_dec(&lo->worker_bios[loop_io_is_write(io)]);
 		loop_lane_put(io->lane);
 	}
 	if (io->cloned)
@@ -1203,8 +1204,7 @@ static void loop_io_assign(struct loop_io *io)
 	if (io->lane)
 		return;
 	io->lane = loop_lane_get(lo, io->bio);
-	if (loop_io_is_write(io))
-		atomic_inc(&lo->worker_writes);
+	atomic_inc(&lo->worker_bios[loop_io_is_write(io)]);
 }
 
 static void loop_io_requeue(struct loop_io *io)
@@ -1289,13 +1289,13 @@ static long loop_io_inject(const struct loop_io *io)
 static bool loop_io_advance(struct loop_io *io)
 {
 	struct loop_device *lo = io->b->lo;
+	bool write = loop_io_is_write(io);
 	struct bio *bio = io->bio;
 	long ret = io->ret;
 
 	if (static_branch_unlikely(&loop_inject_key))
 		ret = loop_io_inject(io);
-	if (loop_io_is_write(io) &&
-	    S_ISREG(file_inode(io->iocb.ki_filp)->i_mode))
+	if (write && S_ISREG(file_inode(io->iocb.ki_filp)->i_mode))
 		kiocb_end_write(&io->iocb);
 
 	if (ret > 0) {
@@ -1303,9 +1303,8 @@ static bool loop_io_advance(struct loop_io *io)
 		io->pos += ret;
 		bio_advance(bio, ret);
 		if (!bio->bi_iter.bi_size) {
-			if (io->inlined && READ_ONCE(lo->write_waits) &&
-			    loop_io_is_write(io))
-				WRITE_ONCE(lo->write_waits, false);
+			if (io->inlined && READ_ONCE(lo->waits[write]))
+				WRITE_ONCE(lo->waits[write], false);
 			loop_io_end(io, BLK_STS_OK);
 			return true;
 		}
@@ -1319,8 +1318,8 @@ static bool loop_io_advance(struct loop_io *io)
 		return true;
 	}
 
-	if (io->inlined && loop_io_is_write(io))
-		WRITE_ONCE(lo->write_waits, true);
+	if (io->inlined && !READ_ONCE(lo->waits[write]))
+		WRITE_ONCE(lo->waits[write], true);
 	if (io->inlined)
 		loop_count(lo, ret > 0 ? LOOP_STAT_RETRY_SHORT :
 			       ret != -EAGAIN ? LOOP_STAT_RETRY_ERROR :
@@ -1406,7 +1405,9 @@ static bool loop_io_try(struct loop_io *io, int flags)
  */
 static void loop_io_rw(struct loop_io *io)
 {
+	struct loop_device *lo = io->b->lo;
 	struct mem_cgroup *memcg = NULL;
+	bool again = io->late;
 	int flags = 0;
 	bool done;
 
@@ -1417,16 +1418,21 @@ static void loop_io_rw(struct loop_io *io)
 		flags = IOCB_WAITQ;
 	io->inlined = false;
 	io->iocb.ki_filp = io->b->file;
-	if (!loop_io_is_write(io))
+	if (loop_io_is_write(io)) {
+		if (S_ISREG(file_inode(io->b->file)->i_mode))
+			kiocb_start_write(&io->iocb);
+	} else if (!again) {
 		/* not all file systems do it for direct I/O */
 		file_accessed(io->b->file);
-	else if (S_ISREG(file_inode(io->b->file)->i_mode))
-		kiocb_start_write(&io->iocb);
+	}
 	if (!(flags & IOCB_DIRECT))
 		memcg = mem_cgroup_from_css(io->lane->memcg);
 	memcg = set_active_memcg(memcg);
 	done = loop_io_try(io, flags);
 	set_active_memcg(memcg);
+	/* it was cached: the submitter of the next read may find it so, too */
+	if (done && !again && (flags & IOCB_WAITQ) && READ_ONCE(lo->waits[READ]))
+		WRITE_ONCE(lo->waits[READ], false);
 	if (done && !loop_io_advance(io))
 		loop_io_requeue(io);
 }
@@ -1564,8 +1570,7 @@ static enum loop_stat loop_io_path_rw(const struct loop_io *io)
 		return LOOP_STAT_WORKER_PARKED;
 	if (write && rlimit(RLIMIT_FSIZE) != RLIM_INFINITY)
 		return LOOP_STAT_WORKER_RLIMIT;
-	if (write && READ_ONCE(lo->write_waits) &&
-	    atomic_read(&lo->worker_writes))
+	if (READ_ONCE(lo->waits[write]) && atomic_read(&lo->worker_bios[write]))
 		return LOOP_STAT_WORKER_BACKOFF;
 	if (!write && loop_file_atime_is_due(b->file))
 		return LOOP_STAT_WORKER_ATIME;
@@ -1842,6 +1847,9 @@ static bool loop_io_to_worker(struct loop_io *io)
 {
 	struct bio *bio = io->bio;
 
+	/* who first writes to a file is whose cgroup is charged for writeback */
+	if (bio_op(bio) == REQ_OP_WRITE && !io->b->params.direct)
+		inode_attach_wb(loop_file_inode(io->b->file), NULL);
 	if (bio->bi_iter.bi_size) {
 		loop_io_assign(io);
 		if (!loop_lane_enter(io->lane, bio->bi_opf & REQ_NOWAIT))
@@ -1891,6 +1899,7 @@ static struct loop_io *loop_io_start(struct bio *bio)
 	io->lane = NULL;
 	io->cloned = b->clone_bdev;
 	io->buffered = false;
+	io->late = false;
 	io->patient = false;
 	io->written = false;
 	io->pos = b->params.offset +
