@@ -94,7 +94,7 @@ uncached()
 	local file=${on[ext4]}/uncached dev
 
 	written_image "$file" 1024
-	dev=$(bind_to "$file" off) && forget "$file" && snap "$dev" &&
+	"$paths" write "$file" 1024 4 && dev=$(bind_to "$file" off) && forget "$file" && snap "$dev" &&
 		same result "submitted ok=1024 again=0 other=0" \
 			"$(paste_of "$paths" async aio "$dev" read 1024 4)" &&
 		counted "$dev" retry_again worker_backoff && snap "$dev" &&
@@ -312,7 +312,7 @@ late()
 		"$paths" check "$low" 64 15 && snap "$dev" &&
 		same result "submitted ok=64 again=0 other=0" \
 			"$(paste_of "$paths" async aio "$dev" read 64 15)" &&
-		counted "$dev" inline:64 retry_late && uncounted "$dev" retry_again &&
+		counted "$dev" inline retry_late && uncounted "$dev" retry_again &&
 		echo 4 > "/sys/block/${low##*/}/queue/max_sectors_kb" && snap "$dev" &&
 		dd if="$dev" of="$out" bs=64k count=4 iflag=direct status=none &&
 		counted "$dev" inline:4 retry_late:4 && uncounted "$dev" retry_again &&
