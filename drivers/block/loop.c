@@ -568,7 +568,7 @@ static void loop_backing_put(struct loop_backing *b)
 	unsigned int phase = b->phase;
 
 	/* the device is not freed before a grace period, the backing may be now */
-	guard(preempt)();
+	guard(rcu)();
 	smp_mb(); /* pairs with loop_backing_is_idle() */
 	this_cpu_inc(lo->counters->ended[phase]);
 	if (unlikely(wq_has_sleeper(&lo->drained)))
