@@ -222,7 +222,7 @@ TEST_F(bad, fd_o_path)
 	refuse_fd(_metadata, self, variant->bound, fd, "EBADF");
 }
 
-/* Stock takes it, and every read fails. */
+/* Stock takes it, and reads the file for whoever was not given it to read. */
 TEST_F(bad, fd_write_only)
 {
 	int fd = open(self->path, O_WRONLY | O_CLOEXEC);
