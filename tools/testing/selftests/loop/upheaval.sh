@@ -140,7 +140,7 @@ ext4_on()
 # out first, and be read-only
 on_file()
 {
-	local errors="5|30" fails=eio
+	local errors="5|19|30" fails=eio
 
 	if ! { ext4_on "$2" "$at" && image "$at/img" 64M &&
 		dev=$(attach "$at/img" "--direct-io=$mode") && ext4_on "$dev" "$upper" &&
