@@ -473,8 +473,9 @@ static int loop_mapping_claim(struct loop_backing *b, bool exclusive)
 {
 	struct address_space *mapping = b->file->f_mapping;
 	struct loop_backing *other, *user = NULL;
+	int number = -1;
 
-	guard(spinlock)(&loop_mapping_lock);
+	spin_lock(&loop_mapping_lock);
 	hash_for_each_possible(loop_mappings, other, mapping_node,
 			       (unsigned long)mapping) {
 		if (other->file->f_mapping != mapping)
@@ -483,31 +484,41 @@ static int loop_mapping_claim(struct loop_backing *b, bool exclusive)
 		if (!exclusive)
 			break;
 		if (other->lo != b->lo &&
-		    loop_ranges_conflict(&other->params, &b->params))
-			return other->lo->number;
+		    loop_ranges_conflict(&other->params, &b->params)) {
+			number = other->lo->number;
+			goto out_unlock;
+		}
 	}
 	b->mapping_gfp = user ? user->mapping_gfp : mapping_gfp_mask(mapping);
 	if (!user)
 		mapping_set_gfp_mask(mapping, b->mapping_gfp &
 				     ~(__GFP_IO | __GFP_FS));
 	hash_add(loop_mappings, &b->mapping_node, (unsigned long)mapping);
-	return -1;
+out_unlock:
+	spin_unlock(&loop_mapping_lock);
+	return number;
 }
 
 static void loop_mapping_release(struct loop_backing *b)
 {
 	struct address_space *mapping = b->file->f_mapping;
 	struct loop_backing *other;
+	bool last = true;
 
 	if (!hash_hashed(&b->mapping_node))
 		return;
-	guard(spinlock)(&loop_mapping_lock);
+	spin_lock(&loop_mapping_lock);
 	hash_del(&b->mapping_node);
 	hash_for_each_possible(loop_mappings, other, mapping_node,
-			       (unsigned long)mapping)
-		if (other->file->f_mapping == mapping)
-			return;
-	mapping_set_gfp_mask(mapping, b->mapping_gfp);
+			       (unsigned long)mapping) {
+		if (other->file->f_mapping == mapping) {
+			last = false;
+			break;
+		}
+	}
+	if (last)
+		mapping_set_gfp_mask(mapping, b->mapping_gfp);
+	spin_unlock(&loop_mapping_lock);
 }
 
 /*

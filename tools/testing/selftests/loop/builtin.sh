@@ -30,7 +30,7 @@ not_probed()
 {
 	mknod "$LOOP_SCRATCH/node" b 7 "$beyond" &&
 		! blockdev --getsize64 "$LOOP_SCRATCH/node" &&
-		[ ! -e /sys/block/loop$beyond ]
+		[ ! -e "/sys/block/loop$beyond" ]
 }
 
 # All devices are taken, and there is one more.
