@@ -106,6 +106,15 @@ losetups()
 	losetup -a > /dev/null
 	_start=$(now_ms)
 	for _i in $(seq 48); do
+		losetup --version > /dev/null &
+		_pids="$_pids $!"
+	done
+	# shellcheck disable=SC2086 # a list of words
+	wait $_pids
+	row "48 losetup --version at a time" ms $(($(now_ms) - _start))
+	_pids=
+	_start=$(now_ms)
+	for _i in $(seq 48); do
 		losetup -f --show "$file.$_i" > "$file.$_i.device" &
 		_pids="$_pids $!"
 	done
@@ -116,6 +125,14 @@ losetups()
 	row "48 losetup -f --show at a time" ms $(($(now_ms) - _start))
 	row "... of them failed" "" "$_failed"
 	row "... distinct devices" "" "$(cat "$file".*.device | sort -u | wc -l)"
+	losetup -D
+}
+
+# The same 48, already running: what is the drivers' in it
+together()
+{
+	_ns=$("$BENCH" together "$file" 1 1) || die "$driver: together"
+	row "48 processes bind a device each" us $((_ns / 1000))
 	losetup -D
 }
 
@@ -137,6 +154,7 @@ for driver in stock ours; do
 	"loop_load$suffix" || die "$driver: the module does not load"
 	if [ "${1:-}" = -s ]; then
 		losetups
+		together
 		load_time "$suffix"
 	else
 		calls

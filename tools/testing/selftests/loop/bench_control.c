@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -72,6 +73,52 @@ static int configure(int n, uint32_t flags)
 static void bind_device(int n)
 {
 	close(configure(n, 0));
+}
+
+/* As losetup -f does it, with its wait for another try. */
+static void bind_free(void)
+{
+	struct loop_config config = {
+		.fd		= backing,
+		.info.lo_flags	= LO_FLAGS_READ_ONLY,
+	};
+	int fd, n;
+
+	for (;;) {
+		n = ioctl(control, LOOP_CTL_GET_FREE);
+		if (n < 0)
+			die("LOOP_CTL_GET_FREE", n);
+		fd = open_device(n);
+		if (!ioctl(fd, LOOP_CONFIGURE, &config))
+			return;
+		if (errno != EBUSY)
+			die("LOOP_CONFIGURE", n);
+		close(fd);
+		usleep(200000);
+	}
+}
+
+/* 48 processes, each of which binds a device; they begin at the same time. */
+static void together(int n)
+{
+	int go[2], i, status;
+	char c;
+
+	if (pipe(go))
+		die("pipe", n);
+	for (i = 0; i < 48; i++) {
+		if (fork())
+			continue;
+		close(go[1]);
+		if (!read(go[0], &c, 1))
+			bind_free();
+		_exit(0);
+	}
+	close(go[1]);
+	while (wait(&status) > 0)
+		if (status)
+			die("a process", status);
+	close(go[0]);
 }
 
 static void unbind(int n)
@@ -138,7 +185,7 @@ static const struct {
 } calls[] = {
 	{ "add", add }, { "remove", remove_device }, { "get-free", get_free },
 	{ "bind", bind_device }, { "unbind", unbind }, { "cycle", cycle },
-	{ "attach", attach }, { "detach", detach }, { "list", list },
+	{ "together", together }, { "attach", attach }, { "detach", detach }, { "list", list },
 };
 
 static uint64_t now(void)
