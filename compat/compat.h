@@ -21,7 +21,7 @@
 #define blk_queue_rot(q)	(!blk_queue_nonrot(q))
 #endif
 
-/* Functions where they are, and where they are not there are these instead. */
+/* New names of what the functions of the old ones do; Kbuild looks for them. */
 #ifndef LOOP_HAVE_FREEZE_NOMEMSAVE
 #define blk_mq_freeze_queue_nomemsave(q)	blk_mq_freeze_queue(q)
 #endif
