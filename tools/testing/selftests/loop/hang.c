@@ -378,12 +378,12 @@ static int bind_to(int index, const char *path, uint32_t flags)
 	return 0;
 }
 
-static int bind_above(int index, int below)
+static int bind_above(int index, int below, uint32_t flags)
 {
 	char path[32];
 
 	snprintf(path, sizeof(path), "/dev/loop%d", below);
-	return bind_to(index, path, 0);
+	return bind_to(index, path, flags);
 }
 
 /* What hangs: opens all it needs, and says how it ended. */
@@ -490,50 +490,44 @@ static int fill_upper(struct _test_data_hang *self)
 }
 
 /* A change of the device above A waits for that one. */
-static int hang_upper(struct _test_data_hang *self)
+static int change_upper(struct _test_data_hang *self, uint32_t flags,
+			unsigned long cmd, unsigned long arg)
 {
 	int err, fd;
 	pid_t pid;
 
 	err = lt_ctl(LOOP_CTL_ADD, UPPER) < 0 ? errno :
-	      bind_above(UPPER, A);
+	      bind_above(UPPER, A, flags);
 	if (err)
 		return err;
 	pid = start(fill_upper, self);
 	lt_sleep_ms(500);
 	fd = lt_open(UPPER, O_RDWR);
-	if (fd < 0 || ioctl(fd, LOOP_SET_BLOCK_SIZE, PAGE))
+	if (fd < 0 || ioctl(fd, cmd, arg))
 		return errno;
 	waitpid(pid, NULL, 0);
 	return ioctl(fd, LOOP_CLR_FD) || close(fd) ? errno : 0;
 }
 
+static int hang_upper(struct _test_data_hang *self)
+{
+	return change_upper(self, 0, LOOP_SET_BLOCK_SIZE, PAGE);
+}
+
 /*
- * The same, and the change is one to a file on yet another loop device. It is one
- * of the limits, too: A has just found out that it cannot discard.
+ * The change is one to a file on yet another loop device. It is one of the limits,
+ * too: A has just found out that it cannot discard.
  */
 static int hang_upper_change(struct _test_data_hang *self)
 {
 	uint64_t range[] = { 0, PAGE };
-	char below[32];
-	int fd, file;
-	pid_t pid;
+	int file, fd = lt_open(A, O_RDWR);
 
-	fd = lt_open(A, O_RDWR);
 	if (fd < 0 || ioctl(fd, BLKDISCARD, range) || close(fd))
 		return errno;
-	snprintf(below, sizeof(below), "/dev/loop%d", A);
-	if (lt_ctl(LOOP_CTL_ADD, UPPER) < 0 ||
-	    bind_to(UPPER, below, LO_FLAGS_READ_ONLY))
-		return errno;
-	pid = start(fill_upper, self);
-	lt_sleep_ms(500);
-	fd = lt_open(UPPER, O_RDONLY);
 	file = lt_open(BOUND, O_RDONLY);
-	if (fd < 0 || file < 0 || ioctl(fd, LOOP_CHANGE_FD, file))
-		return errno;
-	waitpid(pid, NULL, 0);
-	return ioctl(fd, LOOP_CLR_FD) || close(fd) ? errno : 0;
+	return file < 0 ? errno : change_upper(self, LO_FLAGS_READ_ONLY,
+					       LOOP_CHANGE_FD, file);
 }
 
 /* Something is left to be written when the device is closed. */
@@ -592,7 +586,7 @@ static int bind_other(struct _test_data_hang *self)
 
 static int bind_nested(struct _test_data_hang *self)
 {
-	int err = bind_above(UNBOUND, BOUND);
+	int err = bind_above(UNBOUND, BOUND, 0);
 
 	lt_detach(UNBOUND);
 	return err;
