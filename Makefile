@@ -16,8 +16,10 @@ prefix ?= /usr/local
 
 kbuild = $(MAKE) --no-print-directory -C $(abspath $(KDIR)) M=$(top) W=1
 
-# The kernel whose source "patch" and "check-patch" are about.
+# The kernel whose source "patch", "check-patch" and "check-debug" are about.
 KERNEL ?= 7.3
+# What check-debug is built with.
+KIND ?= debug kcsan
 
 .PHONY: modules deps demo check check-long bench bench-doc bench-smp \
 	bench-control lint htmldocs patch check-patch check-debug deb check-package shell install \
@@ -65,7 +67,8 @@ check-patch:
 	@scripts/check-patch.sh $(KERNEL) $(if $(ONLY),'$(ONLY)')
 
 check-debug:
-	@scripts/check-debug.sh $(GROUPS)
+	@set -e; for kind in $(KIND); do \
+		scripts/check-debug.sh $$kind $(KERNEL) $(GROUPS); done
 
 deb:
 	@scripts/deb.sh
@@ -137,8 +140,10 @@ help:
 	@echo '               KERNEL=6.12 for that kernel'
 	@echo 'make check-patch  apply it, and compile it in many configurations;'
 	@echo '               KERNEL=6.12 for that kernel, ONLY=REGEX some of them'
-	@echo 'make check-debug  build a kernel with KASAN, lockdep and others, see'
-	@echo '               qemu/debug.config, and run the tests on it; GROUPS="a b"'
+	@echo 'make check-debug  build a kernel of $(KERNEL) with KASAN, lockdep and others,'
+	@echo '               and one with KCSAN, see qemu/*.config, and run the tests on'
+	@echo '               them; KIND=debug, KIND=kcsan one of the two, KIND=plain one'
+	@echo '               without debuggers; KERNEL=6.12, GROUPS="a b"'
 	@echo 'make deb       build the Debian packages loop-dkms and loop-tools in'
 	@echo '               build/deb'
 	@echo 'make check-package  install, upgrade and remove them in a VM; half'

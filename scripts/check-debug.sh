@@ -1,96 +1,22 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# usage: check-debug.sh [GROUP]...
-# Builds Debian's linux-source of $version with qemu/debug.config, looks that
-# all of that is on and that a mistake of each kind fails a run, and then runs
-# the test groups on it, those named or all of them.
-# A kernel is kept in build/kernel-debug/KEY, KEY a hash of what it is made of:
-#   o			the build directory, to be used as KDIR
-#   module		the driver's sources and objects
-#   release, vmlinux, lib, loop.ko, options	what qemu/vm takes
-#   verified		what has been seen to work with it
-# build/debug is the one in use. KERNEL_ONLY=1 ends when it is built.
+# usage: check-debug.sh KIND VERSION [GROUP]...
+# Runs the test groups, those named or all of them, on a kernel that
+# tree-kernel.sh builds. KIND "plain" has no debugger. Of another, it is looked
+# first, once, whether all of qemu/KIND.config is on and a mistake of each kind
+# fails a run.
+# Environment: VERIFY_ONLY=1, to end then.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
 cd "$top"
-version=7.3
-config=$top/qemu/debug.config
-jobs=$(nproc)
-
-scripts/deps.sh kernel
-scripts/fetch-tree.sh "$version"
-tree=$top/build/linux-$version/src
-
-key=$({
-	cat "$top/build/linux-$version/stamp" "$config"
-	gcc --version | head -n 1
-} | sha256sum | cut -c 1-12)
-dir=$top/build/kernel-debug/$key
-mkdir -p "$dir"
-
-# What takes its time with a debugger on, and memory for what they remember.
-# The first report of most debuggers ends the run, as later ones mean little.
-cat > "$dir/options" <<'END'
-# shellcheck shell=bash disable=SC2034,SC2154
-timeout=$((timeout * 8))
-mem=$((mem * 3 / 2))
-append="panic_on_warn=1 page_poison=1 $append"
-END
-
-make_kernel() {
-	make -s --no-print-directory -C "$tree" O="$dir/o" "-j$jobs" "$@"
-}
-
-# Options of $config that the configuration $1 does not have as they are there.
-unmet() {
-	grep '^CONFIG_' "$config" | grep -vxFf "$1" || true
-}
-
-build_kernel() {
-	local missing release
-
-	echo "== configuring linux-source-$version"
-	mkdir -p "$dir/o"
-	make_kernel KCONFIG_ALLCONFIG="$config" allnoconfig
-	missing=$(unmet "$dir/o/.config")
-	if [ "$missing" ]; then
-		echo "$0: this kernel does not allow" >&2
-		echo "$missing" >&2
-		exit 1
-	fi
-	echo "== building the debug kernel in ${dir#"$top/"}, once; this takes minutes"
-	if ! make_kernel vmlinux modules > "$dir/log" 2>&1; then
-		tail -n 20 "$dir/log" >&2
-		exit 1
-	fi
-	rm -rf "${dir:?}/lib"
-	make_kernel INSTALL_MOD_PATH="$dir" modules_install > /dev/null
-	release=$(cat "$dir/o/include/config/kernel.release")
-	strip -g -o "$dir/vmlinux" "$dir/o/vmlinux"
-	depmod -b "$dir" "$release"
-	echo "$release" > "$dir/release"
-	rm -f "$dir/verified"
-	cp "$top/build/linux-$version/stamp" "$dir/stamp"
-}
-
-# module NAME SOURCE...: an external module, from a copy of its sources: in the
-# checkout lies what was built for another kernel.
-module() {
-	mkdir -p "$dir/$1"
-	cp -a --parents "${@:2}" "$dir/$1"
-	make -s --no-print-directory -C "$dir/o" M="$dir/$1" W=1 modules
-}
-
-[ -e "$dir/stamp" ] || build_kernel
-ln -sfn "kernel-debug/$key" build/debug
-echo "== building loop.ko for $(cat "$dir/release")"
-module module Kbuild compat drivers/block/loop.c include
-cp "$dir/module/loop.ko" "$dir/loop.ko"
-[ -z "${KERNEL_ONLY-}" ] || exit 0
-
-export VM_KERNEL=$top/build/debug
-logs=$top/build/vm/debug
+kind=${1:?usage: $0 KIND VERSION [GROUP]...}
+version=${2:?usage: $0 KIND VERSION [GROUP]...}
+shift 2
+scripts/tree-kernel.sh "$kind" "$version"
+dir=$(realpath "build/$kind-$version")
+export VM_KERNEL=$top/build/$kind-$version
+logs=$top/build/vm/$kind-$version
 mkdir -p "$logs"
 if [ -z "${VM_LOCKED-}" ]; then
 	exec 9> "$top/build/vm/lock"
@@ -98,24 +24,18 @@ if [ -z "${VM_LOCKED-}" ]; then
 	export VM_LOCKED=1
 fi
 
-# ---- are the debuggers on, and do they fail a run ----
-
-configuration() {
-	local missing
-
-	qemu/vm --name config --smp 1 -- sh -c "zcat /proc/config.gz; cat /proc/cmdline" \
-		> "$logs/config" || return
-	missing=$(unmet "$logs/config")
-	[ -z "$missing" ] || { echo "not on: $missing"; return 1; }
-	# The kernel takes these two from its command line only.
-	grep -q " page_poison=1 " "$logs/config" &&
-		grep -q "panic_on_warn=1 " "$logs/config"
-}
-
 # What to do, and how the kernel log must tell; of a leak, the verdict does.
 # No two reports need to be told apart by the message alone: what was done is
 # known, and that it is found is the point.
-mistakes="
+case $kind in
+plain) mistakes= ;;
+kcsan) mistakes="
+hang|INFO: task sleeper:[0-9]+ blocked for more than
+warn|WARNING: .*provoke
+data-race|BUG: KCSAN: data-race in racer
+data-race-with-kernel|race at unknown origin, with (read|write) to
+" ;;
+*) mistakes="
 use-after-free|BUG: KASAN: slab-use-after-free in use_after_free
 slab-out-of-bounds|BUG: KASAN: slab-out-of-bounds in slab_out_of_bounds
 lock-order|WARNING: possible circular locking dependency detected
@@ -134,7 +54,20 @@ leak|
 hang|INFO: task sleeper:[0-9]+ blocked for more than
 spin|BUG: soft lockup
 warn|WARNING: .*provoke
-"
+" ;;
+esac
+
+configuration() {
+	local missing
+
+	qemu/vm --name config --smp 1 -- sh -c "zcat /proc/config.gz; cat /proc/cmdline" \
+		> "$logs/config" || return
+	missing=$(grep -vxFf "$logs/config" "$dir/config") || true
+	[ -z "$missing" ] || { echo "not on: $missing"; return 1; }
+	# The debug kernel takes these two from its command line only.
+	[ "$kind" = kcsan ] || { grep -q " page_poison=1 " "$logs/config" &&
+		grep -q "panic_on_warn=1 " "$logs/config"; }
+}
 
 # provoke WHAT REGEX
 provoke() {
@@ -156,34 +89,45 @@ provoke() {
 	fi
 }
 
-verify() {
-	local what regex failed=0
-
-	echo "== what is on"
-	if configuration; then
-		echo "ok all of qemu/debug.config"
+# verified WHAT COMMAND...
+verified() {
+	if "${@:2}"; then
+		echo "ok $1"
 	else
-		echo "not ok all of qemu/debug.config"
-		failed=1
+		echo "not ok $1, see ${logs#"$top/"}"
 	fi
-	(cd qemu/provoke && module provoke Kbuild provoke.c)
+}
+
+verify() {
+	local what regex
+
+	echo "== what is on, and what is found"
+	# Also the first boot, which makes what all of them share.
+	verified "all that is to be on is" configuration > "$logs/verify"
+	mkdir -p "$dir/provoke"
+	cp -a qemu/provoke/* "$dir/provoke"
+	make -s --no-print-directory -C "$dir/o" M="$dir/provoke" modules
 	while IFS='|' read -r what regex <&3; do
 		[ "$what" ] || continue
-		if provoke "$what" "$regex" 3<&-; then
-			echo "ok $what is reported and fails the run"
-		else
-			echo "not ok $what, see ${logs#"$top/"}/provoke-$what.kmsg"
-			failed=1
-		fi
+		while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do
+			wait -n
+		done
+		verified "$what is reported and fails the run" provoke "$what" "$regex" \
+			3<&- >> "$logs/verify" &
 	done 3<<< "$mistakes"
-	return $failed
+	wait
+	cat "$logs/verify"
+	! grep -q '^not ok ' "$logs/verify"
 }
 
 # What it was verified with.
-verified=$(cat qemu/vm qemu/*-init qemu/provoke/* "$0" | sha256sum)
-if [ "$verified" != "$(cat "$dir/verified" 2>/dev/null)" ]; then
+with=$(cat qemu/vm qemu/*-init qemu/provoke/* "$0" | sha256sum)
+if [ "$mistakes" ] && [ "$with" != "$(cat "$dir/verified" 2>/dev/null)" ]; then
 	verify
-	echo "$verified" > "$dir/verified"
+	echo "$with" > "$dir/verified"
 fi
+[ -z "${VERIFY_ONLY-}" ] || exit 0
 
-exec scripts/check.sh --debug "$@"
+more=
+[ "$kind" != debug ] || more=--debug
+exec scripts/check.sh $more "$@"

@@ -317,13 +317,13 @@ done
 
 # ---- booted, with the driver built in ----
 
-# What a VM needs is at the top of the debug kernel's configuration.
+# With what a VM needs, and nothing of what tests of the module need.
 booted() {
 	local vm=$dir/builtin config=$dir/log/builtin.config
 
 	mkdir -p "$vm"
-	sed '/^# ---- the debuggers/,$d; /^CONFIG_\(MD\|.*_FS\|BLK_DEV_LOOP\|DM_.*\)=m/d' \
-		qemu/debug.config > "$config"
+	sed '/^CONFIG_\(MD\|.*_FS\|BLK_DEV_LOOP\|DM_.*\)=m/d' \
+		qemu/kernel.config > "$config"
 	echo "CONFIG_BLK_DEV_LOOP=y" >> "$config"
 	{
 		"${kbuild[@]}" KCONFIG_ALLCONFIG="$config" allnoconfig &&

@@ -11,6 +11,7 @@
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/percpu_counter.h>
+#include <linux/random.h>
 #include <linux/rcupdate.h>
 #include <linux/refcount.h>
 #include <linux/slab.h>
@@ -208,6 +209,50 @@ static void warn(void)
 	WARN_ON(thirty_three);
 }
 
+static u64 shared;
+
+static int racer(void *unused)
+{
+	while (!kthread_should_stop()) {
+		shared++;
+		cond_resched();
+	}
+	return 0;
+}
+
+static int scribbler(void *unused)
+{
+	while (!kthread_should_stop()) {
+		get_random_bytes(&shared, sizeof(shared));
+		cond_resched();
+	}
+	return 0;
+}
+
+static void race(int (*fn)(void *unused), int (*other)(void *unused))
+{
+	struct task_struct *tasks[] = {
+		kthread_run(fn, NULL, "racer"), kthread_run(other, NULL, "racer"),
+	};
+	int i;
+
+	msleep(5 * 1000);
+	for (i = 0; i < ARRAY_SIZE(tasks); i++)
+		if (!IS_ERR(tasks[i]))
+			kthread_stop(tasks[i]);
+}
+
+static void data_races(void)
+{
+	race(racer, racer);
+}
+
+/* With a function of the kernel, which is not compiled for KCSAN. */
+static void data_races_with_kernel(void)
+{
+	race(racer, scribbler);
+}
+
 static const struct {
 	const char *name;
 	void (*fn)(void);
@@ -230,6 +275,8 @@ static const struct {
 	{ "hang", hang },
 	{ "spin", spin },
 	{ "warn", warn },
+	{ "data-race", data_races },
+	{ "data-race-with-kernel", data_races_with_kernel },
 };
 
 static int __init provoke_init(void)

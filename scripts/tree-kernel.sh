@@ -1,0 +1,96 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# usage: tree-kernel.sh KIND VERSION
+# Builds Debian's linux-source-VERSION for the VM, once, with qemu/kernel.config
+# and, if KIND is not "plain", qemu/KIND.config, and then loop.ko for it, from the
+# files that build/loop-VERSION.patch makes. A kernel is kept in build/kernels/KEY,
+# KEY a hash of what it is made of, so that a change of the driver makes only
+# loop.ko anew; build/KIND-VERSION is the one in use:
+#   o			the build directory, to be used as KDIR
+#   config		what was asked for
+#   module		the driver's sources and objects
+#   release, vmlinux, lib, loop.ko, options	what qemu/vm takes
+#   verified		what check-debug.sh has seen to work with it
+set -eu -o pipefail
+
+top=$(cd "$(dirname "$0")/.." && pwd -P)
+cd "$top"
+kind=${1:?usage: $0 KIND VERSION}
+version=${2:?usage: $0 KIND VERSION}
+
+scripts/deps.sh kernel
+scripts/patch.sh "$version"
+source=$top/build/linux-$version
+
+configs=(qemu/kernel.config)
+[ "$kind" = plain ] || configs+=("qemu/$kind.config")
+config=$(grep -h '^CONFIG_' "${configs[@]}")
+key=$({
+	cat "$source/stamp"
+	echo "$config"
+	gcc --version | head -n 1
+} | sha256sum | cut -c 1-12)
+dir=$top/build/kernels/$key
+mkdir -p "$dir"
+
+# A debugger takes its time, and memory for what it remembers. The first report
+# of most of them ends the run, as later ones mean little; not of KCSAN.
+{
+	echo "# shellcheck shell=bash disable=SC2034,SC2154"
+	case $kind in
+	debug)
+		cat <<-'END'
+		timeout=$((timeout * 8))
+		mem=$((mem * 3 / 2))
+		append="panic_on_warn=1 page_poison=1 $append"
+		END
+		;;
+	kcsan) echo "timeout=\$((timeout * 4))" ;;
+	esac
+} > "$dir/options"
+
+# KCSAN_SANITIZE: see qemu/kcsan.config. Nothing else looks at it.
+make_kernel() {
+	make -s --no-print-directory -C "$source/src" O="$dir/o" "-j$(nproc)" \
+		KCSAN_SANITIZE=n "$@"
+}
+
+build_kernel() {
+	local missing release
+
+	echo "== configuring linux-source-$version"
+	mkdir -p "$dir/o"
+	echo "$config" > "$dir/config"
+	make_kernel KCONFIG_ALLCONFIG="$dir/config" allnoconfig
+	missing=$(grep -vxFf "$dir/o/.config" "$dir/config") || true
+	if [ "$missing" ]; then
+		echo "$0: this kernel does not allow" >&2
+		echo "$missing" >&2
+		exit 1
+	fi
+	echo "== building the $kind kernel in ${dir#"$top/"}, once; this takes minutes"
+	if ! make_kernel vmlinux modules > "$dir/log" 2>&1; then
+		tail -n 20 "$dir/log" >&2
+		exit 1
+	fi
+	rm -rf "${dir:?}/lib"
+	make_kernel INSTALL_MOD_PATH="$dir" modules_install > /dev/null
+	release=$(cat "$dir/o/include/config/kernel.release")
+	strip -g -o "$dir/vmlinux" "$dir/o/vmlinux"
+	depmod -b "$dir" "$release"
+	echo "$release" > "$dir/release"
+	rm -f "$dir/verified"
+	cp "$source/stamp" "$dir/stamp"
+}
+
+[ -e "$dir/stamp" ] || build_kernel
+ln -sfn "kernels/$key" "build/$kind-$version"
+
+# The patch wants nothing of compat.h, whatever the kernel lacks.
+echo "== building loop.ko for $(cat "$dir/release")"
+mkdir -p "$dir/module/compat"
+cp -a Kbuild "$dir/module"
+: > "$dir/module/compat/compat.h"
+(cd "$source/series" && cp -a --parents drivers/block/loop.c include "$dir/module")
+make -s --no-print-directory -C "$dir/o" M="$dir/module" W=1 modules
+cp "$dir/module/loop.ko" "$dir/loop.ko"
