@@ -30,10 +30,11 @@ run bench-control "--icount --mem 6144" ""
 echo "== booting the VM (kernel log: build/vm/bench-control-smp.kmsg)"
 run bench-control-smp "--smp 2" -s
 
-awk -F '\t' '
+awk -F '\t' -v kernel="$(cat build/kernel/release)" '
 	BEGIN {
 		line = "======================================== ==== =========== =========== ==========="
 		format = "%-40s %-4s %11s %11s %11s\n"
+		print "``make bench-control``, Linux " kernel ":\n"
 		print line
 		printf format, "", "", "stock", "ours", "ours/stock"
 		print line
