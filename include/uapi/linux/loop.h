@@ -261,8 +261,9 @@ enum {
  * @diskseq: only the binding with this sequence number; 0: whichever is there.
  *	(out) On EINTR that of the binding that was waited for.
  * @timeout: with LOOP_DETACH_WAIT, the longest wait in nanoseconds; 2^63 - 1
- *	and above: no limit. Without it 0. (out) On EINTR what is left of it,
- *	so that the same call can be made again.
+ *	and above: no limit. An open, a close or a partition scan that is under
+ *	way is waited for in any case. Without the flag 0. (out) On EINTR what
+ *	is left of it, so that the same call can be made again.
  *
  * Unbinds a device that nobody has open. When it returns 0 the backing file
  * has been released; if it was the close that this call waited for that unbound
