@@ -299,7 +299,7 @@ struct loop_io {
 	bool			buffered;	/* direct I/O was refused */
 	bool			patient;	/* the worker waits for the page */
 	bool			cloned;
-	bool			written;	/* by the clone; the cache is left */
+	unsigned int		stale;		/* bytes before pos, in the cache */
 	loff_t			pos;		/* next byte, in the file */
 	long			ret;
 	struct wait_page_queue	page_wait;	/* of a buffered read */
@@ -1292,6 +1292,37 @@ static long loop_io_inject(const struct loop_io *io)
 	}
 }
 
+/* The page cache of the file has something of these bytes. */
+static bool loop_backing_cached(const struct loop_backing *b, loff_t pos,
+				unsigned int len)
+{
+	struct address_space *mapping = b->file->f_mapping;
+
+	if (likely(!READ_ONCE(mapping->nrpages)))
+		return false;
+	return len && filemap_range_has_page(mapping, pos, pos + len - 1);
+}
+
+/*
+ * The next @len bytes were written past the page cache of a block device, and
+ * something of them is in there: read during the write, it may be older. Unlike
+ * a file system, a block device leaves it there.
+ */
+static bool loop_io_leaves_stale(const struct loop_io *io, unsigned int len)
+{
+	return loop_io_is_write(io) && io->b->clone_bdev &&
+	       loop_backing_cached(io->b, io->pos, len);
+}
+
+/* What is stale is for a worker: to invalidate it takes a task. */
+static void loop_io_move_on(struct loop_io *io, unsigned int len, bool stale)
+{
+	/* not always whole sectors: bi_sector is of no use from now */
+	bio_advance(io->bio, len);
+	io->pos += len;
+	io->stale = stale ? len : 0;
+}
+
 /*
  * What a try has transferred is done; true: that was all, and the bio has
  * ended. A worker's try fails the bio if it moves nothing, but for direct I/O
@@ -1310,9 +1341,10 @@ static bool loop_io_advance(struct loop_io *io)
 		kiocb_end_write(&io->iocb);
 
 	if (ret > 0) {
-		/* not always whole sectors: bi_sector is of no use from now */
-		io->pos += ret;
-		bio_advance(bio, ret);
+		loop_io_move_on(io, ret, (io->iocb.ki_flags & IOCB_DIRECT) &&
+					 loop_io_leaves_stale(io, ret));
+		if (unlikely(io->stale))
+			return false;
 		if (!bio->bi_iter.bi_size) {
 			if (io->inlined && READ_ONCE(lo->waits[write]))
 				WRITE_ONCE(lo->waits[write], false);
@@ -1604,16 +1636,13 @@ static enum loop_stat loop_io_path_rw(const struct loop_io *io)
 static bool loop_io_cached(const struct loop_io *io)
 {
 	struct address_space *mapping = io->b->file->f_mapping;
-	unsigned int len = io->bio->bi_iter.bi_size;
 
 	if ((io->bio->bi_opf & REQ_PREFLUSH) &&
 	    (mapping_tagged(mapping, PAGECACHE_TAG_DIRTY) ||
 	     mapping_tagged(mapping, PAGECACHE_TAG_WRITEBACK) ||
 	     filemap_check_wb_err(mapping, READ_ONCE(io->b->file->f_wb_err))))
 		return true;
-	if (likely(!READ_ONCE(mapping->nrpages)))
-		return false;
-	return len && filemap_range_has_page(mapping, io->pos, io->pos + len - 1);
+	return loop_backing_cached(io->b, io->pos, io->bio->bi_iter.bi_size);
 }
 
 static bool loop_io_can_clone(const struct loop_io *io)
@@ -1633,15 +1662,14 @@ static bool loop_io_can_clone(const struct loop_io *io)
 static void loop_clone_end(struct bio *clone)
 {
 	struct loop_io *io = clone->bi_private;
+	unsigned int len = io->bio->bi_iter.bi_size;
 	blk_status_t status = clone->bi_status;
-	bool unmap = loop_io_is_write(io) && !bio_has_data(io->bio) &&
-		     io->bio->bi_iter.bi_size;
 
-	if (unlikely(unmap && status == BLK_STS_NOTSUPP)) {
+	if (unlikely(status == BLK_STS_NOTSUPP && loop_io_is_write(io) && len &&
+		     !bio_has_data(io->bio))) {
 		loop_io_requeue(io);
-	} else if (unlikely(!status && loop_io_is_write(io) &&
-			    io->bio->bi_iter.bi_size && loop_io_cached(io))) {
-		io->written = true;
+	} else if (unlikely(!status && loop_io_leaves_stale(io, len))) {
+		loop_io_move_on(io, len, true);
 		loop_io_requeue(io);
 	} else {
 		loop_io_end(io, status);
@@ -1720,17 +1748,18 @@ static void loop_io_unmap(struct loop_io *io)
 
 static void loop_io_invalidate(struct loop_io *io)
 {
-	loff_t end = io->pos + io->bio->bi_iter.bi_size - 1;
-
 	invalidate_inode_pages2_range(io->b->file->f_mapping,
-				      io->pos >> PAGE_SHIFT, end >> PAGE_SHIFT);
-	loop_io_end(io, BLK_STS_OK);
+				      (io->pos - io->stale) >> PAGE_SHIFT,
+				      (io->pos - 1) >> PAGE_SHIFT);
+	io->stale = 0;
 }
 
 static void loop_io_issue(struct loop_io *io)
 {
-	if (io->written) {
+	if (io->stale)
 		loop_io_invalidate(io);
+	if (!io->bio->bi_iter.bi_size) {
+		loop_io_end(io, BLK_STS_OK);
 		return;
 	}
 	switch (bio_op(io->bio)) {
@@ -1912,7 +1941,7 @@ static struct loop_io *loop_io_start(struct bio *bio)
 	io->buffered = false;
 	io->late = false;
 	io->patient = false;
-	io->written = false;
+	io->stale = 0;
 	io->pos = b->params.offset +
 		  ((loff_t)bio->bi_iter.bi_sector << SECTOR_SHIFT);
 	io->sectors = 0;
