@@ -131,7 +131,7 @@ deep_files()
 		dir=$LOOP_SCRATCH/at$i
 		all+=("$dev")
 	done
-	written_image "$dir/data" $((256 + 1792 * long)) && verify "$dir/data" || return
+	written_image "$dir/data" $((256 + 1024 * long)) && verify "$dir/data" || return
 	[ "$long" = 0 ] || stress-ng --quiet --verify --temp-path "$dir" \
 		--timeout 300 --hdd 2 --hdd-bytes 1M --hdd-write-size 16k \
 		--hdd-opts fsync --hdd-ops 500 || return
