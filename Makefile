@@ -89,9 +89,9 @@ install:
 		headers; this is $(running)))
 	@debian/usable $(running) unsigned >&2
 	@$(kbuild) modules
+	@$(MAKE) -s --no-print-directory -C samples/loop loopctl
 	install -D -m 644 loop.ko /lib/modules/$(running)/updates/loop.ko
 	depmod $(running)
-	@$(MAKE) -s --no-print-directory -C samples/loop loopctl
 	install -D -m 755 samples/loop/loopctl $(prefix)/sbin/loopctl
 	install -D -m 644 man/loopctl.8 $(prefix)/share/man/man8/loopctl.8
 	install -D -m 644 man/loop-control.4 $(prefix)/share/man/man4/loop-control.4
