@@ -658,7 +658,7 @@ static int loop_backing_stat(struct loop_backing *b, bool resize)
 
 	/* a file that does not tell is asked, and refuses with EINVAL */
 	b->dio_mem_mask = 0;
-	b->dio_offset_mask = 0;
+	b->dio_offset_mask = SECTOR_SIZE - 1;
 	if (lower) {
 		b->dio_mem_mask = bdev_dma_alignment(lower);
 		b->dio_offset_mask = bdev_logical_block_size(lower) - 1;

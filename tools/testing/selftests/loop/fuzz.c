@@ -467,10 +467,18 @@ static uint64_t some_offset(void)
 	return below(3) ? 0 : some_bytes();
 }
 
+/* differs: backing.fs.*.offset_1000*, of which sectors have direct I/O */
+static uint64_t bind_offset(void)
+{
+	uint64_t place = some_offset();
+
+	return trace ? place & ~511ULL : place;
+}
+
 static void fill_info64(struct loop_info64 *i)
 {
 	*i = (struct loop_info64) {
-		.lo_offset = some_offset(), .lo_sizelimit = some_offset(),
+		.lo_offset = bind_offset(), .lo_sizelimit = some_offset(),
 		.lo_flags = some_flags(),
 		.lo_encrypt_type = one_in(32) ? below(20) : LO_CRYPT_NONE,
 		.lo_encrypt_key_size = one_in(32) ? below(40) : 0,
@@ -522,7 +530,7 @@ static void op_set_status64(struct slot *s)
 static void op_set_status(struct slot *s)
 {
 	struct loop_info i = {
-		.lo_offset = some_offset(), .lo_flags = some_flags(),
+		.lo_offset = bind_offset(), .lo_flags = some_flags(),
 		.lo_encrypt_type = one_in(32) ? below(20) : LO_CRYPT_NONE,
 		.lo_encrypt_key_size = one_in(32) ? below(40) : 0,
 	};
