@@ -121,7 +121,7 @@ deep_files()
 	for i in {1..8}; do
 		mode=$1
 		set -- "$2" "$1"
-		mib=$(((10 - i) * (2 + 4 * long)))
+		mib=$(((10 - i) * (2 + 6 * long)))
 		image "$dir/img" "${mib}M"
 		[ ! "$full" ] || written_image "$dir/img" $((mib * 256)) || return
 		dev=$(bind_to "$dir/img" "$mode") &&
