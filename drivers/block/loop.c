@@ -440,13 +440,6 @@ static int loop_file_validate(struct file *file)
 	return 0;
 }
 
-static int loop_block_size_validate(unsigned long size)
-{
-	if (size < SECTOR_SIZE || size > PAGE_SIZE || !is_power_of_2(size))
-		return -EINVAL;
-	return 0;
-}
-
 /* Without a limit the range has no end: the file may grow. */
 static u64 loop_range_end(const struct loop_params *p)
 {
@@ -2310,9 +2303,9 @@ static int loop_bind_params(struct loop_params *p,
 	p->block_size_asked = config->block_size;
 	p->block_size = config->block_size ?: SECTOR_SIZE;
 	if (!p->block_size_asked && p->direct && lower)
-		p->block_size = min_t(unsigned int, PAGE_SIZE,
+		p->block_size = min_t(unsigned int, BLK_MAX_BLOCK_SIZE,
 				      bdev_logical_block_size(lower));
-	err = loop_block_size_validate(p->block_size);
+	err = blk_validate_block_size(p->block_size);
 	return err ?: loop_params_set(p, &config->info);
 }
 
@@ -2815,7 +2808,7 @@ static int loop_change_block_size(struct loop_reconf *rc, const void *arg)
 	err = loop_reconf_clone(rc, NULL);
 	if (err)
 		return err;
-	err = loop_block_size_validate(size);
+	err = blk_validate_block_size(size);
 	if (err)
 		return err;
 	rc->b->params.block_size = size;

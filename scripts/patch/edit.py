@@ -80,6 +80,7 @@ def maintainers(files):
 # What stands for a macro of compat/compat.h in the sources of a tree that lacks
 # it. A function is made the driver's own there.
 BACKPORTS = {
+    "BLK_MAX_BLOCK_SIZE": (r"\bBLK_MAX_BLOCK_SIZE\b", r"PAGE_SIZE"),
     "blk_queue_rot": (r"\bblk_queue_rot\(", r"!blk_queue_nonrot("),
     "blk_mq_freeze_queue_nomemsave": (r"_nomemsave\b", r""),
     "blk_mq_unfreeze_queue_nomemrestore": (r"_nomemrestore\b", r""),
