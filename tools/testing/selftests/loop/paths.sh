@@ -324,7 +324,7 @@ overtaken()
 			dd if=$low of=/dev/null bs=4k count=1 status=none && wait $pid &&
 			counted "$dev" $before && cmp -n 4096 "$new" $low || rc=1
 	done
-	detach "$dev" && dmsetup remove --noudevsync loop-delay && return $rc
+	detach "$dev" && dmsetup remove --noudevsync loop-delay && return "$rc"
 }
 if modprobe -q dm_delay; then
 	claim "what is read below during a write is gone after it" overtaken
@@ -541,7 +541,8 @@ killed()
 	# Where in a read a task is by then is chance.
 	for _ in {1..10}; do
 		"$paths" killed "$dev" $((40 + 400 * ${LOOP_PATHS_LONG:-0})) || rc=1
-		[ "$1" = off ] && ! counted "$dev" retry_error retry_short > /dev/null || break
+		[ "$1" = off ] || break
+		! counted "$dev" retry_error retry_short > /dev/null || break
 	done
 	failures_end && same "status of the tasks" 0 "$rc" &&
 		{ [ "$1" = on ] || counted "$dev" retry_error retry_short; } &&
