@@ -322,7 +322,7 @@ overtaken()
 		pid=$!
 		wait_for 10 written_now "$dev" &&
 			dd if=$low of=/dev/null bs=4k count=1 status=none && wait $pid &&
-			counted "$dev" $before && cmp -n 4096 "$new" $low || rc=1
+			counted "$dev" "$before" && cmp -n 4096 "$new" "$low" || rc=1
 	done
 	detach "$dev" && dmsetup remove --noudevsync loop-delay && return "$rc"
 }
