@@ -312,16 +312,16 @@ overtaken()
 	local dev low=/dev/mapper/loop-delay new=$LOOP_SCRATCH/new pid before rc=0
 
 	dmsetup create --noudevsync loop-delay --table "0 8192 delay $ram 0 0 $ram 0 500" &&
-		dmsetup mknodes loop-delay && dev=$(bind_to $low on) || return
+		dmsetup mknodes loop-delay && dev=$(bind_to "$low" on) || return
 	for before in cloned worker_file; do
-		forget $low
-		[ $before = cloned ] || dd if=$low of=/dev/null bs=4k count=1 status=none
+		forget "$low"
+		[ "$before" = cloned ] || dd if="$low" of=/dev/null bs=4k count=1 status=none
 		head -c 4096 /dev/urandom > "$new"
 		snap "$dev"
 		dd if="$new" of="$dev" bs=4k oflag=direct conv=notrunc status=none &
 		pid=$!
 		wait_for 10 written_now "$dev" &&
-			dd if=$low of=/dev/null bs=4k count=1 status=none && wait $pid &&
+			dd if="$low" of=/dev/null bs=4k count=1 status=none && wait "$pid" &&
 			counted "$dev" "$before" && cmp -n 4096 "$new" "$low" || rc=1
 	done
 	detach "$dev" && dmsetup remove --noudevsync loop-delay && return "$rc"
