@@ -1334,8 +1334,9 @@ static bool loop_io_advance(struct loop_io *io)
 		kiocb_end_write(&io->iocb);
 
 	if (ret > 0) {
-		loop_io_move_on(io, ret, (io->iocb.ki_flags & IOCB_DIRECT) &&
-					 loop_io_leaves_stale(io, ret));
+		bool direct = io->iocb.ki_flags & IOCB_DIRECT;
+
+		loop_io_move_on(io, ret, direct && loop_io_leaves_stale(io, ret));
 		if (unlikely(io->stale))
 			return false;
 		if (!bio->bi_iter.bi_size) {
