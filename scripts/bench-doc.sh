@@ -35,6 +35,10 @@ take()
 	cat "$new" > $to/loop.rst
 }
 
+if ! whole bench && ! whole bench-smp && [ ! -e build/bench/control.rst ]; then
+	echo "$0: no results of a whole bench in build/bench" >&2
+	exit 1
+fi
 for name in bench bench-smp; do
 	! whole $name || take $name build/bench/$name.rst
 done
