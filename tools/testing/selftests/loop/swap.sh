@@ -1,9 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Memory is short, and what frees it goes through loop devices: swap on one, a
-# file system on another, both on files.  Runs on the host: a VM with 256 MiB
-# uses more memory than it has, and writes files, for LOOP_SWAP_SECONDS.
+# Memory is short, and what frees it goes through loop devices: swap on one, which
+# is on a disk, a file system on another, which is on a file.  (Swap by way of a
+# file may wait for memory itself, see the document.)  Runs on the host: a VM with
+# 256 MiB uses more memory than it has, and writes files, for LOOP_SWAP_SECONDS in
+# each mode of the file system's device.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
@@ -12,7 +14,7 @@ cd "$here" || exit 1
 # shellcheck source=paths-lib.sh
 . ./paths-lib.sh
 
-seconds=${LOOP_SWAP_SECONDS:-600}
+seconds=${LOOP_SWAP_SECONDS:-300}
 at=/run/swap
 
 # ---- in the VM ----
@@ -32,20 +34,19 @@ files_change()
 	[ "$n" -ge 12 ]
 }
 
-# under_pressure MODE: with both devices in that mode
+# under_pressure MODE: with the file system's device in that mode
 under_pressure()
 {
 	local swap fs files rc=0
 
-	swap=$(bind_to "$at/swap.img" "$1") && fs=$(bind_to "$at/fs.img" "$1") &&
+	swap=$(bind_to /dev/vdb on) && fs=$(bind_to "$at/fs.img" "$1") &&
 		mkswap -q "$swap" && swapon "$swap" && mkfs.ext4 -q -F "$fs" &&
 		mount "$fs" "$at/fs" && snap "$swap" || return
 	files_change &
 	files=$!
 	"$paths" anonymous 320 "$seconds" || rc=1
 	wait "$files" || rc=1
-	counted "$swap" worker_reclaim || rc=1
-	all_since "$swap" | paste -sd' '
+	counted "$swap" cloned:100000 || rc=1
 	swapoff "$swap" && umount "$at/fs" && e2fsck -fn "$fs" && detach "$swap" &&
 		detach "$fs" && return "$rc"
 }
@@ -59,10 +60,10 @@ guest()
 	loop_load || exit 1
 	modprobe ext4 && mount -t ext4 /dev/vda $at && mkdir -p $at/fs || exit 1
 	head -c 4M /dev/urandom > /run/random
-	written_image $at/swap.img 131072
 	image $at/fs.img 64M
 	for mode in on off; do
-		claim "256 MiB, swap and ext4 on loop devices, direct $mode" under_pressure $mode
+		claim "256 MiB, swap on a loop device, ext4 on another, direct $mode" \
+			under_pressure $mode
 	done
 	umount $at
 	echo "claims $tap_count $tap_failed"
@@ -81,13 +82,16 @@ vm=$top/qemu/vm
 bin=$(cd "$LOOP_TEST_BIN" && pwd -P)
 need_cmd mkfs.ext4
 drive=$top/build/vm/swap.img
+area=$top/build/vm/swap-area.img
 log=$top/build/vm/swap-vm.log
-trap 'rm -f "$drive" "$log"' EXIT
+trap 'rm -f "$drive" "$area" "$log"' EXIT
 
 tap_start
 truncate -s 1G "$drive"
+truncate -s 512M "$area"
 mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$drive"
-"$vm" --name swap --smp 1 --mem 256 --timeout $((seconds * 3 + 1200)) --drive "$drive" -- \
+"$vm" --name swap --smp 1 --mem 256 --timeout $((seconds * 3 + 1200)) \
+	--drive "$drive" --drive "$area" -- \
 	env LOOP_TEST_BIN="$bin" LOOP_KO="${LOOP_KO:-}" LOOP_SWAP_SECONDS="$seconds" \
 	"$here/swap.sh" guest > "$log" 2>&1
 rc=$?
