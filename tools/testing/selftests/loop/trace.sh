@@ -170,12 +170,13 @@ if [ -e "$doc" ]; then
 else
 	tap_skip "the example for tracefs" "no $doc"
 fi
-# The sysctl is there where programs can be loaded at all.
+# The sysctl is there where programs can be loaded at all; without the kernel's
+# types bpftrace looks for its headers.
 if [ -e "$doc" ] && command -v bpftrace > /dev/null &&
-	[ -e /proc/sys/kernel/unprivileged_bpf_disabled ]; then
+	[ -e /proc/sys/kernel/unprivileged_bpf_disabled ] && [ -e /sys/kernel/btf/vmlinux ]; then
 	claim "the example for bpftrace" bpftrace_example
 else
-	tap_skip "the example for bpftrace" "no bpftrace, or no BPF in the kernel"
+	tap_skip "the example for bpftrace" "no bpftrace, or no BPF or BTF in the kernel"
 fi
 
 # ---- flushes that are served together ----
