@@ -368,16 +368,34 @@ static int cmd_async(char **arg)
 
 /* ---- killed ---- */
 
+#define KILLED_READ	((size_t)4 << 20)
+
+static long read_usec(int fd)
+{
+	struct timespec start, end;
+	char *data = pages(KILLED_READ);
+
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	if (pread(fd, data, KILLED_READ, 0) <= 0)
+		die("read");
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	munmap(data, KILLED_READ);
+	return (end.tv_sec - start.tv_sec) * 1000000 +
+	       (end.tv_nsec - start.tv_nsec) / 1000;
+}
+
 /* Reads until the timer kills it, from its interrupt: in the midst of a read. */
 static _Noreturn void read_until_killed(int fd, int cached, long usec)
 {
-	struct itimerspec when = { .it_value.tv_nsec = usec * 1000 };
+	struct itimerspec when = {
+		.it_value.tv_sec = usec / 1000000,
+		.it_value.tv_nsec = usec % 1000000 * 1000,
+	};
 	struct sigevent event = {
 		.sigev_notify = SIGEV_SIGNAL,
 		.sigev_signo = SIGKILL,
 	};
-	size_t len = 4 << 20;
-	char *data = pages(len);
+	char *data = pages(KILLED_READ);
 	timer_t timer;
 
 	posix_fadvise(cached, 0, 0, POSIX_FADV_DONTNEED);
@@ -385,7 +403,7 @@ static _Noreturn void read_until_killed(int fd, int cached, long usec)
 	    timer_settime(timer, 0, &when, NULL))
 		die("timer");
 	for (;;)
-		if (pread(fd, data, len, 0) <= 0)
+		if (pread(fd, data, KILLED_READ, 0) <= 0)
 			die("read");
 }
 
@@ -394,7 +412,10 @@ static int cmd_killed(char **arg)
 	int direct = open_or_die(arg[0], O_RDONLY | O_DIRECT);
 	int cached = open_or_die(arg[0], O_RDONLY);
 	unsigned int count = number(arg[1]);
+	long step = read_usec(direct) / 32;
 
+	if (step < 200)
+		step = 200;
 	for (unsigned int i = 0; i < count; i++) {
 		int status;
 		pid_t pid = fork();
@@ -403,7 +424,7 @@ static int cmd_killed(char **arg)
 			die("fork");
 		if (!pid)
 			read_until_killed(i % 4 ? direct : cached, cached,
-					  3000 + i % 64 * 200);
+					  3000 + i % 64 * step);
 		if (waitpid(pid, &status, 0) != pid)
 			die("waitpid");
 		if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
