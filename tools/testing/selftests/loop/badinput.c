@@ -4,6 +4,7 @@
  * far as its status, sysfs and uevents tell, and can be bound again.
  */
 #include <pthread.h>
+#include <sys/utsname.h>
 
 #include "kselftest_harness.h"
 #include "loop_test.h"
@@ -427,25 +428,39 @@ TEST_F_TIMEOUT(cycle, of_two_in_a_race, 120)
 
 /* Block sizes */
 
-/* Newer kernels take 8192 to 65536: conformance compares those with stock. */
+/* The block layer's: 64 KiB from 6.15 on, with transparent huge pages. */
+static unsigned long largest_block_size(void)
+{
+	unsigned int major, minor;
+	struct utsname u;
+
+	if (!uname(&u) && sscanf(u.release, "%u.%u", &major, &minor) == 2 &&
+	    (major > 6 || (major == 6 && minor >= 15)) &&
+	    !access("/sys/kernel/mm/transparent_hugepage", F_OK))
+		return 65536;
+	return getpagesize();
+}
+
+/* Those from 512 to the largest that are powers of two are not wrong. */
 static const unsigned long wrong_sizes[] = {
-	1, 3, 256, 511, 513, 768, 1023, 1536, 4095, 5000, 65537, 131072,
+	1, 3, 256, 511, 513, 768, 1023, 1536, 4095, 5000, 8192, 65536, 65537, 131072,
 	0x20000200, 0x20000400, 0x80000000, 0xfffffe00, 0xffffffff,
 };
 
 TEST_F(bad, block_sizes)
 {
+	unsigned long largest = largest_block_size();
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(wrong_sizes); i++) {
-		if (wrong_sizes[i] == (unsigned long)getpagesize())
+		unsigned long size = wrong_sizes[i];
+
+		if (size >= 512 && size <= largest && !(size & (size - 1)))
 			continue;
 		REFUSED(variant->bound ? "EINVAL" : "ENXIO",
-			ioctl(self->fd, LOOP_SET_BLOCK_SIZE,
-			      wrong_sizes[i]));
+			ioctl(self->fd, LOOP_SET_BLOCK_SIZE, size));
 		REFUSED(variant->bound ? "EBUSY" : "EINVAL",
-			lt_configure(self->fd, self->file, wrong_sizes[i],
-				     PARTSCAN, 0, 0));
+			lt_configure(self->fd, self->file, size, PARTSCAN, 0, 0));
 	}
 	still_works(_metadata, self);
 }
