@@ -94,6 +94,12 @@ static_assert(sizeof(struct loop_ctl_entry) == LOOP_CTL_ENTRY_SIZE_VER0);
 /* Bios of one device and cgroup that are worked on at the same time. */
 #define LOOP_LANE_WORKERS	16
 
+/*
+ * Of bios that free memory, so many may wait, and so many workers allocate from
+ * the reserves for them.
+ */
+#define LOOP_RECLAIM_DEPTH	4
+
 /* Bios that a device can always make progress with when memory is short. */
 #define LOOP_IO_RESERVE		4
 
@@ -109,13 +115,13 @@ enum loop_stat {
 	LOOP_STAT_CLONED,		/* passed on to the device below */
 	LOOP_STAT_WORKER_OP,		/* not a read or write */
 	LOOP_STAT_WORKER_FLUSH,		/* a flush comes first */
+	LOOP_STAT_WORKER_RECLAIM,	/* the task is freeing memory */
 	LOOP_STAT_WORKER_FILE,		/* the file always waits */
 	LOOP_STAT_WORKER_ALIGN,		/* direct I/O that must be buffered */
 	LOOP_STAT_WORKER_FUA,		/* buffered, and then synced */
 	LOOP_STAT_WORKER_BACKOFF,	/* the last such one would have waited */
 	LOOP_STAT_WORKER_TRANSACTION,	/* a file system's is open above */
 	LOOP_STAT_WORKER_META,		/* a file system's locks are held above */
-	LOOP_STAT_WORKER_RECLAIM,	/* the task is freeing memory */
 	LOOP_STAT_WORKER_PARKED,	/* another bio waits for the task */
 	LOOP_STAT_WORKER_RLIMIT,	/* the task's file size limit */
 	LOOP_STAT_WORKER_ATIME,		/* the read is to be noted */
@@ -138,13 +144,13 @@ static const char * const loop_stat_names[LOOP_NR_STATS] = {
 	[LOOP_STAT_CLONED]		= "cloned",
 	[LOOP_STAT_WORKER_OP]		= "worker_op",
 	[LOOP_STAT_WORKER_FLUSH]	= "worker_flush",
+	[LOOP_STAT_WORKER_RECLAIM]	= "worker_reclaim",
 	[LOOP_STAT_WORKER_FILE]		= "worker_file",
 	[LOOP_STAT_WORKER_ALIGN]	= "worker_align",
 	[LOOP_STAT_WORKER_FUA]		= "worker_fua",
 	[LOOP_STAT_WORKER_BACKOFF]	= "worker_backoff",
 	[LOOP_STAT_WORKER_TRANSACTION]	= "worker_transaction",
 	[LOOP_STAT_WORKER_META]		= "worker_meta",
-	[LOOP_STAT_WORKER_RECLAIM]	= "worker_reclaim",
 	[LOOP_STAT_WORKER_PARKED]	= "worker_parked",
 	[LOOP_STAT_WORKER_RLIMIT]	= "worker_rlimit",
 	[LOOP_STAT_WORKER_ATIME]	= "worker_atime",
@@ -199,6 +205,7 @@ struct loop_backing {
 	sector_t		nr_sectors;
 	unsigned int		dio_mem_mask;
 	unsigned int		dio_offset_mask;
+	struct file		*reclaim_file;	/* for the reclaim lane, or NULL */
 	bool			inline_read;	/* the file can, without waiting */
 	bool			inline_write;
 	struct block_device	*clone_bdev;	/* gets clones of bios, or NULL */
@@ -230,17 +237,20 @@ struct loop_backing {
 };
 
 /*
- * Bios of one cgroup on one device that wait for a worker. A lane lives while
- * a bio or a worker uses it. All fields are protected by lo->lane_lock, or
- * constant.
+ * Bios of one cgroup on one device that wait for a worker; or those, of all
+ * cgroups, that free memory. A lane lives while a bio or a worker uses it. All
+ * fields are protected by lo->lane_lock, or constant.
  */
 struct loop_lane {
 	struct loop_device	*lo;
+	bool			reclaim;
+	unsigned int		depth;		/* how many may wait */
+	unsigned int		nr_workers;
 	struct list_head	node;		/* in lo->lanes */
 	struct cgroup_subsys_state *blkcg;	/* NULL: the root's */
 	struct cgroup_subsys_state *memcg;
 	struct list_head	pending;	/* of struct loop_io */
-	unsigned int		users;		/* bios, busy workers; not the root's */
+	unsigned int		users;		/* bios, busy workers; not the device's */
 	unsigned int		waiting;	/* bios no worker has taken */
 	wait_queue_head_t	room;
 	struct loop_worker	*starting;	/* has not taken a bio yet */
@@ -270,6 +280,7 @@ struct loop_device {
 	spinlock_t		lane_lock;	/* taken in any context */
 	struct list_head	lanes;		/* L */
 	struct loop_lane	root_lane;
+	struct loop_lane	reclaim_lane;
 	/* of reads and of writes, discards included */
 	atomic_t		worker_bios[2];	/* queued or being done */
 	bool			waits[2];	/* so would the last inline one */
@@ -297,7 +308,7 @@ struct loop_io {
 	bool			inlined;	/* the try is the submitter's */
 	bool			late;		/* the try was still under way */
 	bool			buffered;	/* direct I/O was refused */
-	bool			patient;	/* the worker waits for the page */
+	bool			patient;	/* the worker waits in the file */
 	bool			cloned;
 	unsigned int		stale;		/* bytes before pos, in the cache */
 	loff_t			pos;		/* next byte, in the file */
@@ -332,6 +343,7 @@ static DEFINE_XARRAY_ALLOC(loop_index);
 
 /* Where devices go that remove themselves. */
 static struct workqueue_struct *loop_remove_workqueue;
+static struct workqueue_struct *loop_reclaim_workqueue;
 
 static DEFINE_MUTEX(loop_chain_mutex);
 
@@ -547,6 +559,8 @@ static void loop_backing_free(struct loop_backing *b)
 	if (b->clones)
 		bioset_exit(b->clones);
 	kfree(b->clones);
+	if (b->reclaim_file)
+		fput(b->reclaim_file);
 	fput(b->file);
 	kfree_rcu(b, rcu);
 }
@@ -699,8 +713,9 @@ static void loop_backing_offer(struct loop_backing *b)
 	struct block_device *lower = loop_file_lower_bdev(b->file);
 
 	b->write_cache = b->file->f_op->fsync && !b->params.read_only;
-	/* in direct mode, the pages of the bio are those that go below */
-	b->stable_writes = b->params.direct && lower && bdev_stable_writes(lower);
+	/* with direct I/O, the pages of the bio are those that go below */
+	b->stable_writes = (b->params.direct || b->reclaim_file) && lower &&
+			   bdev_stable_writes(lower);
 	b->rotational = lower && blk_queue_rot(bdev_get_queue(lower));
 
 	if (bdev) {
@@ -744,6 +759,27 @@ static int loop_backing_shortcuts(struct loop_backing *b)
 }
 
 /*
+ * For swap, the file once more, if it is on a disk: a write through this one does
+ * not set the times of the file, a read does not either, for which file systems
+ * start transactions. That may fail; the file is good for all else.
+ */
+static void loop_backing_open_reclaim(struct loop_backing *b)
+{
+	int flags = O_RDWR | O_LARGEFILE | O_DIRECT | O_NOATIME;
+	struct file *file;
+
+	if (b->params.read_only || !S_ISREG(file_inode(b->file)->i_mode) ||
+	    !file_inode(b->file)->i_sb->s_bdev ||
+	    !(b->file->f_mode & FMODE_NOWAIT) || !loop_backing_can_direct(b))
+		return;
+	file = kernel_file_open(&b->file->f_path, flags, b->file->f_cred);
+	if (IS_ERR(file))
+		return;
+	file->f_mode |= FMODE_NOCMTIME;
+	b->reclaim_file = file;
+}
+
+/*
  * All that follows from the file and the parameters; the size only if it is to
  * follow the file. Sleeps on the file.
  */
@@ -755,6 +791,7 @@ static int loop_backing_complete(struct loop_backing *b, bool resize)
 	if (err)
 		return err;
 	b->params.direct = b->params.direct && loop_backing_can_direct(b);
+	loop_backing_open_reclaim(b);
 	loop_backing_offer(b);
 	return loop_backing_shortcuts(b);
 }
@@ -910,9 +947,13 @@ static int loop_backing_publish(struct loop_device *lo,
 
 static void loop_lane_work(struct work_struct *work);
 
-static void loop_lane_init(struct loop_lane *lane, struct loop_device *lo)
+static void loop_lane_init(struct loop_lane *lane, struct loop_device *lo,
+			   bool reclaim)
 {
 	lane->lo = lo;
+	lane->reclaim = reclaim;
+	lane->depth = reclaim ? LOOP_RECLAIM_DEPTH : loop_queue_depth;
+	lane->nr_workers = reclaim ? LOOP_RECLAIM_DEPTH : LOOP_LANE_WORKERS;
 	INIT_LIST_HEAD(&lane->pending);
 	init_waitqueue_head(&lane->room);
 	for (int i = 0; i < LOOP_LANE_WORKERS; i++) {
@@ -963,7 +1004,7 @@ static struct loop_lane *loop_lane_new(struct loop_device *lo,
 	lane = kzalloc_obj(*lane, GFP_NOWAIT | __GFP_NOWARN);
 	if (!lane)
 		return NULL;
-	loop_lane_init(lane, lo);
+	loop_lane_init(lane, lo, false);
 	css_get(blkcg);
 	lane->blkcg = blkcg;
 	lane->memcg = loop_lane_memcg(blkcg);
@@ -1002,7 +1043,7 @@ static void loop_lane_put(struct loop_lane *lane)
 {
 	struct loop_device *lo = lane->lo;
 
-	if (lane == &lo->root_lane)
+	if (lane == &lo->root_lane || lane->reclaim)
 		return;
 	scoped_guard(spinlock_irqsave, &lo->lane_lock) {
 		if (--lane->users)
@@ -1013,9 +1054,9 @@ static void loop_lane_put(struct loop_lane *lane)
 }
 
 /*
- * At most loop_queue_depth bios of a lane wait for its workers; one more waits
- * here, or is refused if it must not wait. The bound is a lane's, not the
- * device's, so that a throttled cgroup does not hold up the others.
+ * At most lane->depth bios wait for workers; one more waits here, or is refused
+ * if it must not wait. The bound is a lane's, not the device's, so that a
+ * throttled cgroup does not hold up the others.
  */
 static bool loop_lane_enter(struct loop_lane *lane, bool nowait)
 {
@@ -1023,15 +1064,14 @@ static bool loop_lane_enter(struct loop_lane *lane, bool nowait)
 
 	for (;;) {
 		scoped_guard(spinlock_irqsave, &lo->lane_lock) {
-			if (lane->waiting < loop_queue_depth) {
+			if (lane->waiting < lane->depth) {
 				lane->waiting++;
 				return true;
 			}
 		}
 		if (nowait)
 			return false;
-		wait_event(lane->room,
-			   READ_ONCE(lane->waiting) < loop_queue_depth);
+		wait_event(lane->room, READ_ONCE(lane->waiting) < lane->depth);
 	}
 }
 
@@ -1058,14 +1098,15 @@ static void loop_lane_start_worker(struct loop_lane *lane)
 
 	if (lane->starting || list_empty(&lane->pending))
 		return;
-	nr = find_first_zero_bit(lane->busy, LOOP_LANE_WORKERS);
-	if (nr == LOOP_LANE_WORKERS)
+	nr = find_first_zero_bit(lane->busy, lane->nr_workers);
+	if (nr == lane->nr_workers)
 		return;
 	__set_bit(nr, lane->busy);
 	lane->users++;
 	lane->starting = &lane->workers[nr];
 	/* once unlocked, the bio may be done and the device gone */
-	queue_work(lo->workqueue, &lane->starting->work);
+	queue_work(lane->reclaim ? loop_reclaim_workqueue : lo->workqueue,
+		   &lane->starting->work);
 }
 
 /*
@@ -1201,19 +1242,19 @@ static void loop_io_end(struct loop_io *io, blk_status_t status)
 }
 
 /* The bio becomes the workers'. In any context. */
-static void loop_io_assign(struct loop_io *io)
+static void loop_io_assign(struct loop_io *io, bool reclaim)
 {
 	struct loop_device *lo = io->b->lo;
 
 	if (io->lane)
 		return;
-	io->lane = loop_lane_get(lo, io->bio);
+	io->lane = reclaim ? &lo->reclaim_lane : loop_lane_get(lo, io->bio);
 	atomic_inc(&lo->worker_bios[loop_io_is_write(io)]);
 }
 
 static void loop_io_requeue(struct loop_io *io)
 {
-	loop_io_assign(io);
+	loop_io_assign(io, false);
 	loop_lane_queue(io, false);
 }
 
@@ -1318,12 +1359,14 @@ static void loop_io_move_on(struct loop_io *io, unsigned int len, bool stale)
 
 /*
  * What a try has transferred is done; true: that was all, and the bio has
- * ended. A worker's try fails the bio if it moves nothing, but for direct I/O
- * that the file refuses: that is tried again buffered.
+ * ended. A worker's try fails the bio if it moves nothing, unless it was not to
+ * wait: then it is tried again; or it is direct I/O that the file refuses: then
+ * it is tried again buffered.
  */
 static bool loop_io_advance(struct loop_io *io)
 {
 	struct loop_device *lo = io->b->lo;
+	bool direct = io->iocb.ki_flags & IOCB_DIRECT;
 	bool write = loop_io_is_write(io);
 	struct bio *bio = io->bio;
 	long ret = io->ret;
@@ -1334,8 +1377,6 @@ static bool loop_io_advance(struct loop_io *io)
 		kiocb_end_write(&io->iocb);
 
 	if (ret > 0) {
-		bool direct = io->iocb.ki_flags & IOCB_DIRECT;
-
 		loop_io_move_on(io, ret, direct && loop_io_leaves_stale(io, ret));
 		if (unlikely(io->stale))
 			return false;
@@ -1345,9 +1386,11 @@ static bool loop_io_advance(struct loop_io *io)
 			loop_io_end(io, BLK_STS_OK);
 			return true;
 		}
-	} else if (ret == -EINVAL && (io->iocb.ki_flags & IOCB_DIRECT)) {
+	} else if (ret == -EINVAL && direct) {
 		loop_count(lo, LOOP_STAT_BUFFERED);
 		io->buffered = true;
+	} else if (!io->inlined && (io->iocb.ki_flags & IOCB_NOWAIT)) {
+		io->patient = true;
 	} else if (ret == -EAGAIN && (io->iocb.ki_flags & IOCB_WAITQ)) {
 		io->patient = true;
 	} else if (!io->inlined && ret != LOOP_PAGE_READ) {
@@ -1390,13 +1433,18 @@ static int loop_io_page_read(struct wait_queue_entry *wait, unsigned int mode,
 	return 1;
 }
 
+static struct file *loop_io_file(const struct loop_io *io)
+{
+	return io->lane && io->lane->reclaim ? io->b->reclaim_file : io->b->file;
+}
+
 /*
  * One try. False: it is under way, and its completion goes on with the bio.
  * True: io->ret is the result, and the caller goes on.
  */
 static bool loop_io_try(struct loop_io *io, int flags)
 {
-	struct file *file = io->b->file;
+	struct file *file = loop_io_file(io);
 	struct kiocb *iocb = &io->iocb;
 	struct iov_iter iter;
 	ssize_t ret;
@@ -1433,6 +1481,16 @@ static bool loop_io_try(struct loop_io *io, int flags)
 	return refcount_dec_and_test(&io->ref);
 }
 
+/* A worker's try; first it waits until the file system is not frozen. */
+static bool loop_io_try_worker(struct loop_io *io, int flags)
+{
+	io->inlined = false;
+	io->iocb.ki_filp = loop_io_file(io);
+	if (loop_io_is_write(io) && S_ISREG(file_inode(io->b->file)->i_mode))
+		kiocb_start_write(&io->iocb);
+	return loop_io_try(io, flags);
+}
+
 /*
  * By a worker, which may wait. For the page of a buffered read it does so only
  * if it must: it starts reading, goes on with another bio, and comes back.
@@ -1453,23 +1511,39 @@ static void loop_io_rw(struct loop_io *io)
 	else if (!loop_io_is_write(io) && !io->patient &&
 		 (io->b->file->f_op->fop_flags & FOP_BUFFER_RASYNC))
 		flags = IOCB_WAITQ;
-	io->inlined = false;
-	io->iocb.ki_filp = io->b->file;
-	if (loop_io_is_write(io)) {
-		if (S_ISREG(file_inode(io->b->file)->i_mode))
-			kiocb_start_write(&io->iocb);
-	} else if (!again) {
-		/* not all file systems do it for direct I/O */
+	/* not all file systems do it for direct I/O */
+	if (!loop_io_is_write(io) && !again)
 		file_accessed(io->b->file);
-	}
 	if (!(flags & IOCB_DIRECT))
 		memcg = mem_cgroup_from_css(io->lane->memcg);
 	memcg = set_active_memcg(memcg);
-	done = loop_io_try(io, flags);
+	done = loop_io_try_worker(io, flags);
 	set_active_memcg(memcg);
 	/* it was cached: the submitter of the next read may find it so, too */
 	if (done && !again && (flags & IOCB_WAITQ) && READ_ONCE(lo->waits[READ]))
 		WRITE_ONCE(lo->waits[READ], false);
+	if (done && !loop_io_advance(io))
+		loop_io_requeue(io);
+}
+
+/*
+ * The same for who frees memory, always as direct I/O: the page cache would take
+ * what there is. The first try may use the reserves. It neither starts a
+ * transaction nor writes back what is cached, which are not for a task that may.
+ * If the file system has to, the second try is as any.
+ */
+static void loop_io_rw_reclaim(struct loop_io *io)
+{
+	unsigned int noreclaim;
+	bool done;
+
+	if (io->patient) {
+		done = loop_io_try_worker(io, IOCB_DIRECT);
+	} else {
+		noreclaim = memalloc_noreclaim_save();
+		done = loop_io_try_worker(io, IOCB_DIRECT | IOCB_NOWAIT);
+		memalloc_noreclaim_restore(noreclaim);
+	}
 	if (done && !loop_io_advance(io))
 		loop_io_requeue(io);
 }
@@ -1589,6 +1663,8 @@ static enum loop_stat loop_io_path_rw(const struct loop_io *io)
 	struct bio *bio = io->bio;
 	bool write = loop_io_is_write(io);
 
+	if (current->flags & PF_MEMALLOC)
+		return LOOP_STAT_WORKER_RECLAIM;
 	if (!(write ? b->inline_write : b->inline_read))
 		return LOOP_STAT_WORKER_FILE;
 	if (b->params.direct && !loop_io_aligned(io))
@@ -1600,8 +1676,6 @@ static enum loop_stat loop_io_path_rw(const struct loop_io *io)
 		return LOOP_STAT_WORKER_TRANSACTION;
 	if (loop_bio_is_meta(bio))
 		return LOOP_STAT_WORKER_META;
-	if (current->flags & PF_MEMALLOC)
-		return LOOP_STAT_WORKER_RECLAIM;
 	if (!bio_list_empty(&current->bio_list[0]) ||
 	    !bio_list_empty(&current->bio_list[1]))
 		return LOOP_STAT_WORKER_PARKED;
@@ -1759,7 +1833,10 @@ static void loop_io_issue(struct loop_io *io)
 	switch (bio_op(io->bio)) {
 	case REQ_OP_READ:
 	case REQ_OP_WRITE:
-		loop_io_rw(io);
+		if (io->lane->reclaim && !io->buffered && loop_io_aligned(io))
+			loop_io_rw_reclaim(io);
+		else
+			loop_io_rw(io);
 		break;
 	case REQ_OP_DISCARD:
 	case REQ_OP_WRITE_ZEROES:
@@ -1771,8 +1848,9 @@ static void loop_io_issue(struct loop_io *io)
 }
 
 /*
- * A worker goes on until its lane is empty. It acts for the lane's cgroup,
- * allocates without I/O, and is throttled as a writer to the lower device only.
+ * A worker goes on until its lane is empty. It acts for the lane's cgroup, or
+ * the bio's, allocates without I/O, and is throttled as a writer to the lower
+ * device only.
  */
 static void loop_lane_work(struct work_struct *work)
 {
@@ -1786,8 +1864,11 @@ static void loop_lane_work(struct work_struct *work)
 	current->flags |= PF_LOCAL_THROTTLE;
 	kthread_associate_blkcg(lane->blkcg);
 
-	while ((io = loop_lane_next(worker)))
+	while ((io = loop_lane_next(worker))) {
+		if (lane->reclaim)
+			kthread_associate_blkcg(bio_blkcg_css(io->bio));
 		loop_io_issue(io);
+	}
 
 	kthread_associate_blkcg(NULL);
 	current_restore_flags(throttle, PF_LOCAL_THROTTLE);
@@ -1876,6 +1957,18 @@ static enum loop_stat loop_io_path(const struct loop_io *io)
 	return loop_io_path_rw(io);
 }
 
+/*
+ * The submitter frees memory, as for swap, and waits for this. Bios of others,
+ * which wait for memory themselves, must not be in front of it, nor a bound that
+ * they fill; and those in here must be few: below, each takes one more from the
+ * pool of bios that it comes from.
+ */
+static bool loop_io_frees_memory(const struct loop_io *io)
+{
+	return (current->flags & PF_MEMALLOC) && io->b->reclaim_file &&
+	       bio_has_data(io->bio) && loop_io_aligned(io);
+}
+
 /* False if there is no room and the submitter must not wait for it. */
 static bool loop_io_to_worker(struct loop_io *io)
 {
@@ -1885,7 +1978,7 @@ static bool loop_io_to_worker(struct loop_io *io)
 	if (bio_op(bio) == REQ_OP_WRITE && !io->b->params.direct)
 		inode_attach_wb(loop_file_inode(io->b->file), NULL);
 	if (bio->bi_iter.bi_size) {
-		loop_io_assign(io);
+		loop_io_assign(io, loop_io_frees_memory(io));
 		if (!loop_lane_enter(io->lane, bio->bi_opf & REQ_NOWAIT))
 			return false;
 	}
@@ -2317,7 +2410,8 @@ static int loop_device_prepare(struct loop_device *lo)
 
 	/*
 	 * Not WQ_MEM_RECLAIM: what a worker calls may flush a workqueue that is
-	 * not either, as xfs does when it is out of space.
+	 * not either, as xfs does when it is out of space. With direct I/O it
+	 * does not, and what frees memory goes through that.
 	 */
 	if (!lo->workqueue)
 		lo->workqueue = alloc_workqueue("loop%d",
@@ -2991,6 +3085,8 @@ static void loop_device_free(struct loop_device *lo)
 {
 	if (lo->workqueue)
 		destroy_workqueue(lo->workqueue);
+	for (unsigned int i = 0; i < lo->reclaim_lane.nr_workers; i++)
+		flush_work(&lo->reclaim_lane.workers[i].work);
 	mempool_exit(&lo->io_pool);
 	free_percpu(lo->counters);
 	mutex_destroy(&lo->mutex);
@@ -3048,7 +3144,8 @@ static struct loop_device *loop_device_alloc(int number, unsigned int state)
 	mutex_init(&lo->mutex);
 	spin_lock_init(&lo->lane_lock);
 	INIT_LIST_HEAD(&lo->lanes);
-	loop_lane_init(&lo->root_lane, lo);
+	loop_lane_init(&lo->root_lane, lo, false);
+	loop_lane_init(&lo->reclaim_lane, lo, true);
 
 	lo->counters = alloc_percpu(struct loop_counters);
 	if (!lo->counters || mempool_init_slab_pool(&lo->io_pool, LOOP_IO_RESERVE,
@@ -3953,6 +4050,12 @@ static int __init loop_init(void)
 		err = -ENOMEM;
 		goto out_destroy;
 	}
+	loop_reclaim_workqueue = alloc_workqueue("loop_reclaim",
+						 WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
+	if (!loop_reclaim_workqueue) {
+		err = -ENOMEM;
+		goto out_remove_workqueue;
+	}
 	for (unsigned int i = 0; i < loop_max; i++) {
 		err = loop_device_add(i);
 		if (err < 0) {
@@ -3972,6 +4075,8 @@ out_unregister:
 	unregister_blkdev(LOOP_MAJOR, "loop");
 out_delete:
 	loop_device_delete_all();
+	destroy_workqueue(loop_reclaim_workqueue);
+out_remove_workqueue:
 	destroy_workqueue(loop_remove_workqueue);
 out_destroy:
 	loop_io_cache_destroy();
@@ -3989,6 +4094,7 @@ static void __exit loop_exit(void)
 	/* ephemeral devices that are on their way out get there first */
 	destroy_workqueue(loop_remove_workqueue);
 	loop_device_delete_all();
+	destroy_workqueue(loop_reclaim_workqueue);
 	xa_destroy(&loop_index);
 	loop_io_cache_destroy();
 }

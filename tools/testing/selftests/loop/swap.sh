@@ -1,11 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Memory is short, and what frees it goes through loop devices: swap on one, which
-# is on a disk, a file system on another, which is on a file.  (Swap by way of a
-# file may wait for memory itself, see the document.)  Runs on the host: a VM with
-# 256 MiB uses more memory than it has, and writes files, for LOOP_SWAP_SECONDS in
-# each mode of the file system's device.
+# Memory is short, and what frees it goes through loop devices: swap on one, a file
+# system on another, on files of the same file system; then swap on a disk.  Runs on
+# the host: a VM with 256 MiB uses more memory than it has, and writes files, for
+# LOOP_SWAP_SECONDS each time.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
@@ -14,7 +13,7 @@ cd "$here" || exit 1
 # shellcheck source=paths-lib.sh
 . ./paths-lib.sh
 
-seconds=${LOOP_SWAP_SECONDS:-300}
+seconds=${LOOP_SWAP_SECONDS:-200}
 at=/run/swap
 
 # ---- in the VM ----
@@ -34,37 +33,39 @@ files_change()
 	[ "$n" -ge 12 ]
 }
 
-# under_pressure MODE: with the file system's device in that mode
+# under_pressure SWAP MODE FS-MODE COUNTER
 under_pressure()
 {
 	local swap fs files rc=0
 
-	swap=$(bind_to /dev/vdb on) && fs=$(bind_to "$at/fs.img" "$1") &&
+	swap=$(bind_to "$1" "$2") && fs=$(bind_to "$at/fs.img" "$3") &&
 		mkswap -q "$swap" && swapon "$swap" && mkfs.ext4 -q -F "$fs" &&
 		mount "$fs" "$at/fs" && snap "$swap" || return
 	files_change &
 	files=$!
 	"$paths" anonymous 320 "$seconds" || rc=1
 	wait "$files" || rc=1
-	counted "$swap" cloned:100000 || rc=1
+	all_since "$swap" | paste -sd' '
+	counted "$swap" "$4" || rc=1
 	swapoff "$swap" && umount "$at/fs" && e2fsck -fn "$fs" && detach "$swap" &&
 		detach "$fs" && return "$rc"
 }
 
 guest()
 {
-	local mode
-
 	need_root
 	mkdir -p $at
 	loop_load || exit 1
 	modprobe ext4 && mount -t ext4 /dev/vda $at && mkdir -p $at/fs || exit 1
 	head -c 4M /dev/urandom > /run/random
 	image $at/fs.img 64M
-	for mode in on off; do
-		claim "256 MiB, swap on a loop device, ext4 on another, direct $mode" \
-			under_pressure $mode
-	done
+	written_image $at/swap.img 131072
+	claim "256 MiB, swap on a file, direct, as is an ext4" \
+		under_pressure $at/swap.img on on worker_reclaim:10000
+	claim "256 MiB, swap on a file, buffered, as is an ext4" \
+		under_pressure $at/swap.img off off worker_reclaim:10000
+	claim "256 MiB, swap on a disk, ext4 on a buffered file" \
+		under_pressure /dev/vdb on off cloned:10000
 	umount $at
 	echo "claims $tap_count $tap_failed"
 }
@@ -90,13 +91,13 @@ tap_start
 truncate -s 1G "$drive"
 truncate -s 512M "$area"
 mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$drive"
-"$vm" --name swap --smp 1 --mem 256 --timeout $((seconds * 3 + 1200)) \
+"$vm" --name swap --smp 1 --mem 256 --timeout $((seconds * 4 + 1200)) \
 	--drive "$drive" --drive "$area" -- \
 	env LOOP_TEST_BIN="$bin" LOOP_KO="${LOOP_KO:-}" LOOP_SWAP_SECONDS="$seconds" \
 	"$here/swap.sh" guest > "$log" 2>&1
 rc=$?
 vm_claims "$log"
-if [ $rc != 0 ] || ! grep -q "^claims 2 " "$log"; then
+if [ $rc != 0 ] || ! grep -q "^claims 3 " "$log"; then
 	tap_not_ok "the VM has come to its end"
 	tail -n 40 "$log" | sed 's/^/# /'
 fi
