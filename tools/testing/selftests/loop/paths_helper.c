@@ -16,8 +16,10 @@
  *                                          "submitted" as soon as they are,
  *                                          then "ok=N again=N other=N"
  *   paths_helper transfer DEVICE read|write BLOCK COUNT SEED   one direct
- *                                          transfer; prints the number of
- *                                          bytes or the errno, and for a read
+ *                                          read or two writes, as the first
+ *                                          sets the times of the file; prints
+ *                                          the number of bytes or the errno
+ *                                          of the last one, and for a read
  *                                          what came in each sector: "=" what
  *                                          was written, "." nothing, "x" else
  *   paths_helper place FILE                the byte where its one extent lies
@@ -190,10 +192,12 @@ static int cmd_transfer(char **arg)
 
 	for (unsigned int i = 0; i < count; i++)
 		block_fill(want + (size_t)i * BLOCK, first + i, number(arg[4]));
-	if (is_write(arg[1]))
+	if (is_write(arg[1])) {
 		ret = pwrite(fd, want, len, at);
-	else
+		ret = pwrite(fd, want, len, at);
+	} else {
 		ret = pread(fd, data, len, at);
+	}
 	if (ret < 0)
 		printf("%s", strerrorname_np(errno));
 	else
