@@ -94,11 +94,8 @@ static_assert(sizeof(struct loop_ctl_entry) == LOOP_CTL_ENTRY_SIZE_VER0);
 /* Bios of one device and cgroup that are worked on at the same time. */
 #define LOOP_LANE_WORKERS	16
 
-/*
- * Of bios that free memory, so many may wait, and so many workers allocate from
- * the reserves for them.
- */
-#define LOOP_RECLAIM_DEPTH	4
+/* Of what is swapped out to a file, so many may wait, and as many are written. */
+#define LOOP_SWAP_DEPTH		4
 
 /* Bios that a device can always make progress with when memory is short. */
 #define LOOP_IO_RESERVE		4
@@ -115,13 +112,14 @@ enum loop_stat {
 	LOOP_STAT_CLONED,		/* passed on to the device below */
 	LOOP_STAT_WORKER_OP,		/* not a read or write */
 	LOOP_STAT_WORKER_FLUSH,		/* a flush comes first */
-	LOOP_STAT_WORKER_RECLAIM,	/* the task is freeing memory */
+	LOOP_STAT_WORKER_SWAP,		/* has a lane of its own */
 	LOOP_STAT_WORKER_FILE,		/* the file always waits */
 	LOOP_STAT_WORKER_ALIGN,		/* direct I/O that must be buffered */
 	LOOP_STAT_WORKER_FUA,		/* buffered, and then synced */
 	LOOP_STAT_WORKER_BACKOFF,	/* the last such one would have waited */
 	LOOP_STAT_WORKER_TRANSACTION,	/* a file system's is open above */
 	LOOP_STAT_WORKER_META,		/* a file system's locks are held above */
+	LOOP_STAT_WORKER_RECLAIM,	/* the task is freeing memory */
 	LOOP_STAT_WORKER_PARKED,	/* another bio waits for the task */
 	LOOP_STAT_WORKER_RLIMIT,	/* the task's file size limit */
 	LOOP_STAT_WORKER_ATIME,		/* the read is to be noted */
@@ -144,13 +142,14 @@ static const char * const loop_stat_names[LOOP_NR_STATS] = {
 	[LOOP_STAT_CLONED]		= "cloned",
 	[LOOP_STAT_WORKER_OP]		= "worker_op",
 	[LOOP_STAT_WORKER_FLUSH]	= "worker_flush",
-	[LOOP_STAT_WORKER_RECLAIM]	= "worker_reclaim",
+	[LOOP_STAT_WORKER_SWAP]		= "worker_swap",
 	[LOOP_STAT_WORKER_FILE]		= "worker_file",
 	[LOOP_STAT_WORKER_ALIGN]	= "worker_align",
 	[LOOP_STAT_WORKER_FUA]		= "worker_fua",
 	[LOOP_STAT_WORKER_BACKOFF]	= "worker_backoff",
 	[LOOP_STAT_WORKER_TRANSACTION]	= "worker_transaction",
 	[LOOP_STAT_WORKER_META]		= "worker_meta",
+	[LOOP_STAT_WORKER_RECLAIM]	= "worker_reclaim",
 	[LOOP_STAT_WORKER_PARKED]	= "worker_parked",
 	[LOOP_STAT_WORKER_RLIMIT]	= "worker_rlimit",
 	[LOOP_STAT_WORKER_ATIME]	= "worker_atime",
@@ -205,7 +204,7 @@ struct loop_backing {
 	sector_t		nr_sectors;
 	unsigned int		dio_mem_mask;
 	unsigned int		dio_offset_mask;
-	struct file		*reclaim_file;	/* for the reclaim lane, or NULL */
+	struct file		*swap_file;	/* the same, for swap; or NULL */
 	bool			inline_read;	/* the file can, without waiting */
 	bool			inline_write;
 	struct block_device	*clone_bdev;	/* gets clones of bios, or NULL */
@@ -238,12 +237,12 @@ struct loop_backing {
 
 /*
  * Bios of one cgroup on one device that wait for a worker; or those, of all
- * cgroups, that free memory. A lane lives while a bio or a worker uses it. All
+ * cgroups, that are swapped out. A lane lives while a bio or a worker uses it. All
  * fields are protected by lo->lane_lock, or constant.
  */
 struct loop_lane {
 	struct loop_device	*lo;
-	bool			reclaim;
+	bool			swap;
 	unsigned int		depth;		/* how many may wait */
 	unsigned int		nr_workers;
 	struct list_head	node;		/* in lo->lanes */
@@ -280,7 +279,7 @@ struct loop_device {
 	spinlock_t		lane_lock;	/* taken in any context */
 	struct list_head	lanes;		/* L */
 	struct loop_lane	root_lane;
-	struct loop_lane	reclaim_lane;
+	struct loop_lane	swap_lane;
 	/* of reads and of writes, discards included */
 	atomic_t		worker_bios[2];	/* queued or being done */
 	bool			waits[2];	/* so would the last inline one */
@@ -308,7 +307,7 @@ struct loop_io {
 	bool			inlined;	/* the try is the submitter's */
 	bool			late;		/* the try was still under way */
 	bool			buffered;	/* direct I/O was refused */
-	bool			patient;	/* the worker waits in the file */
+	bool			patient;	/* the worker waits for the page */
 	bool			cloned;
 	unsigned int		stale;		/* bytes before pos, in the cache */
 	loff_t			pos;		/* next byte, in the file */
@@ -343,7 +342,9 @@ static DEFINE_XARRAY_ALLOC(loop_index);
 
 /* Where devices go that remove themselves. */
 static struct workqueue_struct *loop_remove_workqueue;
-static struct workqueue_struct *loop_reclaim_workqueue;
+
+/* For the lanes for swap of all devices. */
+static struct workqueue_struct *loop_swap_workqueue;
 
 static DEFINE_MUTEX(loop_chain_mutex);
 
@@ -559,8 +560,8 @@ static void loop_backing_free(struct loop_backing *b)
 	if (b->clones)
 		bioset_exit(b->clones);
 	kfree(b->clones);
-	if (b->reclaim_file)
-		fput(b->reclaim_file);
+	if (b->swap_file)
+		fput(b->swap_file);
 	fput(b->file);
 	kfree_rcu(b, rcu);
 }
@@ -714,7 +715,7 @@ static void loop_backing_offer(struct loop_backing *b)
 
 	b->write_cache = b->file->f_op->fsync && !b->params.read_only;
 	/* with direct I/O, the pages of the bio are those that go below */
-	b->stable_writes = (b->params.direct || b->reclaim_file) && lower &&
+	b->stable_writes = (b->params.direct || b->swap_file) && lower &&
 			   bdev_stable_writes(lower);
 	b->rotational = lower && blk_queue_rot(bdev_get_queue(lower));
 
@@ -759,24 +760,23 @@ static int loop_backing_shortcuts(struct loop_backing *b)
 }
 
 /*
- * For swap, the file once more, if it is on a disk: a write through this one does
- * not set the times of the file, a read does not either, for which file systems
- * start transactions. That may fail; the file is good for all else.
+ * For swap, the file once more, if it is on a disk: what is written through this
+ * one does not set the times of the file, for which file systems start
+ * transactions. That may fail, the file is good for all else.
  */
-static void loop_backing_open_reclaim(struct loop_backing *b)
+static void loop_backing_open_swap(struct loop_backing *b)
 {
-	int flags = O_RDWR | O_LARGEFILE | O_DIRECT | O_NOATIME;
+	int flags = O_RDWR | O_LARGEFILE | O_DIRECT | O_NONBLOCK;
 	struct file *file;
 
 	if (b->params.read_only || !S_ISREG(file_inode(b->file)->i_mode) ||
-	    !file_inode(b->file)->i_sb->s_bdev ||
-	    !(b->file->f_mode & FMODE_NOWAIT) || !loop_backing_can_direct(b))
+	    !file_inode(b->file)->i_sb->s_bdev || !loop_backing_can_direct(b))
 		return;
 	file = kernel_file_open(&b->file->f_path, flags, b->file->f_cred);
 	if (IS_ERR(file))
 		return;
 	file->f_mode |= FMODE_NOCMTIME;
-	b->reclaim_file = file;
+	b->swap_file = file;
 }
 
 /*
@@ -791,7 +791,7 @@ static int loop_backing_complete(struct loop_backing *b, bool resize)
 	if (err)
 		return err;
 	b->params.direct = b->params.direct && loop_backing_can_direct(b);
-	loop_backing_open_reclaim(b);
+	loop_backing_open_swap(b);
 	loop_backing_offer(b);
 	return loop_backing_shortcuts(b);
 }
@@ -948,12 +948,12 @@ static int loop_backing_publish(struct loop_device *lo,
 static void loop_lane_work(struct work_struct *work);
 
 static void loop_lane_init(struct loop_lane *lane, struct loop_device *lo,
-			   bool reclaim)
+			   bool swap)
 {
 	lane->lo = lo;
-	lane->reclaim = reclaim;
-	lane->depth = reclaim ? LOOP_RECLAIM_DEPTH : loop_queue_depth;
-	lane->nr_workers = reclaim ? LOOP_RECLAIM_DEPTH : LOOP_LANE_WORKERS;
+	lane->swap = swap;
+	lane->depth = swap ? LOOP_SWAP_DEPTH : loop_queue_depth;
+	lane->nr_workers = swap ? LOOP_SWAP_DEPTH : LOOP_LANE_WORKERS;
 	INIT_LIST_HEAD(&lane->pending);
 	init_waitqueue_head(&lane->room);
 	for (int i = 0; i < LOOP_LANE_WORKERS; i++) {
@@ -1043,7 +1043,7 @@ static void loop_lane_put(struct loop_lane *lane)
 {
 	struct loop_device *lo = lane->lo;
 
-	if (lane == &lo->root_lane || lane->reclaim)
+	if (lane == &lo->root_lane || lane->swap)
 		return;
 	scoped_guard(spinlock_irqsave, &lo->lane_lock) {
 		if (--lane->users)
@@ -1105,7 +1105,7 @@ static void loop_lane_start_worker(struct loop_lane *lane)
 	lane->users++;
 	lane->starting = &lane->workers[nr];
 	/* once unlocked, the bio may be done and the device gone */
-	queue_work(lane->reclaim ? loop_reclaim_workqueue : lo->workqueue,
+	queue_work(lane->swap ? loop_swap_workqueue : lo->workqueue,
 		   &lane->starting->work);
 }
 
@@ -1183,6 +1183,16 @@ static bool loop_io_is_write(const struct loop_io *io)
 	return op_is_write(bio_op(io->bio));
 }
 
+/*
+ * Swapped out, to a file on a disk: memory that everybody may wait for
+ * is free when this is done. To be counted on, that must itself take little of it.
+ */
+static bool loop_io_is_swap(const struct loop_io *io)
+{
+	return (io->bio->bi_opf & REQ_SWAP) && io->b->swap_file &&
+	       bio_op(io->bio) == REQ_OP_WRITE;
+}
+
 /* The reserve is filled up first: there may be somebody waiting for it. */
 static void loop_io_release(mempool_t *pool, struct loop_io *io)
 {
@@ -1242,19 +1252,20 @@ static void loop_io_end(struct loop_io *io, blk_status_t status)
 }
 
 /* The bio becomes the workers'. In any context. */
-static void loop_io_assign(struct loop_io *io, bool reclaim)
+static void loop_io_assign(struct loop_io *io)
 {
 	struct loop_device *lo = io->b->lo;
 
 	if (io->lane)
 		return;
-	io->lane = reclaim ? &lo->reclaim_lane : loop_lane_get(lo, io->bio);
+	io->lane = loop_io_is_swap(io) ? &lo->swap_lane :
+					 loop_lane_get(lo, io->bio);
 	atomic_inc(&lo->worker_bios[loop_io_is_write(io)]);
 }
 
 static void loop_io_requeue(struct loop_io *io)
 {
-	loop_io_assign(io, false);
+	loop_io_assign(io);
 	loop_lane_queue(io, false);
 }
 
@@ -1359,9 +1370,8 @@ static void loop_io_move_on(struct loop_io *io, unsigned int len, bool stale)
 
 /*
  * What a try has transferred is done; true: that was all, and the bio has
- * ended. A worker's try fails the bio if it moves nothing, unless it was not to
- * wait: then it is tried again; or it is direct I/O that the file refuses: then
- * it is tried again buffered.
+ * ended. A worker's try fails the bio if it moves nothing, but for direct I/O
+ * that the file refuses: that is tried again buffered.
  */
 static bool loop_io_advance(struct loop_io *io)
 {
@@ -1389,8 +1399,6 @@ static bool loop_io_advance(struct loop_io *io)
 	} else if (ret == -EINVAL && direct) {
 		loop_count(lo, LOOP_STAT_BUFFERED);
 		io->buffered = true;
-	} else if (!io->inlined && (io->iocb.ki_flags & IOCB_NOWAIT)) {
-		io->patient = true;
 	} else if (ret == -EAGAIN && (io->iocb.ki_flags & IOCB_WAITQ)) {
 		io->patient = true;
 	} else if (!io->inlined && ret != LOOP_PAGE_READ) {
@@ -1433,18 +1441,14 @@ static int loop_io_page_read(struct wait_queue_entry *wait, unsigned int mode,
 	return 1;
 }
 
-static struct file *loop_io_file(const struct loop_io *io)
-{
-	return io->lane && io->lane->reclaim ? io->b->reclaim_file : io->b->file;
-}
-
 /*
  * One try. False: it is under way, and its completion goes on with the bio.
  * True: io->ret is the result, and the caller goes on.
  */
 static bool loop_io_try(struct loop_io *io, int flags)
 {
-	struct file *file = loop_io_file(io);
+	bool swap = io->lane && io->lane->swap;
+	struct file *file = swap ? io->b->swap_file : io->b->file;
 	struct kiocb *iocb = &io->iocb;
 	struct iov_iter iter;
 	ssize_t ret;
@@ -1455,7 +1459,7 @@ static bool loop_io_try(struct loop_io *io, int flags)
 	*iocb = (struct kiocb) {
 		.ki_filp	= file,
 		.ki_pos		= io->pos,
-		.ki_complete	= loop_io_complete,
+		.ki_complete	= swap ? NULL : loop_io_complete,
 		.ki_flags	= flags,
 		.ki_ioprio	= io->bio->bi_ioprio,
 	};
@@ -1481,14 +1485,41 @@ static bool loop_io_try(struct loop_io *io, int flags)
 	return refcount_dec_and_test(&io->ref);
 }
 
-/* A worker's try; first it waits until the file system is not frozen. */
-static bool loop_io_try_worker(struct loop_io *io, int flags)
+/*
+ * The blocks have all been written once, and the file has nothing to be written
+ * back: to write them again takes no transaction. May have to read where they are.
+ */
+static bool loop_io_overwrites(const struct loop_io *io)
 {
-	io->inlined = false;
-	io->iocb.ki_filp = loop_io_file(io);
-	if (loop_io_is_write(io) && S_ISREG(file_inode(io->b->file)->i_mode))
-		kiocb_start_write(&io->iocb);
-	return loop_io_try(io, flags);
+	struct inode *inode = file_inode(io->b->file);
+	loff_t last = io->pos + io->bio->bi_iter.bi_size - 1;
+	sector_t i, block;
+
+	if (mapping_tagged(inode->i_mapping, PAGECACHE_TAG_DIRTY))
+		return false;
+	for (i = io->pos >> inode->i_blkbits; i <= last >> inode->i_blkbits; i++) {
+		block = i;
+		if (bmap(inode, &block) || !block)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Where the blocks are, and what it takes to write there, is allocated from the
+ * reserves: it frees memory. A transaction does not, and the kernel warns of one
+ * that is started with the reserves at hand.
+ */
+static bool loop_io_try_swap(struct loop_io *io, int flags)
+{
+	unsigned int noreclaim = memalloc_noreclaim_save();
+	bool done;
+
+	if (!loop_io_overwrites(io))
+		memalloc_noreclaim_restore(noreclaim);
+	done = loop_io_try(io, flags);
+	memalloc_noreclaim_restore(noreclaim);
+	return done;
 }
 
 /*
@@ -1506,44 +1537,32 @@ static void loop_io_rw(struct loop_io *io)
 	int flags = 0;
 	bool done;
 
-	if (io->b->params.direct && !io->buffered && loop_io_aligned(io))
+	if ((io->b->params.direct || io->lane->swap) && !io->buffered &&
+	    loop_io_aligned(io))
 		flags = IOCB_DIRECT;
 	else if (!loop_io_is_write(io) && !io->patient &&
 		 (io->b->file->f_op->fop_flags & FOP_BUFFER_RASYNC))
 		flags = IOCB_WAITQ;
-	/* not all file systems do it for direct I/O */
-	if (!loop_io_is_write(io) && !again)
+	io->inlined = false;
+	io->iocb.ki_filp = io->b->file;
+	if (loop_io_is_write(io)) {
+		if (S_ISREG(file_inode(io->b->file)->i_mode))
+			kiocb_start_write(&io->iocb);
+	} else if (!again) {
+		/* not all file systems do it for direct I/O */
 		file_accessed(io->b->file);
+	}
 	if (!(flags & IOCB_DIRECT))
 		memcg = mem_cgroup_from_css(io->lane->memcg);
 	memcg = set_active_memcg(memcg);
-	done = loop_io_try_worker(io, flags);
+	if (io->lane->swap && (flags & IOCB_DIRECT))
+		done = loop_io_try_swap(io, flags);
+	else
+		done = loop_io_try(io, flags);
 	set_active_memcg(memcg);
 	/* it was cached: the submitter of the next read may find it so, too */
 	if (done && !again && (flags & IOCB_WAITQ) && READ_ONCE(lo->waits[READ]))
 		WRITE_ONCE(lo->waits[READ], false);
-	if (done && !loop_io_advance(io))
-		loop_io_requeue(io);
-}
-
-/*
- * The same for who frees memory, always as direct I/O: the page cache would take
- * what there is. The first try may use the reserves. It neither starts a
- * transaction nor writes back what is cached, which are not for a task that may.
- * If the file system has to, the second try is as any.
- */
-static void loop_io_rw_reclaim(struct loop_io *io)
-{
-	unsigned int noreclaim;
-	bool done;
-
-	if (io->patient) {
-		done = loop_io_try_worker(io, IOCB_DIRECT);
-	} else {
-		noreclaim = memalloc_noreclaim_save();
-		done = loop_io_try_worker(io, IOCB_DIRECT | IOCB_NOWAIT);
-		memalloc_noreclaim_restore(noreclaim);
-	}
 	if (done && !loop_io_advance(io))
 		loop_io_requeue(io);
 }
@@ -1663,8 +1682,6 @@ static enum loop_stat loop_io_path_rw(const struct loop_io *io)
 	struct bio *bio = io->bio;
 	bool write = loop_io_is_write(io);
 
-	if (current->flags & PF_MEMALLOC)
-		return LOOP_STAT_WORKER_RECLAIM;
 	if (!(write ? b->inline_write : b->inline_read))
 		return LOOP_STAT_WORKER_FILE;
 	if (b->params.direct && !loop_io_aligned(io))
@@ -1676,6 +1693,8 @@ static enum loop_stat loop_io_path_rw(const struct loop_io *io)
 		return LOOP_STAT_WORKER_TRANSACTION;
 	if (loop_bio_is_meta(bio))
 		return LOOP_STAT_WORKER_META;
+	if (current->flags & PF_MEMALLOC)
+		return LOOP_STAT_WORKER_RECLAIM;
 	if (!bio_list_empty(&current->bio_list[0]) ||
 	    !bio_list_empty(&current->bio_list[1]))
 		return LOOP_STAT_WORKER_PARKED;
@@ -1833,10 +1852,7 @@ static void loop_io_issue(struct loop_io *io)
 	switch (bio_op(io->bio)) {
 	case REQ_OP_READ:
 	case REQ_OP_WRITE:
-		if (io->lane->reclaim && !io->buffered && loop_io_aligned(io))
-			loop_io_rw_reclaim(io);
-		else
-			loop_io_rw(io);
+		loop_io_rw(io);
 		break;
 	case REQ_OP_DISCARD:
 	case REQ_OP_WRITE_ZEROES:
@@ -1865,7 +1881,7 @@ static void loop_lane_work(struct work_struct *work)
 	kthread_associate_blkcg(lane->blkcg);
 
 	while ((io = loop_lane_next(worker))) {
-		if (lane->reclaim)
+		if (lane->swap)
 			kthread_associate_blkcg(bio_blkcg_css(io->bio));
 		loop_io_issue(io);
 	}
@@ -1954,19 +1970,9 @@ static enum loop_stat loop_io_path(const struct loop_io *io)
 		return LOOP_STAT_WORKER_FLUSH;
 	if (!bio_has_data(io->bio))
 		return LOOP_STAT_WORKER_OP;
+	if (loop_io_is_swap(io))
+		return LOOP_STAT_WORKER_SWAP;
 	return loop_io_path_rw(io);
-}
-
-/*
- * The submitter frees memory, as for swap, and waits for this. Bios of others,
- * which wait for memory themselves, must not be in front of it, nor a bound that
- * they fill; and those in here must be few: below, each takes one more from the
- * pool of bios that it comes from.
- */
-static bool loop_io_frees_memory(const struct loop_io *io)
-{
-	return (current->flags & PF_MEMALLOC) && io->b->reclaim_file &&
-	       bio_has_data(io->bio) && loop_io_aligned(io);
 }
 
 /* False if there is no room and the submitter must not wait for it. */
@@ -1975,10 +1981,11 @@ static bool loop_io_to_worker(struct loop_io *io)
 	struct bio *bio = io->bio;
 
 	/* who first writes to a file is whose cgroup is charged for writeback */
-	if (bio_op(bio) == REQ_OP_WRITE && !io->b->params.direct)
+	if (bio_op(bio) == REQ_OP_WRITE && !io->b->params.direct &&
+	    !loop_io_is_swap(io))
 		inode_attach_wb(loop_file_inode(io->b->file), NULL);
 	if (bio->bi_iter.bi_size) {
-		loop_io_assign(io, loop_io_frees_memory(io));
+		loop_io_assign(io);
 		if (!loop_lane_enter(io->lane, bio->bi_opf & REQ_NOWAIT))
 			return false;
 	}
@@ -2411,7 +2418,7 @@ static int loop_device_prepare(struct loop_device *lo)
 	/*
 	 * Not WQ_MEM_RECLAIM: what a worker calls may flush a workqueue that is
 	 * not either, as xfs does when it is out of space. With direct I/O it
-	 * does not, and what frees memory goes through that.
+	 * does not, and swap goes that way.
 	 */
 	if (!lo->workqueue)
 		lo->workqueue = alloc_workqueue("loop%d",
@@ -3085,8 +3092,8 @@ static void loop_device_free(struct loop_device *lo)
 {
 	if (lo->workqueue)
 		destroy_workqueue(lo->workqueue);
-	for (unsigned int i = 0; i < lo->reclaim_lane.nr_workers; i++)
-		flush_work(&lo->reclaim_lane.workers[i].work);
+	for (unsigned int i = 0; i < lo->swap_lane.nr_workers; i++)
+		flush_work(&lo->swap_lane.workers[i].work);
 	mempool_exit(&lo->io_pool);
 	free_percpu(lo->counters);
 	mutex_destroy(&lo->mutex);
@@ -3145,7 +3152,7 @@ static struct loop_device *loop_device_alloc(int number, unsigned int state)
 	spin_lock_init(&lo->lane_lock);
 	INIT_LIST_HEAD(&lo->lanes);
 	loop_lane_init(&lo->root_lane, lo, false);
-	loop_lane_init(&lo->reclaim_lane, lo, true);
+	loop_lane_init(&lo->swap_lane, lo, true);
 
 	lo->counters = alloc_percpu(struct loop_counters);
 	if (!lo->counters || mempool_init_slab_pool(&lo->io_pool, LOOP_IO_RESERVE,
@@ -4050,9 +4057,9 @@ static int __init loop_init(void)
 		err = -ENOMEM;
 		goto out_destroy;
 	}
-	loop_reclaim_workqueue = alloc_workqueue("loop_reclaim",
-						 WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
-	if (!loop_reclaim_workqueue) {
+	loop_swap_workqueue = alloc_workqueue("loop_swap", WQ_UNBOUND |
+					      WQ_FREEZABLE | WQ_MEM_RECLAIM, 0);
+	if (!loop_swap_workqueue) {
 		err = -ENOMEM;
 		goto out_remove_workqueue;
 	}
@@ -4075,7 +4082,7 @@ out_unregister:
 	unregister_blkdev(LOOP_MAJOR, "loop");
 out_delete:
 	loop_device_delete_all();
-	destroy_workqueue(loop_reclaim_workqueue);
+	destroy_workqueue(loop_swap_workqueue);
 out_remove_workqueue:
 	destroy_workqueue(loop_remove_workqueue);
 out_destroy:
@@ -4094,7 +4101,7 @@ static void __exit loop_exit(void)
 	/* ephemeral devices that are on their way out get there first */
 	destroy_workqueue(loop_remove_workqueue);
 	loop_device_delete_all();
-	destroy_workqueue(loop_reclaim_workqueue);
+	destroy_workqueue(loop_swap_workqueue);
 	xa_destroy(&loop_index);
 	loop_io_cache_destroy();
 }

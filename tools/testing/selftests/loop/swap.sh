@@ -60,10 +60,10 @@ guest()
 	head -c 4M /dev/urandom > /run/random
 	image $at/fs.img 64M
 	written_image $at/swap.img 131072
-	claim "256 MiB, swap on a file, direct, as is an ext4" \
-		under_pressure $at/swap.img on on worker_reclaim:10000
 	claim "256 MiB, swap on a file, buffered, as is an ext4" \
-		under_pressure $at/swap.img off off worker_reclaim:10000
+		under_pressure $at/swap.img off off worker_swap:10000
+	claim "256 MiB, swap on a file, direct, as is an ext4" \
+		under_pressure $at/swap.img on on worker_swap:10000
 	claim "256 MiB, swap on a disk, ext4 on a buffered file" \
 		under_pressure /dev/vdb on off cloned:10000
 	umount $at
