@@ -7,7 +7,8 @@
 # A line there is NAME|OPTIONS OF qemu/vm|COMMAND; a command "host:COMMAND" runs
 # on this machine, and boots the VMs it needs itself. A group's output is TAP.
 # With VM_KERNEL=DIR in the environment, on that kernel, see qemu/vm, which must
-# be built already.
+# be built already. With LOOP_UNTIL=TIME, seconds since 1970, what has not ended
+# by then is stopped, and is not counted.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -91,17 +92,23 @@ read_tap() {
 # The group's output goes to NAME.log, what it means to NAME.results.
 run_group() {
 	local name=$1 options=$2 command=$3 status=0 start=$SECONDS verdict=pass
-	local log=$logs/$1.log results=$logs/$1.results vm_options=()
+	local log=$logs/$1.log results=$logs/$1.results vm_options=() limit=()
 
+	[ -z "${LOOP_UNTIL-}" ] || limit=(timeout "$((LOOP_UNTIL - $(date +%s)))")
 	if [[ $command == host:* ]]; then
-		(cd "$tests" && exec "${environment[@]}" bash -c "${command#host:}") \
+		(cd "$tests" && exec "${limit[@]}" "${environment[@]}" bash -c "${command#host:}") \
 			> "$log" 2>&1 < /dev/null || status=$?
 	else
 		eval "vm_options=($options)"
-		qemu/vm --name "$name" "${vm_options[@]}" -- "${environment[@]}" \
+		"${limit[@]}" qemu/vm --name "$name" "${vm_options[@]}" -- "${environment[@]}" \
 			sh -c "cd $tests && $command" > "$log" 2>&1 < /dev/null || status=$?
 	fi
 
+	# As timeout ends
+	if [ "${LOOP_UNTIL-}" ] && [ $status = 124 ]; then
+		echo "stop $name" > "$results"
+		return
+	fi
 	read_tap "$name" < "$log" > "$results"
 	case $status in 97 | 98 | 99) verdict=fail ;; esac
 	echo "$verdict $name: kernel log, rmmod and leak checks" >> "$results"
@@ -135,9 +142,13 @@ while IFS='|' read -r name options command <&3; do
 	while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do
 		wait -n
 	done
+	ran+=("$name")
+	if [ "${LOOP_UNTIL-}" ] && [ "$(date +%s)" -ge "$LOOP_UNTIL" ]; then
+		echo "stop $name" > "$logs/$name.results"
+		continue
+	fi
 	echo "== starting $name"
 	run_group "$name" "$options" "$command" 3<&- &
-	ran+=("$name")
 done 3<<< "$groups"
 wait
 
@@ -151,7 +162,7 @@ if [ ${#ran[@]} = 0 ] || { [ ${#only[@]} -gt 0 ] && [ ${#ran[@]} != ${#only[@]} 
 	echo "fail a test group that was asked for does not exist" >> "$all"
 fi
 
-# list skip|fail: the names of those results
+# list skip|fail|stop: the names of those results
 list() {
 	sed -n "s/^$1 //p" "$all"
 }
@@ -163,6 +174,10 @@ count() {
 if [ "$(count skip)" != 0 ]; then
 	echo "== skipped:"
 	list skip
+fi
+if [ "$(count stop)" != 0 ]; then
+	echo "== no time for:"
+	list stop
 fi
 if [ "$(count fail)" != 0 ]; then
 	echo "== failed:"
