@@ -59,6 +59,7 @@
 #include <linux/jump_label.h>
 #include <linux/kthread.h>
 #include <linux/loop.h>
+#include <linux/magic.h>
 #include <linux/major.h>
 #include <linux/memcontrol.h>
 #include <linux/mempool.h>
@@ -236,9 +237,9 @@ struct loop_backing {
 };
 
 /*
- * Bios of one cgroup on one device that wait for a worker; or those, of all
- * cgroups, that are swapped out. A lane lives while a bio or a worker uses it. All
- * fields are protected by lo->lane_lock, or constant.
+ * Bios of one cgroup on one device that wait for a worker, or what all cgroups
+ * swap out. A lane lives while a bio or a worker uses it. All fields are protected
+ * by lo->lane_lock, or constant.
  */
 struct loop_lane {
 	struct loop_device	*lo;
@@ -760,17 +761,20 @@ static int loop_backing_shortcuts(struct loop_backing *b)
 }
 
 /*
- * For swap, the file once more, if it is on a disk: what is written through this
- * one does not set the times of the file, for which file systems start
- * transactions. That may fail, the file is good for all else.
+ * For swap, the file once more: what is written through this one does not set the
+ * times of the file, for which file systems start transactions. Of ext4 and xfs it
+ * is known that to write a block again takes none. If that cannot be had, the file
+ * is good for all else.
  */
 static void loop_backing_open_swap(struct loop_backing *b)
 {
 	int flags = O_RDWR | O_LARGEFILE | O_DIRECT | O_NONBLOCK;
+	unsigned long magic = file_inode(b->file)->i_sb->s_magic;
 	struct file *file;
 
-	if (b->params.read_only || !S_ISREG(file_inode(b->file)->i_mode) ||
-	    !file_inode(b->file)->i_sb->s_bdev || !loop_backing_can_direct(b))
+	if (b->params.read_only || !(b->file->f_mode & FMODE_CAN_ODIRECT) ||
+	    ((b->params.offset | PAGE_SIZE) & b->dio_offset_mask) ||
+	    (magic != EXT4_SUPER_MAGIC && magic != XFS_SUPER_MAGIC))
 		return;
 	file = kernel_file_open(&b->file->f_path, flags, b->file->f_cred);
 	if (IS_ERR(file))
@@ -1184,13 +1188,12 @@ static bool loop_io_is_write(const struct loop_io *io)
 }
 
 /*
- * Swapped out, to a file on a disk: memory that everybody may wait for
- * is free when this is done. To be counted on, that must itself take little of it.
+ * Swapped out. When this is done, memory is free that anybody may wait for: so it
+ * must take little itself.
  */
 static bool loop_io_is_swap(const struct loop_io *io)
 {
-	return (io->bio->bi_opf & REQ_SWAP) && io->b->swap_file &&
-	       bio_op(io->bio) == REQ_OP_WRITE;
+	return (io->bio->bi_opf & REQ_SWAP) && io->b->swap_file;
 }
 
 /* The reserve is filled up first: there may be somebody waiting for it. */
@@ -1519,6 +1522,9 @@ static bool loop_io_try_swap(struct loop_io *io, int flags)
 		memalloc_noreclaim_restore(noreclaim);
 	done = loop_io_try(io, flags);
 	memalloc_noreclaim_restore(noreclaim);
+	/* they are used up: wait, then */
+	if (done && io->ret == -ENOMEM)
+		done = loop_io_try(io, flags);
 	return done;
 }
 
@@ -1864,9 +1870,8 @@ static void loop_io_issue(struct loop_io *io)
 }
 
 /*
- * A worker goes on until its lane is empty. It acts for the lane's cgroup, or
- * the bio's, allocates without I/O, and is throttled as a writer to the lower
- * device only.
+ * A worker goes on until its lane is empty. It acts for the lane's cgroup,
+ * allocates without I/O, and is throttled as a writer to the lower device only.
  */
 static void loop_lane_work(struct work_struct *work)
 {
@@ -1880,11 +1885,8 @@ static void loop_lane_work(struct work_struct *work)
 	current->flags |= PF_LOCAL_THROTTLE;
 	kthread_associate_blkcg(lane->blkcg);
 
-	while ((io = loop_lane_next(worker))) {
-		if (lane->swap)
-			kthread_associate_blkcg(bio_blkcg_css(io->bio));
+	while ((io = loop_lane_next(worker)))
 		loop_io_issue(io);
-	}
 
 	kthread_associate_blkcg(NULL);
 	current_restore_flags(throttle, PF_LOCAL_THROTTLE);
@@ -2417,8 +2419,7 @@ static int loop_device_prepare(struct loop_device *lo)
 
 	/*
 	 * Not WQ_MEM_RECLAIM: what a worker calls may flush a workqueue that is
-	 * not either, as xfs does when it is out of space. With direct I/O it
-	 * does not, and swap goes that way.
+	 * not either, as xfs does when it is out of space.
 	 */
 	if (!lo->workqueue)
 		lo->workqueue = alloc_workqueue("loop%d",
