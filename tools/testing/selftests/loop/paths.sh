@@ -639,7 +639,7 @@ reclaim_holes()
 	awk '/^MemFree:/ { print int($2 * 9 / 10) }' /proc/meminfo > /proc/sys/vm/min_free_kbytes
 	reclaim_swap ext4 on worker_swap 2560 || rc=1
 	echo "$min" > /proc/sys/vm/min_free_kbytes
-	return $rc
+	return "$rc"
 }
 
 if [ -d "$groups/a" ]; then
@@ -738,8 +738,11 @@ fi
 # objects CACHE: in use; 0 if that is not known, as KASAN keeps what is freed
 objects()
 {
-	grep -q " kasan_report$" /proc/kallsyms && echo 0 ||
+	if grep -q " kasan_report$" /proc/kallsyms; then
+		echo 0
+	else
 		awk -v name="$1" '$1 == name { print $2 }' /proc/slabinfo
+	fi
 }
 
 # 16 with the workers, 4 waiting, and the rest refused at once

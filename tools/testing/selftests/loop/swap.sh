@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Memory is short, and what frees it goes through loop devices: swap on one, a file
-# system on another, on files of the same file system; then swap on a disk.  Runs on
-# the host: a VM with 256 MiB uses more memory than it has, and writes files, for
+# Memory is short, and what frees it goes through loop devices: swap on one, which is
+# on a file or a disk, and a file system on another, on a file.  Runs on the host: a
+# VM with 256 MiB uses more memory than it has, and writes files, for
 # LOOP_SWAP_SECONDS each time.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
@@ -13,7 +13,7 @@ cd "$here" || exit 1
 # shellcheck source=paths-lib.sh
 . ./paths-lib.sh
 
-seconds=${LOOP_SWAP_SECONDS:-200}
+seconds=${LOOP_SWAP_SECONDS:-150}
 at=/run/swap
 
 # ---- in the VM ----
@@ -56,7 +56,7 @@ guest()
 	need_root
 	mkdir -p $at
 	loop_load || exit 1
-	modprobe ext4 && mount -t ext4 /dev/vda $at && mkdir -p $at/fs || exit 1
+	modprobe ext4 && mount -t ext4 /dev/vda $at && mkdir -p $at/fs $at/xfs || exit 1
 	head -c 4M /dev/urandom > /run/random
 	image $at/fs.img 64M
 	written_image $at/swap.img 131072
@@ -66,6 +66,11 @@ guest()
 		under_pressure $at/swap.img on on worker_swap:10000
 	claim "256 MiB, swap on a disk, ext4 on a buffered file" \
 		under_pressure /dev/vdb on off cloned:10000
+	mkfs.xfs -q -f /dev/vdb && mount /dev/vdb $at/xfs && rm $at/swap.img || exit 1
+	written_image $at/xfs/swap.img 98304
+	claim "256 MiB, swap on a file of xfs, ext4 on a direct one" \
+		under_pressure $at/xfs/swap.img off on worker_swap:10000
+	umount $at/xfs
 	umount $at
 	echo "claims $tap_count $tap_failed"
 }
@@ -91,13 +96,13 @@ tap_start
 truncate -s 1G "$drive"
 truncate -s 512M "$area"
 mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$drive"
-"$vm" --name swap --smp 1 --mem 256 --timeout $((seconds * 4 + 1200)) \
+"$vm" --name swap --smp 1 --mem 256 --timeout $((seconds * 6 + 1200)) \
 	--drive "$drive" --drive "$area" -- \
 	env LOOP_TEST_BIN="$bin" LOOP_KO="${LOOP_KO:-}" LOOP_SWAP_SECONDS="$seconds" \
 	"$here/swap.sh" guest > "$log" 2>&1
 rc=$?
 vm_claims "$log"
-if [ $rc != 0 ] || ! grep -q "^claims 3 " "$log"; then
+if [ $rc != 0 ] || ! grep -q "^claims 4 " "$log"; then
 	tap_not_ok "the VM has come to its end"
 	tail -n 40 "$log" | sed 's/^/# /'
 fi
