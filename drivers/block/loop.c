@@ -113,7 +113,7 @@ enum loop_stat {
 	LOOP_STAT_CLONED,		/* passed on to the device below */
 	LOOP_STAT_WORKER_OP,		/* not a read or write */
 	LOOP_STAT_WORKER_FLUSH,		/* a flush comes first */
-	LOOP_STAT_WORKER_SWAP,		/* has a lane of its own */
+	LOOP_STAT_WORKER_SWAP,		/* in, or to a lane of its own */
 	LOOP_STAT_WORKER_FILE,		/* the file always waits */
 	LOOP_STAT_WORKER_ALIGN,		/* direct I/O that must be buffered */
 	LOOP_STAT_WORKER_FUA,		/* buffered, and then synced */
@@ -1647,6 +1647,17 @@ static bool loop_bio_is_meta(struct bio *bio)
 }
 
 /*
+ * What is swapped in is read in a page fault, under the lock of a memory map. A
+ * file system may take that below those of the file, and those when it reads, be
+ * it IOCB_NOWAIT or not.
+ */
+static bool loop_bio_is_swapped_in(struct bio *bio)
+{
+	return bio_op(bio) == REQ_OP_READ &&
+	       folio_test_swapcache(page_folio(bio_page(bio)));
+}
+
+/*
  * A read sets the file's access time, be it IOCB_NOWAIT or not, and the file
  * system may start a transaction for that. With relatime, the usual, it is so
  * for the first read after a write, and once a day.
@@ -1699,6 +1710,8 @@ static enum loop_stat loop_io_path_rw(const struct loop_io *io)
 		return LOOP_STAT_WORKER_TRANSACTION;
 	if (loop_bio_is_meta(bio))
 		return LOOP_STAT_WORKER_META;
+	if (loop_bio_is_swapped_in(bio))
+		return LOOP_STAT_WORKER_SWAP;
 	if (current->flags & PF_MEMALLOC)
 		return LOOP_STAT_WORKER_RECLAIM;
 	if (!bio_list_empty(&current->bio_list[0]) ||

@@ -803,7 +803,7 @@ static const struct {
 	{ "cloned", "passed on to the block device below" },
 	{ "worker_op", "by a worker: discard, write zeroes" },
 	{ "worker_flush", "by a worker: a flush, or a write after one" },
-	{ "worker_swap", "by a worker: swapped out to a file of ext4 or xfs" },
+	{ "worker_swap", "by a worker: swapped in, or out to ext4 or xfs" },
 	{ "worker_file", "by a worker: the file cannot do it without waiting" },
 	{ "worker_align", "by a worker: direct I/O that the file does not take" },
 	{ "worker_fua", "by a worker: a buffered write to be on the medium" },

@@ -605,9 +605,10 @@ reclaim_cache()
 }
 
 # reclaim_swap FS on|off COUNTER [BLOCKS]: on a file of which so many are written,
-# all if not told.  worker_swap leaves the times of the file as they are.  A kernel
-# that is slow to write may find that nothing can be freed, and kill the task: once
-# more, then.
+# all if not told.  COUNTER is for what is swapped out; worker_swap leaves the times
+# of the file as they are.  What is swapped in is in a page fault, and for a worker.
+# A kernel that is slow to write may find that nothing can be freed, and kill the
+# task: once more, then.
 reclaim_swap()
 {
 	local file=${on[$1]}/swap dev times rc
@@ -622,7 +623,7 @@ reclaim_swap()
 		[ "$rc" = 137 ] || break
 	done
 	echo max > "$groups/b/memory.max"
-	counted "$dev" "$3" || rc=1
+	counted "$dev" "$3" worker_swap && uncounted "$dev" inline || rc=1
 	[ "$3" != worker_swap ] ||
 		same "times of the file" "$times" "$(stat -c %y%z "$file")" || rc=1
 	swapoff "$dev" && detach "$dev" && rm "$file" && same "status of the task" 0 "$rc"
