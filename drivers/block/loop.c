@@ -113,7 +113,7 @@ enum loop_stat {
 	LOOP_STAT_CLONED,		/* passed on to the device below */
 	LOOP_STAT_WORKER_OP,		/* not a read or write */
 	LOOP_STAT_WORKER_FLUSH,		/* a flush comes first */
-	LOOP_STAT_WORKER_SWAP,		/* in, or to a lane of its own */
+	LOOP_STAT_WORKER_SWAP,		/* in, or out to a lane of its own */
 	LOOP_STAT_WORKER_FILE,		/* the file always waits */
 	LOOP_STAT_WORKER_ALIGN,		/* direct I/O that must be buffered */
 	LOOP_STAT_WORKER_FUA,		/* buffered, and then synced */
@@ -761,14 +761,15 @@ static int loop_backing_shortcuts(struct loop_backing *b)
 }
 
 /*
- * For swap, the file once more: what is written through this one does not set the
- * times of the file, for which file systems start transactions. Of ext4 and xfs it
+ * For swap, the file once more: I/O through this one does not set the times of the
+ * file, for which file systems start transactions. Of ext4 and xfs it
  * is known that to write a block again takes none. If that cannot be had, the file
  * is good for all else.
  */
 static void loop_backing_open_swap(struct loop_backing *b)
 {
-	int flags = O_RDWR | O_LARGEFILE | O_DIRECT | O_NONBLOCK;
+	int flags = O_RDWR | O_LARGEFILE | O_DIRECT | O_NOATIME |
+		    O_NONBLOCK;
 	unsigned long magic = file_inode(b->file)->i_sb->s_magic;
 	struct file *file;
 
@@ -1187,13 +1188,18 @@ static bool loop_io_is_write(const struct loop_io *io)
 	return op_is_write(bio_op(io->bio));
 }
 
-/*
- * Swapped out. When this is done, memory is free that anybody may wait for: so it
- * must take little itself.
- */
+/* Swapped out, or in. */
+static bool loop_bio_is_swap(struct bio *bio)
+{
+	if (bio_op(bio) == REQ_OP_READ)
+		return folio_test_swapcache(page_folio(bio_page(bio)));
+	return bio->bi_opf & REQ_SWAP;
+}
+
+/* The same, and the file can do it in the way that takes little memory. */
 static bool loop_io_is_swap(const struct loop_io *io)
 {
-	return (io->bio->bi_opf & REQ_SWAP) && io->b->swap_file;
+	return io->b->swap_file && loop_bio_is_swap(io->bio);
 }
 
 /* The reserve is filled up first: there may be somebody waiting for it. */
@@ -1261,8 +1267,10 @@ static void loop_io_assign(struct loop_io *io)
 
 	if (io->lane)
 		return;
-	io->lane = loop_io_is_swap(io) ? &lo->swap_lane :
-					 loop_lane_get(lo, io->bio);
+	if (loop_io_is_write(io) && loop_io_is_swap(io))
+		io->lane = &lo->swap_lane;
+	else
+		io->lane = loop_lane_get(lo, io->bio);
 	atomic_inc(&lo->worker_bios[loop_io_is_write(io)]);
 }
 
@@ -1448,10 +1456,9 @@ static int loop_io_page_read(struct wait_queue_entry *wait, unsigned int mode,
  * One try. False: it is under way, and its completion goes on with the bio.
  * True: io->ret is the result, and the caller goes on.
  */
-static bool loop_io_try(struct loop_io *io, int flags)
+static bool loop_io_try(struct loop_io *io, struct file *file, int flags)
 {
-	bool swap = io->lane && io->lane->swap;
-	struct file *file = swap ? io->b->swap_file : io->b->file;
+	bool sync = io->lane && io->lane->swap;
 	struct kiocb *iocb = &io->iocb;
 	struct iov_iter iter;
 	ssize_t ret;
@@ -1462,7 +1469,7 @@ static bool loop_io_try(struct loop_io *io, int flags)
 	*iocb = (struct kiocb) {
 		.ki_filp	= file,
 		.ki_pos		= io->pos,
-		.ki_complete	= swap ? NULL : loop_io_complete,
+		.ki_complete	= sync ? NULL : loop_io_complete,
 		.ki_flags	= flags,
 		.ki_ioprio	= io->bio->bi_ioprio,
 	};
@@ -1513,18 +1520,19 @@ static bool loop_io_overwrites(const struct loop_io *io)
  * reserves: it frees memory. A transaction does not, and the kernel warns of one
  * that is started with the reserves at hand.
  */
-static bool loop_io_try_swap(struct loop_io *io, int flags)
+static bool loop_io_try_swap_out(struct loop_io *io)
 {
 	unsigned int noreclaim = memalloc_noreclaim_save();
+	struct file *file = io->b->swap_file;
 	bool done;
 
 	if (!loop_io_overwrites(io))
 		memalloc_noreclaim_restore(noreclaim);
-	done = loop_io_try(io, flags);
+	done = loop_io_try(io, file, IOCB_DIRECT);
 	memalloc_noreclaim_restore(noreclaim);
 	/* they are used up: wait, then */
-	if (done && io->ret == -ENOMEM)
-		done = loop_io_try(io, flags);
+	if (io->ret == -ENOMEM)
+		done = loop_io_try(io, file, IOCB_DIRECT);
 	return done;
 }
 
@@ -1539,32 +1547,35 @@ static void loop_io_rw(struct loop_io *io)
 {
 	struct loop_device *lo = io->b->lo;
 	struct mem_cgroup *memcg = NULL;
+	bool swap = loop_io_is_swap(io);
 	bool again = io->late;
+	struct file *file;
 	int flags = 0;
 	bool done;
 
-	if ((io->b->params.direct || io->lane->swap) && !io->buffered &&
+	if ((io->b->params.direct || swap) && !io->buffered &&
 	    loop_io_aligned(io))
 		flags = IOCB_DIRECT;
 	else if (!loop_io_is_write(io) && !io->patient &&
 		 (io->b->file->f_op->fop_flags & FOP_BUFFER_RASYNC))
 		flags = IOCB_WAITQ;
+	file = swap ? io->b->swap_file : io->b->file;
 	io->inlined = false;
-	io->iocb.ki_filp = io->b->file;
+	io->iocb.ki_filp = file;
 	if (loop_io_is_write(io)) {
-		if (S_ISREG(file_inode(io->b->file)->i_mode))
+		if (S_ISREG(file_inode(file)->i_mode))
 			kiocb_start_write(&io->iocb);
 	} else if (!again) {
 		/* not all file systems do it for direct I/O */
-		file_accessed(io->b->file);
+		file_accessed(file);
 	}
 	if (!(flags & IOCB_DIRECT))
 		memcg = mem_cgroup_from_css(io->lane->memcg);
 	memcg = set_active_memcg(memcg);
 	if (io->lane->swap && (flags & IOCB_DIRECT))
-		done = loop_io_try_swap(io, flags);
+		done = loop_io_try_swap_out(io);
 	else
-		done = loop_io_try(io, flags);
+		done = loop_io_try(io, file, flags);
 	set_active_memcg(memcg);
 	/* it was cached: the submitter of the next read may find it so, too */
 	if (done && !again && (flags & IOCB_WAITQ) && READ_ONCE(lo->waits[READ]))
@@ -1615,7 +1626,7 @@ static bool loop_io_inline(struct loop_io *io)
 	io->inlined = true;
 	noio = memalloc_noio_save();
 	current->bio_list = NULL;
-	done = !loop_io_try(io, flags);
+	done = !loop_io_try(io, io->b->file, flags);
 	current->bio_list = parked;
 	memalloc_noio_restore(noio);
 	return done || loop_io_advance(io);
@@ -1644,17 +1655,6 @@ static bool loop_bio_is_meta(struct bio *bio)
 	return (bio->bi_opf & REQ_META) ||
 	       (bio_op(bio) == REQ_OP_READ &&
 		page_folio(bio_page(bio))->mapping == bio->bi_bdev->bd_mapping);
-}
-
-/*
- * What is swapped in is read in a page fault, under the lock of a memory map. A
- * file system may take that below those of the file, and those when it reads, be
- * it IOCB_NOWAIT or not.
- */
-static bool loop_bio_is_swapped_in(struct bio *bio)
-{
-	return bio_op(bio) == REQ_OP_READ &&
-	       folio_test_swapcache(page_folio(bio_page(bio)));
 }
 
 /*
@@ -1699,6 +1699,9 @@ static enum loop_stat loop_io_path_rw(const struct loop_io *io)
 	struct bio *bio = io->bio;
 	bool write = loop_io_is_write(io);
 
+	/* a page fault may have that locked which others lock in a file system */
+	if (loop_bio_is_swap(bio) && (!write || b->swap_file))
+		return LOOP_STAT_WORKER_SWAP;
 	if (!(write ? b->inline_write : b->inline_read))
 		return LOOP_STAT_WORKER_FILE;
 	if (b->params.direct && !loop_io_aligned(io))
@@ -1710,8 +1713,6 @@ static enum loop_stat loop_io_path_rw(const struct loop_io *io)
 		return LOOP_STAT_WORKER_TRANSACTION;
 	if (loop_bio_is_meta(bio))
 		return LOOP_STAT_WORKER_META;
-	if (loop_bio_is_swapped_in(bio))
-		return LOOP_STAT_WORKER_SWAP;
 	if (current->flags & PF_MEMALLOC)
 		return LOOP_STAT_WORKER_RECLAIM;
 	if (!bio_list_empty(&current->bio_list[0]) ||
@@ -1985,8 +1986,6 @@ static enum loop_stat loop_io_path(const struct loop_io *io)
 		return LOOP_STAT_WORKER_FLUSH;
 	if (!bio_has_data(io->bio))
 		return LOOP_STAT_WORKER_OP;
-	if (loop_io_is_swap(io))
-		return LOOP_STAT_WORKER_SWAP;
 	return loop_io_path_rw(io);
 }
 

@@ -604,43 +604,34 @@ reclaim_cache()
 		detach "$dev" && rm "$file"
 }
 
-# reclaim_swap FS on|off COUNTER [BLOCKS]: on a file of which so many are written,
-# all if not told.  COUNTER is for what is swapped out; worker_swap leaves the times
-# of the file as they are.  What is swapped in is in a page fault, and for a worker.
+# reclaim_swap FS on|off COUNTER [BLOCKS]: COUNTER is for what is swapped out;
+# worker_swap leaves the times of the file as they are.  What is swapped in is in a
+# page fault, and for a worker.  Of the file only BLOCKS are written, and less memory
+# is free than should be: the kernel would warn of an allocation that must not fail
+# and may use the reserves, a transaction's for a block that is not there.
 # A kernel that is slow to write may find that nothing can be freed, and kill the
 # task: once more, then.
 reclaim_swap()
 {
-	local file=${on[$1]}/swap dev times rc
+	local file=${on[$1]}/swap min=/proc/sys/vm/min_free_kbytes kib dev times rc
 
+	kib=$(cat $min)
 	written_image "$file" "${4:-5120}" && truncate -s 20M "$file" || return
 	dev=$(bind_to "$file" "$2") && mkswap -q "$dev" && swapon "$dev" && sync "$file" &&
 		snap "$dev" && times=$(stat -c %y%z "$file") &&
 		echo 12M > "$groups/b/memory.max" || return
+	[ -z "${4-}" ] || awk '/^MemFree:/ { print int($2 * 9 / 10) }' /proc/meminfo > $min
 	for _ in 1 2 3; do
 		rc=0
 		in_group b "$paths" anonymous 18 0 || rc=$?
 		[ "$rc" = 137 ] || break
 	done
+	echo "$kib" > $min
 	echo max > "$groups/b/memory.max"
 	counted "$dev" "$3" worker_swap && uncounted "$dev" inline || rc=1
 	[ "$3" != worker_swap ] ||
 		same "times of the file" "$times" "$(stat -c %y%z "$file")" || rc=1
 	swapoff "$dev" && detach "$dev" && rm "$file" && same "status of the task" 0 "$rc"
-}
-
-# While less memory is free than should be, the kernel warns of an allocation that
-# must not fail and may use the reserves: a transaction's, for a block that is not
-# there, must not.
-reclaim_holes()
-{
-	local min rc=0
-
-	min=$(cat /proc/sys/vm/min_free_kbytes)
-	awk '/^MemFree:/ { print int($2 * 9 / 10) }' /proc/meminfo > /proc/sys/vm/min_free_kbytes
-	reclaim_swap ext4 on worker_swap 2560 || rc=1
-	echo "$min" > /proc/sys/vm/min_free_kbytes
-	return "$rc"
 }
 
 if [ -d "$groups/a" ]; then
@@ -654,7 +645,7 @@ if [ -d "$groups/a" ]; then
 		reclaim_cache xfs off 24M
 	claim "swap on the device, a cgroup at its limit, direct" reclaim_swap ext4 on worker_swap
 	claim "swap on the device, a cgroup at its limit, buffered" reclaim_swap xfs off worker_swap
-	claim "swap on the device, on a file with holes" reclaim_holes
+	claim "swap on the device, on a file with holes" reclaim_swap ext4 on worker_swap 2560
 	claim "swap on the device, the file system is on no one disk" \
 		reclaim_swap btrfs on worker_reclaim
 else
