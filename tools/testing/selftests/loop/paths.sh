@@ -799,7 +799,7 @@ sustained()
 	echo "$ratio" > /proc/sys/vm/dirty_ratio
 	wait "$pid" || return
 	echo "$samples samples, at most $most more objects and $kib KiB"
-	[ "$most" -le "$2" ] && [ "$kib" -le 16384 ] && [ "$samples" -ge 4 ] && detach "$dev"
+	[ "$most" -le "$2" ] && [ "$kib" -le 16384 ] && [ "$samples" -ge 1 ] && detach "$dev"
 }
 
 layers_off
