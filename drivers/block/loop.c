@@ -1648,13 +1648,19 @@ static bool loop_bio_cgroup_is_own(struct bio *bio)
 /*
  * Metadata is read under locks of the file system above, of the same class as
  * those below. Not all of it is marked: what goes into the cache of the device
- * itself, as buffer heads do, is metadata as well.
+ * itself, as buffer heads do, is metadata as well. What is swapped in is read in a
+ * page fault, which has the memory map locked: a file system may do that under
+ * locks of its own.
  */
-static bool loop_bio_is_meta(struct bio *bio)
+static enum loop_stat loop_bio_path_read(struct bio *bio)
 {
-	return (bio->bi_opf & REQ_META) ||
-	       (bio_op(bio) == REQ_OP_READ &&
-		page_folio(bio_page(bio))->mapping == bio->bi_bdev->bd_mapping);
+	struct folio *folio = page_folio(bio_page(bio));
+
+	if (folio->mapping == bio->bi_bdev->bd_mapping)
+		return LOOP_STAT_WORKER_META;
+	if (folio_test_swapcache(folio))
+		return LOOP_STAT_WORKER_SWAP;
+	return LOOP_STAT_INLINE;
 }
 
 /*
@@ -1698,9 +1704,9 @@ static enum loop_stat loop_io_path_rw(const struct loop_io *io)
 	struct loop_device *lo = b->lo;
 	struct bio *bio = io->bio;
 	bool write = loop_io_is_write(io);
+	enum loop_stat stat;
 
-	/* a page fault may have that locked which others lock in a file system */
-	if (loop_bio_is_swap(bio) && (!write || b->swap_file))
+	if ((bio->bi_opf & REQ_SWAP) && b->swap_file)
 		return LOOP_STAT_WORKER_SWAP;
 	if (!(write ? b->inline_write : b->inline_read))
 		return LOOP_STAT_WORKER_FILE;
@@ -1711,8 +1717,13 @@ static enum loop_stat loop_io_path_rw(const struct loop_io *io)
 	/* a file system's transaction in the task's journal_info, or its mark */
 	if (current->journal_info || (current->flags & PF_MEMALLOC_NOFS))
 		return LOOP_STAT_WORKER_TRANSACTION;
-	if (loop_bio_is_meta(bio))
+	if (bio->bi_opf & REQ_META)
 		return LOOP_STAT_WORKER_META;
+	if (!write) {
+		stat = loop_bio_path_read(bio);
+		if (stat != LOOP_STAT_INLINE)
+			return stat;
+	}
 	if (current->flags & PF_MEMALLOC)
 		return LOOP_STAT_WORKER_RECLAIM;
 	if (!bio_list_empty(&current->bio_list[0]) ||
