@@ -615,18 +615,18 @@ reclaim_swap()
 {
 	local file=${on[$1]}/swap min=/proc/sys/vm/min_free_kbytes kib dev times rc
 
-	kib=$(cat $min)
+	kib=$(cat "$min")
 	written_image "$file" "${4:-5120}" && truncate -s 20M "$file" || return
 	dev=$(bind_to "$file" "$2") && mkswap -q "$dev" && swapon "$dev" && sync "$file" &&
 		snap "$dev" && times=$(stat -c %y%z "$file") &&
 		echo 12M > "$groups/b/memory.max" || return
-	[ -z "${4-}" ] || awk '/^MemFree:/ { print int($2 * 9 / 10) }' /proc/meminfo > $min
+	[ -z "${4-}" ] || awk '/^MemFree:/ { print int($2 * 9 / 10) }' /proc/meminfo > "$min"
 	for _ in 1 2 3; do
 		rc=0
 		in_group b "$paths" anonymous 18 0 || rc=$?
 		[ "$rc" = 137 ] || break
 	done
-	echo "$kib" > $min
+	echo "$kib" > "$min"
 	echo max > "$groups/b/memory.max"
 	counted "$dev" "$3" worker_swap && uncounted "$dev" inline || rc=1
 	[ "$3" != worker_swap ] ||
