@@ -1200,9 +1200,10 @@ static bool devices_remove(void)
 	return good;
 }
 
+/* On a file that a process may have been about to replace when it was killed. */
 static bool devices_work(void)
 {
-	int file = open(file_path(0, 0), O_RDWR | O_CLOEXEC);
+	int file = open(file_path(0, 0), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	int n = lt_ctl(LOOP_CTL_GET_FREE, 0), fd = lt_open(n, O_RDWR);
 	bool good;
 
@@ -1210,6 +1211,9 @@ static bool devices_work(void)
 	       !lt_configure(fd, file, 0, 0, 0, 0) &&
 	       pwrite(fd, data, IO_MAX, 0) == IO_MAX && !fsync(fd) &&
 	       pread(file, data, IO_MAX, 0) == IO_MAX;
+	if (!good)
+		ksft_print_msg("file %d, device %d, opened %d: %s\n", file, n, fd,
+			       strerror(errno));
 	close(file);
 	close(fd);
 	return good & lt_destroy(n, 20);
