@@ -761,15 +761,14 @@ static int loop_backing_shortcuts(struct loop_backing *b)
 }
 
 /*
- * For swap, the file once more: I/O through this one does not set the times of the
- * file, for which file systems start transactions. Of ext4 and xfs it
+ * For swap, the file once more: what is written through this one does not set the
+ * times of the file, for which file systems start transactions. Of ext4 and xfs it
  * is known that to write a block again takes none. If that cannot be had, the file
  * is good for all else.
  */
 static void loop_backing_open_swap(struct loop_backing *b)
 {
-	int flags = O_RDWR | O_LARGEFILE | O_DIRECT | O_NOATIME |
-		    O_NONBLOCK;
+	int flags = O_RDWR | O_LARGEFILE | O_DIRECT | O_NONBLOCK;
 	unsigned long magic = file_inode(b->file)->i_sb->s_magic;
 	struct file *file;
 
@@ -1456,9 +1455,9 @@ static int loop_io_page_read(struct wait_queue_entry *wait, unsigned int mode,
  * One try. False: it is under way, and its completion goes on with the bio.
  * True: io->ret is the result, and the caller goes on.
  */
-static bool loop_io_try(struct loop_io *io, struct file *file, int flags)
+static bool loop_io_try(struct loop_io *io, int flags)
 {
-	bool sync = io->lane && io->lane->swap;
+	struct file *file = io->b->file;
 	struct kiocb *iocb = &io->iocb;
 	struct iov_iter iter;
 	ssize_t ret;
@@ -1469,7 +1468,7 @@ static bool loop_io_try(struct loop_io *io, struct file *file, int flags)
 	*iocb = (struct kiocb) {
 		.ki_filp	= file,
 		.ki_pos		= io->pos,
-		.ki_complete	= sync ? NULL : loop_io_complete,
+		.ki_complete	= loop_io_complete,
 		.ki_flags	= flags,
 		.ki_ioprio	= io->bio->bi_ioprio,
 	};
@@ -1515,25 +1514,34 @@ static bool loop_io_overwrites(const struct loop_io *io)
 	return true;
 }
 
+static ssize_t loop_io_write_swap(struct loop_io *io)
+{
+	struct iov_iter iter;
+
+	loop_io_iter(io, &iter);
+	init_sync_kiocb(&io->iocb, io->b->swap_file);
+	io->iocb.ki_pos = io->pos;
+	io->iocb.ki_flags |= IOCB_DIRECT | IOCB_WRITE;
+	io->iocb.ki_ioprio = io->bio->bi_ioprio;
+	return io->b->swap_file->f_op->write_iter(&io->iocb, &iter);
+}
+
 /*
- * Where the blocks are, and what it takes to write there, is allocated from the
- * reserves: it frees memory. A transaction does not, and the kernel warns of one
- * that is started with the reserves at hand.
+ * A try that waits until it is done. Where the blocks are, and what it takes to
+ * write there, is allocated from the reserves: it frees memory. A transaction does
+ * not, and the kernel warns of one that is started with the reserves at hand.
  */
-static bool loop_io_try_swap_out(struct loop_io *io)
+static void loop_io_swap_out(struct loop_io *io)
 {
 	unsigned int noreclaim = memalloc_noreclaim_save();
-	struct file *file = io->b->swap_file;
-	bool done;
 
 	if (!loop_io_overwrites(io))
 		memalloc_noreclaim_restore(noreclaim);
-	done = loop_io_try(io, file, IOCB_DIRECT);
+	io->ret = loop_io_write_swap(io);
 	memalloc_noreclaim_restore(noreclaim);
 	/* they are used up: wait, then */
 	if (io->ret == -ENOMEM)
-		done = loop_io_try(io, file, IOCB_DIRECT);
-	return done;
+		io->ret = loop_io_write_swap(io);
 }
 
 /*
@@ -1547,35 +1555,32 @@ static void loop_io_rw(struct loop_io *io)
 {
 	struct loop_device *lo = io->b->lo;
 	struct mem_cgroup *memcg = NULL;
-	bool swap = loop_io_is_swap(io);
 	bool again = io->late;
-	struct file *file;
 	int flags = 0;
-	bool done;
+	bool done = true;
 
-	if ((io->b->params.direct || swap) && !io->buffered &&
+	if ((io->b->params.direct || loop_io_is_swap(io)) && !io->buffered &&
 	    loop_io_aligned(io))
 		flags = IOCB_DIRECT;
 	else if (!loop_io_is_write(io) && !io->patient &&
 		 (io->b->file->f_op->fop_flags & FOP_BUFFER_RASYNC))
 		flags = IOCB_WAITQ;
-	file = swap ? io->b->swap_file : io->b->file;
 	io->inlined = false;
-	io->iocb.ki_filp = file;
+	io->iocb.ki_filp = io->b->file;
 	if (loop_io_is_write(io)) {
-		if (S_ISREG(file_inode(file)->i_mode))
+		if (S_ISREG(file_inode(io->b->file)->i_mode))
 			kiocb_start_write(&io->iocb);
 	} else if (!again) {
 		/* not all file systems do it for direct I/O */
-		file_accessed(file);
+		file_accessed(io->b->file);
 	}
 	if (!(flags & IOCB_DIRECT))
 		memcg = mem_cgroup_from_css(io->lane->memcg);
 	memcg = set_active_memcg(memcg);
 	if (io->lane->swap && (flags & IOCB_DIRECT))
-		done = loop_io_try_swap_out(io);
+		loop_io_swap_out(io);
 	else
-		done = loop_io_try(io, file, flags);
+		done = loop_io_try(io, flags);
 	set_active_memcg(memcg);
 	/* it was cached: the submitter of the next read may find it so, too */
 	if (done && !again && (flags & IOCB_WAITQ) && READ_ONCE(lo->waits[READ]))
@@ -1626,7 +1631,7 @@ static bool loop_io_inline(struct loop_io *io)
 	io->inlined = true;
 	noio = memalloc_noio_save();
 	current->bio_list = NULL;
-	done = !loop_io_try(io, io->b->file, flags);
+	done = !loop_io_try(io, flags);
 	current->bio_list = parked;
 	memalloc_noio_restore(noio);
 	return done || loop_io_advance(io);
