@@ -727,10 +727,13 @@ fi
 
 # ---- the bound of what waits ----
 
+kasan=
+! grep -q " kasan_report$" /proc/kallsyms || kasan=1
+
 # objects CACHE: in use; 0 if that is not known, as KASAN keeps what is freed
 objects()
 {
-	if grep -q " kasan_report$" /proc/kallsyms; then
+	if [ "$kasan" ]; then
 		echo 0
 	else
 		awk -v name="$1" '$1 == name { print $2 }' /proc/slabinfo
@@ -799,7 +802,7 @@ sustained()
 	echo "$ratio" > /proc/sys/vm/dirty_ratio
 	wait "$pid" || return
 	echo "$samples samples, at most $most more objects and $kib KiB"
-	[ "$most" -le "$2" ] && [ "$kib" -le 16384 ] && [ "$samples" -ge 1 ] && detach "$dev"
+	[ "$most" -le "$2" ] && [ "$kib" -le 16384 ] && [ "$samples" -ge 4 ] && detach "$dev"
 }
 
 layers_off
