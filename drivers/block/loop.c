@@ -1187,18 +1187,17 @@ static bool loop_io_is_write(const struct loop_io *io)
 	return op_is_write(bio_op(io->bio));
 }
 
-/* Swapped out, or in. */
-static bool loop_bio_is_swap(struct bio *bio)
+/* Swapped out, and the file can do it in the way that takes little memory. */
+static bool loop_io_is_swap_out(const struct loop_io *io)
 {
-	if (bio_op(bio) == REQ_OP_READ)
-		return folio_test_swapcache(page_folio(bio_page(bio)));
-	return bio->bi_opf & REQ_SWAP;
+	return (io->bio->bi_opf & REQ_SWAP) && io->b->swap_file &&
+	       bio_op(io->bio) == REQ_OP_WRITE;
 }
 
-/* The same, and the file can do it in the way that takes little memory. */
-static bool loop_io_is_swap(const struct loop_io *io)
+/* Of a read: swapped in. */
+static bool loop_bio_is_swap_in(struct bio *bio)
 {
-	return io->b->swap_file && loop_bio_is_swap(io->bio);
+	return folio_test_swapcache(page_folio(bio_page(bio)));
 }
 
 /* The reserve is filled up first: there may be somebody waiting for it. */
@@ -1266,7 +1265,7 @@ static void loop_io_assign(struct loop_io *io)
 
 	if (io->lane)
 		return;
-	if (loop_io_is_write(io) && loop_io_is_swap(io))
+	if (loop_io_is_swap_out(io))
 		io->lane = &lo->swap_lane;
 	else
 		io->lane = loop_lane_get(lo, io->bio);
@@ -1555,12 +1554,14 @@ static void loop_io_rw(struct loop_io *io)
 {
 	struct loop_device *lo = io->b->lo;
 	struct mem_cgroup *memcg = NULL;
+	bool direct = io->b->params.direct || io->lane->swap;
 	bool again = io->late;
 	int flags = 0;
 	bool done = true;
 
-	if ((io->b->params.direct || loop_io_is_swap(io)) && !io->buffered &&
-	    loop_io_aligned(io))
+	if (!loop_io_is_write(io) && io->b->swap_file)
+		direct |= loop_bio_is_swap_in(io->bio);
+	if (direct && !io->buffered && loop_io_aligned(io))
 		flags = IOCB_DIRECT;
 	else if (!loop_io_is_write(io) && !io->patient &&
 		 (io->b->file->f_op->fop_flags & FOP_BUFFER_RASYNC))
@@ -1711,7 +1712,7 @@ static enum loop_stat loop_io_path_rw(const struct loop_io *io)
 	bool write = loop_io_is_write(io);
 	enum loop_stat stat;
 
-	if ((bio->bi_opf & REQ_SWAP) && b->swap_file)
+	if (loop_io_is_swap_out(io))
 		return LOOP_STAT_WORKER_SWAP;
 	if (!(write ? b->inline_write : b->inline_read))
 		return LOOP_STAT_WORKER_FILE;
@@ -2012,7 +2013,7 @@ static bool loop_io_to_worker(struct loop_io *io)
 
 	/* who first writes to a file is whose cgroup is charged for writeback */
 	if (bio_op(bio) == REQ_OP_WRITE && !io->b->params.direct &&
-	    !loop_io_is_swap(io))
+	    !loop_io_is_swap_out(io))
 		inode_attach_wb(loop_file_inode(io->b->file), NULL);
 	if (bio->bi_iter.bi_size) {
 		loop_io_assign(io);
