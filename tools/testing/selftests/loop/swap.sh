@@ -45,8 +45,11 @@ under_pressure()
 	files=$!
 	"$paths" anonymous 320 "$seconds" || rc=1
 	wait "$files" || rc=1
-	all_since "$swap" | paste -sd' '
-	counted "$swap" "$4" || rc=1
+	if counted "$swap" "$4"; then
+		all_since "$swap" | paste -sd' '
+	else
+		rc=1
+	fi
 	swapoff "$swap" && umount "$at/fs" && e2fsck -fn "$fs" && detach "$swap" &&
 		detach "$fs" && return "$rc"
 }
