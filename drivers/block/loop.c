@@ -2679,7 +2679,8 @@ static int loop_ioctl_configure(struct loop_device *lo, blk_mode_t mode,
 
 /*
  * Without lo->mutex: detaching must not wait for a change that waits for its
- * file. The state keeps the two apart.
+ * file. The state keeps the two apart. Nor for an open or close that is under way:
+ * then the caller counts as not being the only one who has it open.
  */
 static int loop_ioctl_clr_fd(struct loop_device *lo, blk_mode_t mode,
 			     unsigned long arg)
@@ -2688,7 +2689,7 @@ static int loop_ioctl_clr_fd(struct loop_device *lo, blk_mode_t mode,
 
 	xa_lock(&loop_index);
 	if (lo->state == LOOP_STATE_BOUND) {
-		if (disk_openers(lo->disk) == 1)
+		if (settled && disk_openers(lo->disk) == 1)
 			__loop_set_state(lo, LOOP_STATE_RUNDOWN);
 		else
 			WRITE_ONCE(lo->autoclear, true);
@@ -2732,6 +2733,7 @@ static int loop_ioctl_change_fd(struct loop_device *lo, blk_mode_t mode,
 		return -EBADF;
 	return loop_reconfigure(lo, false, loop_change_file, file);
 }
+	bool settled = mutex_trylock(&lo->disk->open_mutex);
 
 static int loop_change_status(struct loop_reconf *rc, const void *arg)
 {
@@ -2743,6 +2745,8 @@ static int loop_change_status(struct loop_reconf *rc, const void *arg)
 
 	err = loop_reconf_clone(rc, NULL);
 	if (err)
+	if (settled)
+		mutex_unlock(&lo->disk->open_mutex);
 		return err;
 	old = rc->b->params;
 	err = loop_params_set(&rc->b->params, info);
