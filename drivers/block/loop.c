@@ -3043,6 +3043,9 @@ static int loop_compat_set_status(struct loop_device *lo, blk_mode_t mode,
 
 static int loop_compat_get_status(struct loop_device *lo, blk_mode_t mode,
 				  unsigned long arg)
+		/* whoever has a partition exclusively has not got the device */
+		if (bdev_is_partition(bdev))
+			mode &= ~BLK_OPEN_EXCL;
 {
 	struct compat_loop_info compat;
 	struct loop_info old;

@@ -391,6 +391,24 @@ TEST_F(attach, exclusive_self)
 	close(fd);
 }
 
+/* Who holds a partition holds no other one, and not the device. */
+TEST_F(attach, exclusive_partition)
+{
+	int one, two;
+
+	ASSERT_EQ(0, lt_configure(self->fd, self->parts, 0, PARTSCAN, 0, 0));
+	one = lt_open_part(NUMBER, 1, O_RDWR | O_EXCL);
+	two = lt_open_part(NUMBER, 2, O_RDWR | O_EXCL);
+	ASSERT_GE(one, 0);
+	ASSERT_GE(two, 0);
+	LT_EXPECT_ERR("EBUSY", ioctl(one, LOOP_SET_BLOCK_SIZE, 4096));
+	close(two);
+	LT_EXPECT_ERR("EBUSY", ioctl(one, LOOP_SET_BLOCK_SIZE, 4096));
+	EXPECT_EQ(512, lt_sysfs_num(NUMBER, "queue/logical_block_size"));
+	close(one);
+	EXPECT_EQ(0, ioctl(self->fd, LOOP_SET_BLOCK_SIZE, 4096));
+}
+
 /* A claim that was taken for a moment is given back, also by a failure. */
 TEST_F(attach, no_claim_is_left)
 {
