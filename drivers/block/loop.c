@@ -3440,8 +3440,10 @@ static struct file *loop_device_open(struct loop_device *lo, blk_mode_t mode)
 	struct file *file = bdev_file_open_by_dev(disk_devt(lo->disk), mode,
 						  NULL, NULL);
 
-	if (!IS_ERR(file))
-		file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE;
+	if (IS_ERR(file))
+		return file;
+	file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE;
+	file_ra_state_init(&file->f_ra, file->f_mapping);
 	return file;
 }
 

@@ -368,6 +368,30 @@ TEST_F(ctl, attach_partitions)
 	EXPECT_EQ(0, lt_parts(FIRST));
 }
 
+static long long nr_reads(int index)
+{
+	char line[256];
+
+	return atoll(lt_sysfs(index, "stat", line, sizeof(line)) + strspn(line, "_"));
+}
+
+/* A file descriptor without a node reads as far ahead as one of a node. */
+TEST_F(ctl, attach_reads_ahead)
+{
+	int fd = attach_fd(FIRST, self->file, 0, AUTOCLEAR);
+	char data[4096];
+	long long before;
+	size_t n;
+
+	ASSERT_GE(fd, 0);
+	before = nr_reads(FIRST);
+	for (n = 0; n < SIZE; n += sizeof(data))
+		ASSERT_EQ(sizeof(data), read(fd, data, sizeof(data)));
+	EXPECT_GT(nr_reads(FIRST), before);
+	EXPECT_LT(nr_reads(FIRST), before + SIZE / 4096 / 4);
+	close(fd);
+}
+
 TEST_F(ctl, attach_adds_and_uses)
 {
 	int fd;
