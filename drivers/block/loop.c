@@ -3522,8 +3522,9 @@ static int loop_attach(struct loop_ctl_attach *attach,
 		       struct loop_taken *taken, struct file **filep)
 {
 	struct file *backing __free(fput) = fget(attach->fd);
-	struct file *file;
-	int err;
+	bool fresh = attach->attach_flags & LOOP_ATTACH_EPHEMERAL;
+	bool again = attach->index < 0;
+	int number, err;
 
 	if (!backing)
 		return -EBADF;
@@ -3531,17 +3532,22 @@ static int loop_attach(struct loop_ctl_attach *attach,
 	err = loop_file_validate(backing);
 	if (err)
 		return err;
-	err = loop_device_take(attach->index, attach->attach_flags &
-			       LOOP_ATTACH_EPHEMERAL, taken);
-	if (err)
-		return err;
-	/* should it be the device itself that is in the way */
-	attach->index = taken->lo->number;
-	file = loop_attach_taken(taken, attach, backing);
-	if (IS_ERR(file))
-		return PTR_ERR(file);
-	*filep = file;
-	return 0;
+	for (;;) {
+		err = loop_device_take(attach->index, fresh, taken);
+		if (err)
+			return err;
+		number = taken->lo->number;
+		/* should it be the device itself that is in the way */
+		attach->index = number;
+		*filep = loop_attach_taken(taken, attach, backing);
+		err = PTR_ERR_OR_ZERO(*filep);
+		if (err != -EBUSY || attach->index != number || !again)
+			return err;
+		/* somebody has opened it with O_EXCL just now */
+		attach->index = -1;
+		fresh = true;
+		again = false;
+	}
 }
 
 /*

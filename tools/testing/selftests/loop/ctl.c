@@ -1163,6 +1163,41 @@ static void *contend(void *arg)
 	return NULL;
 }
 
+static atomic_bool holding;
+
+/* Opens exclusively, again and again, what is found free. */
+static void *hold(void *arg)
+{
+	int fd;
+
+	while (holding) {
+		fd = lt_open(lt_ctl(LOOP_CTL_GET_FREE, 0), O_RDONLY | O_EXCL);
+		if (fd >= 0)
+			close(fd);
+	}
+	return arg;
+}
+
+/* Who does not say which device has nothing to try again. */
+TEST_F_TIMEOUT(ctl, attach_any_race, 120)
+{
+	unsigned int round;
+	pthread_t t;
+
+	holding = true;
+	ASSERT_EQ(0, pthread_create(&t, NULL, hold, NULL));
+	for (round = 0; round < 500; round++) {
+		struct loop_ctl_attach a = lt_to_attach(-1, self->file, 0,
+							AUTOCLEAR);
+
+		EXPECT_STREQ("ok", attach(&a))
+			break;
+		close(a.device_fd);
+	}
+	holding = false;
+	pthread_join(t, NULL);
+}
+
 /* Of many at the same time one gets the file, the others are told who. */
 TEST_F_TIMEOUT(ctl, exclusive_race, 120)
 {
