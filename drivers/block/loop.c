@@ -1929,7 +1929,7 @@ static void loop_lane_work(struct work_struct *work)
  * Flushes
  */
 
-/* Flushed, if it had to be: a bio without a lane is done, it has no data. */
+/* A bio without a lane has no data, and is done. */
 static void loop_io_flushed(struct loop_io *io, int err)
 {
 	if (io->lane && !err) {
@@ -2015,15 +2015,17 @@ static bool loop_io_to_worker(struct loop_io *io)
 	if (bio_op(bio) == REQ_OP_WRITE && !io->b->params.direct &&
 	    !loop_io_is_swap_out(io))
 		inode_attach_wb(loop_file_inode(io->b->file), NULL);
-	if (bio->bi_iter.bi_size) {
+	if (bio->bi_iter.bi_size || io->stale) {
 		loop_io_assign(io);
-		if (!loop_lane_enter(io->lane, bio->bi_opf & REQ_NOWAIT))
+		/* what was written must not be refused */
+		if (!loop_lane_enter(io->lane, !io->stale &&
+				     (bio->bi_opf & REQ_NOWAIT)))
 			return false;
 	}
 	if (bio->bi_opf & REQ_PREFLUSH)
 		loop_flush_queue(io);
 	else
-		loop_io_flushed(io, 0);
+		loop_io_end(io, BLK_STS_OK);
 	return true;
 }
 
@@ -2034,6 +2036,8 @@ static struct loop_io *loop_io_alloc(struct loop_backing *b, struct bio *bio)
 	struct bio *clone;
 
 	if (!b->clone_bdev)
+	else if (io->lane)
+		loop_lane_queue(io, true);
 		return this_cpu_xchg(loop_io_spare, NULL) ?:
 		       mempool_alloc(&b->lo->io_pool, gfp);
 	/* its device is set later, for the right cgroup */
