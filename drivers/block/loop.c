@@ -2456,8 +2456,8 @@ static int loop_device_prepare(struct loop_device *lo)
 	 */
 	if (!lo->workqueue)
 		lo->workqueue = alloc_workqueue("loop%d",
-						WQ_UNBOUND | WQ_FREEZABLE, 0,
-						lo->number);
+						WQ_UNBOUND | WQ_FREEZABLE,
+						WQ_MAX_ACTIVE, lo->number);
 	return lo->workqueue ? 0 : -ENOMEM;
 }
 
