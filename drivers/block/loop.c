@@ -206,6 +206,7 @@ struct loop_backing {
 	unsigned int		dio_mem_mask;
 	unsigned int		dio_offset_mask;
 	struct file		*swap_file;	/* the same, for swap; or NULL */
+	bool			swap_out;	/* through swap_file */
 	bool			inline_read;	/* the file can, without waiting */
 	bool			inline_write;
 	struct block_device	*clone_bdev;	/* gets clones of bios, or NULL */
@@ -296,7 +297,7 @@ struct loop_device {
 
 /*
  * A bio on its way. Two hold it during a read or write: the one who submits to
- * the file, and the completion. It lies in front of the clone if there is one.
+ * the file, and the completion.
  */
 struct loop_io {
 	struct kiocb		iocb;
@@ -309,7 +310,7 @@ struct loop_io {
 	bool			late;		/* the try was still under way */
 	bool			buffered;	/* direct I/O was refused */
 	bool			patient;	/* the worker waits for the page */
-	bool			cloned;
+	bool			has_clone;	/* it lies in front of one */
 	unsigned int		stale;		/* bytes before pos, in the cache */
 	loff_t			pos;		/* next byte, in the file */
 	long			ret;
@@ -344,8 +345,9 @@ static DEFINE_XARRAY_ALLOC(loop_index);
 /* Where devices go that remove themselves. */
 static struct workqueue_struct *loop_remove_workqueue;
 
-/* For the lanes for swap of all devices. */
+/* For what is swapped out to all devices: its workers, and its reserve. */
 static struct workqueue_struct *loop_swap_workqueue;
+static mempool_t loop_swap_pool;
 
 static DEFINE_MUTEX(loop_chain_mutex);
 
@@ -716,7 +718,7 @@ static void loop_backing_offer(struct loop_backing *b)
 
 	b->write_cache = b->file->f_op->fsync && !b->params.read_only;
 	/* with direct I/O, the pages of the bio are those that go below */
-	b->stable_writes = (b->params.direct || b->swap_file) && lower &&
+	b->stable_writes = (b->params.direct || b->swap_out) && lower &&
 			   bdev_stable_writes(lower);
 	b->rotational = lower && blk_queue_rot(bdev_get_queue(lower));
 
@@ -761,29 +763,6 @@ static int loop_backing_shortcuts(struct loop_backing *b)
 }
 
 /*
- * For swap, the file once more: what is written through this one does not set the
- * times of the file, for which file systems start transactions. Of ext4 and xfs it
- * is known that to write a block again takes none. If that cannot be had, the file
- * is good for all else.
- */
-static void loop_backing_open_swap(struct loop_backing *b)
-{
-	int flags = O_RDWR | O_LARGEFILE | O_DIRECT | O_NONBLOCK;
-	unsigned long magic = file_inode(b->file)->i_sb->s_magic;
-	struct file *file;
-
-	if (b->params.read_only || !(b->file->f_mode & FMODE_CAN_ODIRECT) ||
-	    ((b->params.offset | PAGE_SIZE) & b->dio_offset_mask) ||
-	    (magic != EXT4_SUPER_MAGIC && magic != XFS_SUPER_MAGIC))
-		return;
-	file = kernel_file_open(&b->file->f_path, flags, b->file->f_cred);
-	if (IS_ERR(file))
-		return;
-	file->f_mode |= FMODE_NOCMTIME;
-	b->swap_file = file;
-}
-
-/*
  * All that follows from the file and the parameters; the size only if it is to
  * follow the file. Sleeps on the file.
  */
@@ -795,7 +774,8 @@ static int loop_backing_complete(struct loop_backing *b, bool resize)
 	if (err)
 		return err;
 	b->params.direct = b->params.direct && loop_backing_can_direct(b);
-	loop_backing_open_swap(b);
+	b->swap_out = b->swap_file && !b->params.read_only &&
+		      !((b->params.offset | PAGE_SIZE) & b->dio_offset_mask);
 	loop_backing_offer(b);
 	return loop_backing_shortcuts(b);
 }
@@ -1188,16 +1168,26 @@ static bool loop_io_is_write(const struct loop_io *io)
 }
 
 /* Swapped out, and the file can do it in the way that takes little memory. */
-static bool loop_io_is_swap_out(const struct loop_io *io)
+static bool loop_bio_is_swap_out(const struct loop_backing *b,
+				 const struct bio *bio)
 {
-	return (io->bio->bi_opf & REQ_SWAP) && io->b->swap_file &&
-	       bio_op(io->bio) == REQ_OP_WRITE;
+	return (bio->bi_opf & REQ_SWAP) && b->swap_out &&
+	       bio_op(bio) == REQ_OP_WRITE && !(bio->bi_opf & REQ_FUA);
 }
 
 /* Of a read: swapped in. */
 static bool loop_bio_is_swap_in(struct bio *bio)
 {
 	return folio_test_swapcache(page_folio(bio_page(bio)));
+}
+
+/*
+ * What is swapped out has a reserve of its own: those who have the others may be
+ * waiting for the memory that it frees.
+ */
+static mempool_t *loop_bio_pool(struct loop_backing *b, const struct bio *bio)
+{
+	return loop_bio_is_swap_out(b, bio) ? &loop_swap_pool : &b->lo->io_pool;
 }
 
 /* The reserve is filled up first: there may be somebody waiting for it. */
@@ -1218,10 +1208,10 @@ static void loop_io_free(struct loop_io *io)
 		atomic_dec(&lo->worker_bios[loop_io_is_write(io)]);
 		loop_lane_put(io->lane);
 	}
-	if (io->cloned)
+	if (io->has_clone)
 		bio_put(&container_of(io, struct loop_clone, io)->bio);
 	else
-		loop_io_release(&lo->io_pool, io);
+		loop_io_release(loop_bio_pool(b, io->bio), io);
 	loop_backing_put(b);
 }
 
@@ -1265,7 +1255,7 @@ static void loop_io_assign(struct loop_io *io)
 
 	if (io->lane)
 		return;
-	if (loop_io_is_swap_out(io))
+	if (loop_bio_is_swap_out(io->b, io->bio))
 		io->lane = &lo->swap_lane;
 	else
 		io->lane = loop_lane_get(lo, io->bio);
@@ -1525,22 +1515,40 @@ static ssize_t loop_io_write_swap(struct loop_io *io)
 	return io->b->swap_file->f_op->write_iter(&io->iocb, &iter);
 }
 
+static void loop_io_start_write(struct loop_io *io)
+{
+	io->iocb.ki_filp = io->b->file;
+	if (S_ISREG(file_inode(io->b->file)->i_mode))
+		kiocb_start_write(&io->iocb);
+}
+
 /*
- * A try that waits until it is done. Where the blocks are, and what it takes to
- * write there, is allocated from the reserves: it frees memory. A transaction does
- * not, and the kernel warns of one that is started with the reserves at hand.
+ * A try that waits until it is done, with what it takes allocated from the
+ * reserves: it frees memory. What does more than to write blocks again is for
+ * other workers: the kernel warns of a transaction that is started with the
+ * reserves at hand, and of a worker with a rescuer that waits for one without.
  */
 static void loop_io_swap_out(struct loop_io *io)
 {
 	unsigned int noreclaim = memalloc_noreclaim_save();
+	bool overwrites = !io->buffered && loop_io_aligned(io) &&
+			  loop_io_overwrites(io);
 
-	if (!loop_io_overwrites(io))
-		memalloc_noreclaim_restore(noreclaim);
-	io->ret = loop_io_write_swap(io);
+	if (overwrites) {
+		loop_io_start_write(io);
+		io->ret = loop_io_write_swap(io);
+	}
 	memalloc_noreclaim_restore(noreclaim);
+	if (!overwrites) {
+		io->lane = &io->b->lo->root_lane;
+		loop_lane_queue(io, false);
+		return;
+	}
 	/* they are used up: wait, then */
 	if (io->ret == -ENOMEM)
 		io->ret = loop_io_write_swap(io);
+	if (!loop_io_advance(io))
+		loop_io_requeue(io);
 }
 
 /*
@@ -1552,39 +1560,40 @@ static void loop_io_swap_out(struct loop_io *io)
  */
 static void loop_io_rw(struct loop_io *io)
 {
+	struct mem_cgroup *memcg = mem_cgroup_from_css(io->lane->memcg);
 	struct loop_device *lo = io->b->lo;
-	struct mem_cgroup *memcg = NULL;
-	bool direct = io->b->params.direct || io->lane->swap;
+	bool direct = io->b->params.direct;
 	bool again = io->late;
 	int flags = 0;
-	bool done = true;
+	bool done;
 
-	if (!loop_io_is_write(io) && io->b->swap_file)
-		direct |= loop_bio_is_swap_in(io->bio);
+	/* whose pages are those of the swap cache */
+	if (loop_bio_is_swap_out(io->b, io->bio) ||
+	    (!loop_io_is_write(io) && io->b->swap_out &&
+	     loop_bio_is_swap_in(io->bio)))
+		direct = true;
 	if (direct && !io->buffered && loop_io_aligned(io))
 		flags = IOCB_DIRECT;
 	else if (!loop_io_is_write(io) && !io->patient &&
 		 (io->b->file->f_op->fop_flags & FOP_BUFFER_RASYNC))
 		flags = IOCB_WAITQ;
 	io->inlined = false;
-	io->iocb.ki_filp = io->b->file;
-	if (loop_io_is_write(io)) {
-		if (S_ISREG(file_inode(io->b->file)->i_mode))
-			kiocb_start_write(&io->iocb);
-	} else if (!again) {
+	if (loop_io_is_write(io))
+		loop_io_start_write(io);
+	else if (!again)
 		/* not all file systems do it for direct I/O */
 		file_accessed(io->b->file);
-	}
-	if (!(flags & IOCB_DIRECT))
-		memcg = mem_cgroup_from_css(io->lane->memcg);
+	if (flags & IOCB_DIRECT)
+		memcg = NULL;
 	memcg = set_active_memcg(memcg);
-	if (io->lane->swap && (flags & IOCB_DIRECT))
-		loop_io_swap_out(io);
-	else
+	done = loop_io_try(io, flags);
+	memcg = set_active_memcg(memcg);
+	/* a cgroup that is full, and has nothing that can be freed */
+	if (done && io->ret == -ENOMEM && memcg)
 		done = loop_io_try(io, flags);
-	set_active_memcg(memcg);
 	/* it was cached: the submitter of the next read may find it so, too */
-	if (done && !again && (flags & IOCB_WAITQ) && READ_ONCE(lo->waits[READ]))
+	if (done && io->ret > 0 && !again && (flags & IOCB_WAITQ) &&
+	    READ_ONCE(lo->waits[READ]))
 		WRITE_ONCE(lo->waits[READ], false);
 	if (done && !loop_io_advance(io))
 		loop_io_requeue(io);
@@ -1712,7 +1721,7 @@ static enum loop_stat loop_io_path_rw(const struct loop_io *io)
 	bool write = loop_io_is_write(io);
 	enum loop_stat stat;
 
-	if (loop_io_is_swap_out(io))
+	if (loop_bio_is_swap_out(io->b, io->bio))
 		return LOOP_STAT_WORKER_SWAP;
 	if (!(write ? b->inline_write : b->inline_read))
 		return LOOP_STAT_WORKER_FILE;
@@ -1889,7 +1898,10 @@ static void loop_io_issue(struct loop_io *io)
 	switch (bio_op(io->bio)) {
 	case REQ_OP_READ:
 	case REQ_OP_WRITE:
-		loop_io_rw(io);
+		if (io->lane->swap)
+			loop_io_swap_out(io);
+		else
+			loop_io_rw(io);
 		break;
 	case REQ_OP_DISCARD:
 	case REQ_OP_WRITE_ZEROES:
@@ -1997,7 +2009,7 @@ static bool loop_bio_allowed(const struct loop_backing *b, struct bio *bio)
 
 static enum loop_stat loop_io_path(const struct loop_io *io)
 {
-	if (io->cloned && loop_io_can_clone(io))
+	if (io->has_clone && loop_io_can_clone(io))
 		return LOOP_STAT_CLONED;
 	if (io->bio->bi_opf & REQ_PREFLUSH)
 		return LOOP_STAT_WORKER_FLUSH;
@@ -2013,7 +2025,7 @@ static bool loop_io_to_worker(struct loop_io *io)
 
 	/* who first writes to a file is whose cgroup is charged for writeback */
 	if (bio_op(bio) == REQ_OP_WRITE && !io->b->params.direct &&
-	    !loop_io_is_swap_out(io))
+	    !loop_bio_is_swap_out(io->b, bio))
 		inode_attach_wb(loop_file_inode(io->b->file), NULL);
 	if (bio->bi_iter.bi_size || io->stale) {
 		loop_io_assign(io);
@@ -2024,6 +2036,8 @@ static bool loop_io_to_worker(struct loop_io *io)
 	}
 	if (bio->bi_opf & REQ_PREFLUSH)
 		loop_flush_queue(io);
+	else if (io->lane)
+		loop_lane_queue(io, true);
 	else
 		loop_io_end(io, BLK_STS_OK);
 	return true;
@@ -2036,10 +2050,8 @@ static struct loop_io *loop_io_alloc(struct loop_backing *b, struct bio *bio)
 	struct bio *clone;
 
 	if (!b->clone_bdev)
-	else if (io->lane)
-		loop_lane_queue(io, true);
 		return this_cpu_xchg(loop_io_spare, NULL) ?:
-		       mempool_alloc(&b->lo->io_pool, gfp);
+		       mempool_alloc(loop_bio_pool(b, bio), gfp);
 	/* its device is set later, for the right cgroup */
 	clone = bio_alloc_clone(NULL, bio, gfp, b->clones);
 	return clone ? &container_of(clone, struct loop_clone, bio)->io : NULL;
@@ -2066,7 +2078,7 @@ static struct loop_io *loop_io_start(struct bio *bio)
 	io->bio = bio;
 	io->b = b;
 	io->lane = NULL;
-	io->cloned = b->clone_bdev;
+	io->has_clone = b->clone_bdev;
 	io->buffered = false;
 	io->late = false;
 	io->patient = false;
@@ -2347,6 +2359,8 @@ static int loop_reconf_clone(struct loop_reconf *rc, struct file *file)
 	b = loop_backing_alloc(lo, file ?: old->file);
 	if (!b)
 		return -ENOMEM;
+	if (!file && old->swap_file)
+		b->swap_file = get_file(old->swap_file);
 	b->params = old->params;
 	b->nr_sectors = old->nr_sectors;
 	b->cut = old->cut;
@@ -2414,10 +2428,36 @@ static int loop_params_set(struct loop_params *p,
 
 struct loop_bind_arg {
 	struct file			*file;
+	struct file			*swap_file;
 	blk_mode_t			mode;
 	const struct loop_config	*config;
 	struct loop_ctl_attach		*attach; /* NULL: an ioctl of the device */
 };
+
+/*
+ * For swap, the file once more: what is written through this one does not set the
+ * times of the file, for which file systems start transactions. Of ext4 and xfs it
+ * is known that to write a block again takes none. If that cannot be had, the file
+ * is good for all else. Somebody who watches the file may be asked first.
+ */
+static struct file *loop_file_open_swap(struct file *file)
+{
+	int flags = O_RDWR | O_LARGEFILE | O_DIRECT | O_NONBLOCK;
+	struct inode *inode = file_inode(file);
+	struct file *swap_file;
+
+	if (!S_ISREG(inode->i_mode) || !(file->f_mode & FMODE_WRITE) ||
+	    !(file->f_mode & FMODE_CAN_ODIRECT) ||
+	    (inode->i_sb->s_magic != EXT4_SUPER_MAGIC &&
+	     inode->i_sb->s_magic != XFS_SUPER_MAGIC))
+		return NULL;
+	swap_file = kernel_file_open(&file->f_path, flags, file->f_cred);
+	if (IS_ERR(swap_file))
+		return NULL;
+	swap_file->f_mode &= ~FMODE_NONOTIFY_PERM;
+	swap_file->f_mode |= FMODE_NONOTIFY | FMODE_NOCMTIME;
+	return swap_file;
+}
 
 static int loop_bind_params(struct loop_params *p,
 			    const struct loop_bind_arg *bind)
@@ -2552,6 +2592,8 @@ static int loop_change_bind(struct loop_reconf *rc, const void *arg)
 	if (!b)
 		return -ENOMEM;
 	rc->b = b;
+	if (bind->swap_file)
+		b->swap_file = get_file(bind->swap_file);
 	err = loop_bind_params(&b->params, bind);
 	if (err)
 		return err;
@@ -2585,7 +2627,7 @@ static int loop_bind(struct loop_device *lo, blk_mode_t mode,
 		.mode	= mode,
 		.config	= config,
 	};
-
+	struct file *swap_file __free(fput) = NULL;
 	int err;
 
 	if (!file)
@@ -2593,6 +2635,8 @@ static int loop_bind(struct loop_device *lo, blk_mode_t mode,
 	/* whoever is late does not wait for the other's file */
 	if (!loop_move_state(lo, LOOP_STATE_UNBOUND, LOOP_STATE_BINDING))
 		return -EBUSY;
+	swap_file = loop_file_open_swap(file);
+	bind.swap_file = swap_file;
 	err = loop_reconfigure(lo, !(mode & BLK_OPEN_EXCL), loop_change_bind,
 			       &bind);
 	if (err)
@@ -2689,6 +2733,7 @@ static int loop_ioctl_configure(struct loop_device *lo, blk_mode_t mode,
 static int loop_ioctl_clr_fd(struct loop_device *lo, blk_mode_t mode,
 			     unsigned long arg)
 {
+	bool settled = mutex_trylock(&lo->disk->open_mutex);
 	int err = -ENXIO;
 
 	xa_lock(&loop_index);
@@ -2700,6 +2745,8 @@ static int loop_ioctl_clr_fd(struct loop_device *lo, blk_mode_t mode,
 		err = 0;
 	}
 	xa_unlock(&loop_index);
+	if (settled)
+		mutex_unlock(&lo->disk->open_mutex);
 	return err;
 }
 
@@ -2737,7 +2784,6 @@ static int loop_ioctl_change_fd(struct loop_device *lo, blk_mode_t mode,
 		return -EBADF;
 	return loop_reconfigure(lo, false, loop_change_file, file);
 }
-	bool settled = mutex_trylock(&lo->disk->open_mutex);
 
 static int loop_change_status(struct loop_reconf *rc, const void *arg)
 {
@@ -2749,8 +2795,6 @@ static int loop_change_status(struct loop_reconf *rc, const void *arg)
 
 	err = loop_reconf_clone(rc, NULL);
 	if (err)
-	if (settled)
-		mutex_unlock(&lo->disk->open_mutex);
 		return err;
 	old = rc->b->params;
 	err = loop_params_set(&rc->b->params, info);
@@ -2999,6 +3043,9 @@ static int loop_ioctl_call(const struct loop_ioctl *table, unsigned int nr,
 		if (table->write && !(mode & BLK_OPEN_WRITE) &&
 		    !capable(CAP_SYS_ADMIN))
 			return -EPERM;
+		/* whoever has a partition exclusively has not got the device */
+		if (bdev_is_partition(bdev))
+			mode &= ~BLK_OPEN_EXCL;
 		return table->handler(bdev->bd_disk->private_data, mode, arg);
 	}
 	return -ENOIOCTLCMD;
@@ -3047,9 +3094,6 @@ static int loop_compat_set_status(struct loop_device *lo, blk_mode_t mode,
 
 static int loop_compat_get_status(struct loop_device *lo, blk_mode_t mode,
 				  unsigned long arg)
-		/* whoever has a partition exclusively has not got the device */
-		if (bdev_is_partition(bdev))
-			mode &= ~BLK_OPEN_EXCL;
 {
 	struct compat_loop_info compat;
 	struct loop_info old;
@@ -3486,9 +3530,11 @@ static struct file *loop_attach_taken(struct loop_taken *taken,
 		.config	= &config,
 		.attach	= attach,
 	};
+	struct file *swap_file __free(fput) = loop_file_open_swap(backing);
 	struct file *file;
 	int err;
 
+	bind.swap_file = swap_file;
 	memcpy(config.info.lo_file_name, attach->name, LO_NAME_SIZE);
 	if ((backing->f_mode & FMODE_WRITE) &&
 	    !(attach->lo_flags & LO_FLAGS_READ_ONLY))
@@ -3790,7 +3836,8 @@ static struct loop_device *loop_device_get_next(unsigned long *number)
 
 /*
  * Returns the backing that *@entry was made from, for the caller to release;
- * NULL: there is none. State, diskseq and backing are those of one moment: each
+ * NULL: there is none. State, diskseq and backing are those of one moment, but in
+ * the midst of a change of the file, when diskseq may be that of the old one: each
  * change takes a while, so trying again ends.
  */
 static struct loop_backing *loop_entry_read(struct loop_ctl_entry *entry,
@@ -4107,11 +4154,16 @@ static int __init loop_init(void)
 		goto out_destroy;
 	}
 	loop_swap_workqueue = alloc_workqueue("loop_swap", WQ_UNBOUND |
-					      WQ_FREEZABLE | WQ_MEM_RECLAIM, 0);
+					      WQ_FREEZABLE | WQ_MEM_RECLAIM,
+					      WQ_MAX_ACTIVE);
 	if (!loop_swap_workqueue) {
 		err = -ENOMEM;
 		goto out_remove_workqueue;
 	}
+	err = mempool_init_slab_pool(&loop_swap_pool, LOOP_IO_RESERVE,
+				     loop_io_cache);
+	if (err)
+		goto out_swap_workqueue;
 	for (unsigned int i = 0; i < loop_max; i++) {
 		err = loop_device_add(i);
 		if (err < 0) {
@@ -4131,6 +4183,8 @@ out_unregister:
 	unregister_blkdev(LOOP_MAJOR, "loop");
 out_delete:
 	loop_device_delete_all();
+	mempool_exit(&loop_swap_pool);
+out_swap_workqueue:
 	destroy_workqueue(loop_swap_workqueue);
 out_remove_workqueue:
 	destroy_workqueue(loop_remove_workqueue);
@@ -4150,6 +4204,7 @@ static void __exit loop_exit(void)
 	/* ephemeral devices that are on their way out get there first */
 	destroy_workqueue(loop_remove_workqueue);
 	loop_device_delete_all();
+	mempool_exit(&loop_swap_pool);
 	destroy_workqueue(loop_swap_workqueue);
 	xa_destroy(&loop_index);
 	loop_io_cache_destroy();

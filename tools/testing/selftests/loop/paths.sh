@@ -223,6 +223,38 @@ else
 	tap_skip "memory that the device below does not take" "no dm-crypt"
 fi
 
+# ---- the file is opened once more, for swap ----
+
+# By the binding, and closed without a word; changes say nothing to who watches it.
+watched()
+{
+	local file=${on[$1]}/watched dev
+
+	image "$file" 1M && dev=$(attach "$file") && truncate -s 2M "$file" &&
+		same "a new size" "opened 0, closed 0" \
+			"$("$paths" watch "$file" losetup -c "$dev")" &&
+		same "direct I/O" "opened 0, closed 0" \
+			"$("$paths" watch "$file" losetup --direct-io=on "$dev")" &&
+		same "the unbinding" "opened 0, closed 1" \
+			"$("$paths" watch "$file" losetup -d "$dev")" && rm "$file"
+}
+
+# The node of a disk is no file of the file system that it is in.
+node_watched()
+{
+	local node=${on[$1]}/node dev
+
+	mknod "$node" b $((0x$(stat -c %t "$2"))) $((0x$(stat -c %T "$2"))) &&
+		dev=$(attach "$2") && detach "$dev" && wait_for 5 test ! -e "/sys/block/${dev##*/}/loop" &&
+		same "opened and closed" "$("$paths" watch "$2" losetup "$dev" "$2")" \
+			"$(losetup -d "$dev" && "$paths" watch "$node" losetup "$dev" "$node")" &&
+		detach "$dev" && rm "$node"
+}
+for type in ext4 xfs; do
+	claim "$type: who watches a file is told of no change of the device" watched $type
+done
+claim "ext4: a disk whose node is there is not opened once more" node_watched ext4 "$ram"
+
 # ---- clones ----
 
 cloned()
@@ -604,32 +636,50 @@ reclaim_cache()
 		detach "$dev" && rm "$file"
 }
 
+# A worker cannot charge a page of the file, and no task may be killed for it.
+full_cgroup()
+{
+	local file=${on[$1]}/full dev rc=0
+
+	written_image "$file" 256
+	dev=$(bind_to "$file" off) && forget "$file" || return
+	in_group b "$paths" full "$dev" "$groups/b/memory.max" 64 14 || rc=$?
+	echo max > "$groups/b/memory.max"
+	same "status of the writer" 0 "$rc" && "$paths" check "$dev" 64 14 direct &&
+		detach "$dev" && rm "$file"
+}
+
 # reclaim_swap FS on|off COUNTER [BLOCKS]: COUNTER is for what is swapped out;
 # worker_swap leaves the times of the file as they are.  What is swapped in is in a
 # page fault, and for a worker.  Of the file only BLOCKS are written, and less memory
 # is free than should be: the kernel would warn of an allocation that must not fail
-# and may use the reserves, a transaction's for a block that is not there.
+# and may use the reserves, a transaction's for a block that is not there.  Such a
+# transaction sets the times as well.
 # A kernel that is slow to write may find that nothing can be freed, and kill the
 # task: once more, then.
 reclaim_swap()
 {
 	local file=${on[$1]}/swap min=/proc/sys/vm/min_free_kbytes kib dev times rc
+	local mib=18 limit=12M
+
+	# with so little free, it takes its time
+	[ -z "${4-}" ] || mib=3 limit=2M
 
 	kib=$(cat "$min")
 	written_image "$file" "${4:-5120}" && truncate -s 20M "$file" || return
 	dev=$(bind_to "$file" "$2") && mkswap -q "$dev" && swapon "$dev" && sync "$file" &&
 		snap "$dev" && times=$(stat -c %y%z "$file") &&
-		echo 12M > "$groups/b/memory.max" || return
+		echo "$limit" > "$groups/b/memory.max" || return
 	[ -z "${4-}" ] || awk '/^MemFree:/ { print int($2 * 9 / 10) }' /proc/meminfo > "$min"
 	for _ in 1 2 3; do
 		rc=0
-		in_group b "$paths" anonymous 18 0 || rc=$?
+		in_group b "$paths" anonymous "$mib" 0 || rc=$?
 		[ "$rc" = 137 ] || break
 	done
 	echo "$kib" > "$min"
 	echo max > "$groups/b/memory.max"
 	counted "$dev" "$3" worker_swap && uncounted "$dev" inline || rc=1
-	[ "$3" != worker_swap ] ||
+	[ "$3" != worker_swap ] || [ "${4-}" ] ||
 		same "times of the file" "$times" "$(stat -c %y%z "$file")" || rc=1
 	swapoff "$dev" && detach "$dev" && rm "$file" && same "status of the task" 0 "$rc"
 }
@@ -637,6 +687,8 @@ reclaim_swap()
 if [ -d "$groups/a" ]; then
 	claim "written back for another cgroup, direct" other_cgroup ext4 on
 	claim "written back for another cgroup, buffered" other_cgroup xfs off
+	claim "a cgroup that is full, and has nothing to free or kill: its writes go on" \
+		full_cgroup ext4
 	claim "a cgroup at its limit with dirty pages of the device, direct" \
 		reclaim_cache ext4 on 12M
 	claim "what the file system needs to fill holes is not the cgroup's" \
@@ -645,7 +697,7 @@ if [ -d "$groups/a" ]; then
 		reclaim_cache xfs off 24M
 	claim "swap on the device, a cgroup at its limit, direct" reclaim_swap ext4 on worker_swap
 	claim "swap on the device, a cgroup at its limit, buffered" reclaim_swap xfs off worker_swap
-	claim "swap on the device, on a file with holes" reclaim_swap ext4 on worker_swap 2560
+	claim "swap on the device, on a file with holes" reclaim_swap ext4 on worker_swap 256
 	claim "swap on the device, the file system is on no one disk" \
 		reclaim_swap btrfs on worker_reclaim
 else
@@ -687,8 +739,8 @@ throttled()
 	limited=$!
 	wait_for 20 more_bytes "$before" "$low" && before=$(limited_bytes "$low") &&
 		in_group b "$paths" async aio "$dev" write 1024 13 || rc=1
-	# 4 MiB of the one came past what the other one waits for
-	[ "$3" -gt 65536 ] || ! more_bytes $((before + (1 << 20))) "$low" || rc=2
+	# 4 MiB of the one came past what the other one waits for: not each in its turn
+	[ "$3" -gt 65536 ] || ! more_bytes $((before + (3 << 20))) "$low" || rc=2
 	wait_for 20 more_bytes "$(limited_bytes "$low")" "$low" && kill -0 "$limited" || rc=3
 	echo "$n wbps=max rbps=max" > "$groups/a/io.max"
 	echo 1 > "$groups/a/cgroup.kill"

@@ -26,6 +26,12 @@
  *   paths_helper killed DEVICE COUNT       kills children in the midst of reads
  *   paths_helper anonymous MIB SECONDS     writes and compares memory again
  *                                          and again, at least once
+ *   paths_helper full DEVICE LIMIT COUNT SEED      direct writes while LIMIT, a
+ *                                          memory.max, is 0 and the program
+ *                                          must not be killed
+ *   paths_helper watch FILE COMMAND...     how often the command, or the
+ *                                          kernel for it, opens the file, and
+ *                                          closes what is open for writing
  *   paths_helper log-write TARGET DM COUNT FIRST   see cmd_log_write()
  *   paths_helper log-check LOG SECTORS COUNT FILE...  see cmd_log_check()
  *   paths_helper log-files DIRECTORY DM COUNT      see cmd_log_files()
@@ -47,6 +53,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -461,6 +468,69 @@ static int cmd_anonymous(char **arg)
 	return 0;
 }
 
+/* All it needs it has before the limit is set. */
+static int cmd_full(char **arg)
+{
+	int limit = open_or_die(arg[1], O_WRONLY);
+	int fd = open_or_die(arg[0], O_RDWR | O_DIRECT);
+	unsigned int count = number(arg[2]), seed = number(arg[3]);
+	int score = open_or_die("/proc/self/oom_score_adj", O_WRONLY);
+	char *data = pages(count * BLOCK);
+	ssize_t n = 0;
+	int err = 0;
+
+	for (unsigned int i = 0; i < count; i++)
+		block_fill(data + i * BLOCK, i, seed);
+	if (write(score, "-1000", 5) != 5 || mlockall(MCL_CURRENT) ||
+	    write(limit, "0", 1) != 1) {
+		perror("limit");
+		return 2;
+	}
+	for (unsigned int i = 0; i < count && !err; i++) {
+		n = pwrite(fd, data + i * BLOCK, BLOCK, (off_t)i * BLOCK);
+		if (n != BLOCK)
+			err = n < 0 ? errno : EIO;
+	}
+	if (write(limit, "max", 3) != 3)
+		perror("no limit");
+	if (err)
+		printf("%s\n", strerrorname_np(err));
+	return !!err;
+}
+
+/* ---- who watches a file ---- */
+
+static int cmd_watch(char **arg)
+{
+	char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+	int opened = 0, closed = 0, status;
+	int fd = inotify_init1(IN_NONBLOCK);
+	const struct inotify_event *e;
+	ssize_t n;
+	pid_t pid;
+
+	if (fd < 0 || inotify_add_watch(fd, arg[0], IN_OPEN | IN_CLOSE_WRITE) < 0) {
+		perror(arg[0]);
+		return 2;
+	}
+	pid = fork();
+	if (!pid) {
+		execvp(arg[1], arg + 1);
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
+		return 2;
+	while ((n = read(fd, events, sizeof(events))) > 0) {
+		for (char *p = events; p < events + n; p += sizeof(*e) + e->len) {
+			e = (const struct inotify_event *)p;
+			opened += !!(e->mask & IN_OPEN);
+			closed += !!(e->mask & IN_CLOSE_WRITE);
+		}
+	}
+	printf("opened %d, closed %d\n", opened, closed);
+	return 0;
+}
+
 /* ---- power cuts, with the log of dm-log-writes ---- */
 
 struct marker {
@@ -784,6 +854,8 @@ static const struct {
 	{ "place", 1, cmd_place },
 	{ "killed", 2, cmd_killed },
 	{ "anonymous", 2, cmd_anonymous },
+	{ "full", 4, cmd_full },
+	{ "watch", 2, cmd_watch },
 	{ "log-write", 4, cmd_log_write },
 	{ "log-check", 4, cmd_log_check },
 	{ "log-files", 3, cmd_log_files },
