@@ -4113,6 +4113,26 @@ static int __init loop_params_init(void)
 	return 0;
 }
 
+/*
+ * Programs may use them from now on, so they cannot be taken back, and if one is
+ * missing it can be made later.
+ */
+static void __init loop_device_add_first(void)
+{
+	int err;
+
+	for (unsigned int i = 0; i < loop_max; i++) {
+		err = loop_device_add(i);
+		/* somebody else was faster */
+		if (err == -EEXIST)
+			continue;
+		if (err < 0) {
+			pr_err("loop: device %u of %u: error %d\n", i, loop_max, err);
+			return;
+		}
+	}
+}
+
 static void loop_device_delete_all(void)
 {
 	struct loop_device *lo;
@@ -4164,25 +4184,22 @@ static int __init loop_init(void)
 				     loop_io_cache);
 	if (err)
 		goto out_swap_workqueue;
-	for (unsigned int i = 0; i < loop_max; i++) {
-		err = loop_device_add(i);
-		if (err < 0) {
-			pr_err("loop: device %u of %u: error %d\n", i, loop_max, err);
-			goto out_delete;
-		}
-	}
 	err = __register_blkdev(LOOP_MAJOR, "loop", loop_probe);
-	if (err)
-		goto out_delete;
+	if (err) {
+		err = -EIO;
+		goto out_swap_pool;
+	}
 	err = misc_register(&loop_control);
 	if (err)
 		goto out_unregister;
+	loop_device_add_first();
 	return 0;
 
 out_unregister:
 	unregister_blkdev(LOOP_MAJOR, "loop");
-out_delete:
+	/* the probe may have made some */
 	loop_device_delete_all();
+out_swap_pool:
 	mempool_exit(&loop_swap_pool);
 out_swap_workqueue:
 	destroy_workqueue(loop_swap_workqueue);
