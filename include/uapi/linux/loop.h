@@ -170,6 +170,7 @@ struct loop_config {
  *
  *   below that of the first version	EINVAL
  *   above that of this kernel		E2BIG, if a byte past the latter is not 0
+ *   above the page size			E2BIG
  *
  * The kernel looks at this size and not at the one in the ioctl's number.
  * Unknown flags and reserved fields that are not 0 are EINVAL. A caller that
@@ -261,11 +262,12 @@ enum {
  * @index: number of the device.
  * @reserved: 0.
  * @diskseq: only the binding with this sequence number; 0: whichever is there.
- *	(out) On EINTR that of the binding that was waited for.
+ *	(out) On EINTR, with LOOP_DETACH_WAIT, that of the binding that was
+ *	waited for.
  * @timeout: with LOOP_DETACH_WAIT, the longest wait in nanoseconds; 2^63 - 1
  *	and above: no limit. An open, a close or a partition scan that is under
- *	way is waited for in any case. Without the flag 0. (out) On EINTR what
- *	is left of it, so that the same call can be made again.
+ *	way is waited for in any case. Without the flag 0. (out) On EINTR, with
+ *	the flag, what is left of it, so that the same call can be made again.
  *
  * Unbinds a device that nobody has open. When it returns 0 the backing file
  * has been released; if it was the close that this call waited for that unbound
@@ -286,7 +288,7 @@ struct loop_ctl_detach {
 /**
  * enum - state of struct loop_ctl_entry
  * @LOOP_STATE_UNBOUND: has no backing file.
- * @LOOP_STATE_BINDING: LOOP_CTL_ATTACH is about to bind it.
+ * @LOOP_STATE_BINDING: is about to be bound.
  * @LOOP_STATE_BOUND: has a backing file.
  * @LOOP_STATE_RUNDOWN: is about to lose its backing file.
  * @LOOP_STATE_REMOVING: is about to be removed.
