@@ -251,7 +251,7 @@ struct loop_lane {
 	struct cgroup_subsys_state *blkcg;	/* NULL: the root's */
 	struct cgroup_subsys_state *memcg;
 	struct list_head	pending;	/* of struct loop_io */
-	unsigned int		users;		/* bios, busy workers; not the device's */
+	unsigned int		users;		/* bios and busy workers, if a cgroup's */
 	unsigned int		waiting;	/* bios no worker has taken */
 	wait_queue_head_t	room;
 	struct loop_worker	*starting;	/* has not taken a bio yet */
