@@ -25,6 +25,11 @@
 #define blk_queue_rot(q)	(!blk_queue_nonrot(q))
 #endif
 
+/* Where there is one bit, it turns off all. */
+#ifndef FMODE_NONOTIFY_PERM
+#define FMODE_NONOTIFY_PERM	0
+#endif
+
 /* New names of what the functions of the old ones do; Kbuild looks for them. */
 #ifndef LOOP_HAVE_FREEZE_NOMEMSAVE
 #define blk_mq_freeze_queue_nomemsave(q)	blk_mq_freeze_queue(q)

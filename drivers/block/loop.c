@@ -774,7 +774,7 @@ static int loop_backing_complete(struct loop_backing *b, bool resize)
 	if (err)
 		return err;
 	b->params.direct = b->params.direct && loop_backing_can_direct(b);
-	b->swap_out = b->swap_file && !b->params.read_only &&
+	b->swap_out = b->swap_file &&
 		      !((b->params.offset | PAGE_SIZE) & b->dio_offset_mask);
 	loop_backing_offer(b);
 	return loop_backing_shortcuts(b);
@@ -1059,13 +1059,20 @@ static bool loop_lane_enter(struct loop_lane *lane, bool nowait)
 	}
 }
 
-/* Gives back the room of a bio that no worker will see. */
+/* Gives back the room of a bio that no worker of the lane will see. */
 static void loop_lane_leave(struct loop_lane *lane)
 {
 	scoped_guard(spinlock_irqsave, &lane->lo->lane_lock)
 		lane->waiting--;
 	if (wq_has_sleeper(&lane->room))
 		wake_up(&lane->room);
+}
+
+/* Takes room again for a bio that a worker has seen, and that is not done. */
+static void loop_lane_stay(struct loop_lane *lane)
+{
+	scoped_guard(spinlock_irqsave, &lane->lo->lane_lock)
+		lane->waiting++;
 }
 
 /*
@@ -1206,6 +1213,9 @@ static void loop_io_free(struct loop_io *io)
 
 	if (io->lane) {
 		atomic_dec(&lo->worker_bios[loop_io_is_write(io)]);
+		if (io->lane == &lo->root_lane &&
+		    loop_bio_is_swap_out(b, io->bio))
+			loop_lane_leave(&lo->swap_lane);
 		loop_lane_put(io->lane);
 	}
 	if (io->has_clone)
@@ -1540,6 +1550,8 @@ static void loop_io_swap_out(struct loop_io *io)
 	}
 	memalloc_noreclaim_restore(noreclaim);
 	if (!overwrites) {
+		/* there is no more of it in both lanes than this one has room for */
+		loop_lane_stay(io->lane);
 		io->lane = &io->b->lo->root_lane;
 		loop_lane_queue(io, false);
 		return;
@@ -2027,11 +2039,14 @@ static bool loop_io_to_worker(struct loop_io *io)
 	if (bio_op(bio) == REQ_OP_WRITE && !io->b->params.direct &&
 	    !loop_bio_is_swap_out(io->b, bio))
 		inode_attach_wb(loop_file_inode(io->b->file), NULL);
-	if (bio->bi_iter.bi_size || io->stale) {
+	/* which has been written, and cannot be refused */
+	if (io->stale) {
+		loop_io_requeue(io);
+		return true;
+	}
+	if (bio->bi_iter.bi_size) {
 		loop_io_assign(io);
-		/* what was written must not be refused */
-		if (!loop_lane_enter(io->lane, !io->stale &&
-				     (bio->bi_opf & REQ_NOWAIT)))
+		if (!loop_lane_enter(io->lane, bio->bi_opf & REQ_NOWAIT))
 			return false;
 	}
 	if (bio->bi_opf & REQ_PREFLUSH)
@@ -2079,6 +2094,7 @@ static struct loop_io *loop_io_start(struct bio *bio)
 	io->b = b;
 	io->lane = NULL;
 	io->has_clone = b->clone_bdev;
+	io->inlined = false;
 	io->buffered = false;
 	io->late = false;
 	io->patient = false;
@@ -2434,19 +2450,26 @@ struct loop_bind_arg {
 	struct loop_ctl_attach		*attach; /* NULL: an ioctl of the device */
 };
 
+static bool loop_bind_is_read_only(const struct loop_bind_arg *bind)
+{
+	return (bind->config->info.lo_flags & LO_FLAGS_READ_ONLY) ||
+	       !(bind->mode & BLK_OPEN_WRITE) ||
+	       !(bind->file->f_mode & FMODE_WRITE);
+}
+
 /*
  * For swap, the file once more: what is written through this one does not set the
  * times of the file, for which file systems start transactions. Of ext4 and xfs it
  * is known that to write a block again takes none. If that cannot be had, the file
  * is good for all else. Somebody who watches the file may be asked first.
  */
-static struct file *loop_file_open_swap(struct file *file)
+static struct file *loop_bind_open_swap(const struct loop_bind_arg *bind)
 {
 	int flags = O_RDWR | O_LARGEFILE | O_DIRECT | O_NONBLOCK;
+	struct file *file = bind->file, *swap_file;
 	struct inode *inode = file_inode(file);
-	struct file *swap_file;
 
-	if (!S_ISREG(inode->i_mode) || !(file->f_mode & FMODE_WRITE) ||
+	if (loop_bind_is_read_only(bind) || !S_ISREG(inode->i_mode) ||
 	    !(file->f_mode & FMODE_CAN_ODIRECT) ||
 	    (inode->i_sb->s_magic != EXT4_SUPER_MAGIC &&
 	     inode->i_sb->s_magic != XFS_SUPER_MAGIC))
@@ -2472,9 +2495,7 @@ static int loop_bind_params(struct loop_params *p,
 	p->direct_asked = p->direct;
 	p->partscan = (flags & LO_FLAGS_PARTSCAN) || loop_part_shift;
 	p->write_asked = !(flags & LO_FLAGS_READ_ONLY);
-	p->read_only = !p->write_asked ||
-		       !(bind->mode & BLK_OPEN_WRITE) ||
-		       !(file->f_mode & FMODE_WRITE);
+	p->read_only = loop_bind_is_read_only(bind);
 
 	p->block_size_asked = config->block_size;
 	p->block_size = config->block_size ?: SECTOR_SIZE;
@@ -2635,7 +2656,7 @@ static int loop_bind(struct loop_device *lo, blk_mode_t mode,
 	/* whoever is late does not wait for the other's file */
 	if (!loop_move_state(lo, LOOP_STATE_UNBOUND, LOOP_STATE_BINDING))
 		return -EBUSY;
-	swap_file = loop_file_open_swap(file);
+	swap_file = loop_bind_open_swap(&bind);
 	bind.swap_file = swap_file;
 	err = loop_reconfigure(lo, !(mode & BLK_OPEN_EXCL), loop_change_bind,
 			       &bind);
@@ -2727,8 +2748,8 @@ static int loop_ioctl_configure(struct loop_device *lo, blk_mode_t mode,
 
 /*
  * Without lo->mutex: detaching must not wait for a change that waits for its
- * file. The state keeps the two apart. Nor for an open or close that is under way:
- * then the caller counts as not being the only one who has it open.
+ * file. The state keeps the two apart. Nor for who has open_mutex, perhaps to open
+ * or close it: then the caller counts as not being the only one who has it open.
  */
 static int loop_ioctl_clr_fd(struct loop_device *lo, blk_mode_t mode,
 			     unsigned long arg)
@@ -3530,15 +3551,16 @@ static struct file *loop_attach_taken(struct loop_taken *taken,
 		.config	= &config,
 		.attach	= attach,
 	};
-	struct file *swap_file __free(fput) = loop_file_open_swap(backing);
+	struct file *swap_file __free(fput) = NULL;
 	struct file *file;
 	int err;
 
-	bind.swap_file = swap_file;
 	memcpy(config.info.lo_file_name, attach->name, LO_NAME_SIZE);
 	if ((backing->f_mode & FMODE_WRITE) &&
 	    !(attach->lo_flags & LO_FLAGS_READ_ONLY))
 		bind.mode |= BLK_OPEN_WRITE;
+	swap_file = loop_bind_open_swap(&bind);
+	bind.swap_file = swap_file;
 
 	file = loop_device_open(taken->lo, bind.mode);
 	if (IS_ERR(file)) {

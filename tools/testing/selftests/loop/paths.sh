@@ -685,6 +685,23 @@ reclaim_swap()
 	swapoff "$dev" && detach "$dev" && rm "$file" && same "status of the task" 0 "$rc"
 }
 
+# What is read inline before leaves its object to what is swapped out.
+swap_fails()
+{
+	local at=$LOOP_SCRATCH/at dev table="0 16384 linear $1 0"
+
+	map_to bad "$table" && mkfs.ext4 -q -F -O ^has_journal -N 64 "$mapper-bad" &&
+		mkdir -p "$at" && mount "$mapper-bad" "$at" && written_image "$at/img" 1024 &&
+		dev=$(bind_to "$at/img" on) && mkswap -q "$dev" && swapon "$dev" &&
+		sync "$at/img" && settle "$dev" && snap "$dev" && remap_to bad "0 16384 error" &&
+		echo 4M > "$groups/b/memory.max" || return
+	in_group b timeout -s KILL 20 "$paths" anonymous 6 0
+	remap_to bad "$table"
+	echo max > "$groups/b/memory.max"
+	counted "$dev" worker_swap && uncounted "$dev" retry_error && swapoff "$dev" &&
+		detach "$dev" && umount "$at" && unmap_it bad
+}
+
 if [ -d "$groups/a" ]; then
 	claim "written back for another cgroup, direct" other_cgroup ext4 on
 	claim "written back for another cgroup, buffered" other_cgroup xfs off
@@ -701,6 +718,7 @@ if [ -d "$groups/a" ]; then
 	claim "swap on the device, on a file with holes" reclaim_swap ext4 on worker_swap 256
 	claim "swap on the device, the file system is on no one disk" \
 		reclaim_swap btrfs on worker_reclaim
+	claim "what cannot be swapped out fails, and is not tried for ever" swap_fails "$ram"
 else
 	tap_skip "cgroups" "no cgroup v2 with io and memory"
 fi
