@@ -252,7 +252,7 @@ struct loop_lane {
 	struct cgroup_subsys_state *memcg;
 	struct list_head	pending;	/* of struct loop_io */
 	unsigned int		users;		/* bios and busy workers, if a cgroup's */
-	unsigned int		waiting;	/* bios no worker has taken */
+	unsigned int		waiting;	/* bios no worker has taken, or handed on */
 	wait_queue_head_t	room;
 	struct loop_worker	*starting;	/* has not taken a bio yet */
 	DECLARE_BITMAP(busy, LOOP_LANE_WORKERS);
