@@ -31,7 +31,7 @@
 #define LOWEST 42
 #define IMAGE_SIZE (2 * LT_MIB)
 #define NOBODY 65534
-#define GROUP_SECONDS 240
+#define GROUP_SECONDS 800
 #define MAX_FS 8
 
 enum image {
