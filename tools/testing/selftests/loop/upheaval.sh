@@ -232,6 +232,8 @@ image "$base/img" 64M
 delay=/sys/module/suspend/parameters/pm_test_delay
 if [ -w /sys/power/pm_test ]; then
 	[ ! -w "$delay" ] || echo 1 > "$delay"
+	# What is to be written may be so much that it takes minutes; let it sleep.
+	[ ! -w /sys/power/sync_on_suspend ] || echo 0 > /sys/power/sync_on_suspend
 	verify=crc32c
 	for mode in on off; do
 		what="sleep with I/O in flight, direct $mode"
