@@ -84,13 +84,13 @@ node_is_gone()
 udev_adds()
 {
 	same ADD 30 "$("$helper" ctl /dev/loop-control add 30)" &&
-		udevadm settle && node_is_up
+		udev_settle && node_is_up
 }
 
 udev_removes()
 {
 	same REMOVE 30 "$("$helper" ctl /dev/loop-control remove 30)" &&
-		udevadm settle && node_is_gone
+		udev_settle && node_is_gone
 }
 
 # loads WANTED-PARAMETERS WANTED-NUMBERS PARAMETER...

@@ -161,7 +161,7 @@ table_change()
 		printf 'label: dos\nsize=4MiB\nsize=4MiB\n' | sfdisk -q "$d" &&
 		wait_for 5 test -b "${d}p2" &&
 		sfdisk -q --delete "$d" 2 && wait_for 5 test ! -e "${d}p2" &&
-		udevadm settle && losetup -d "$d" && wait_for 5 unbound "$d"
+		udev_settle && losetup -d "$d" && wait_for 5 unbound "$d"
 }
 claim "sfdisk on the device: the kernel reads the new table" table_change
 
@@ -369,11 +369,11 @@ label_link()
 {
 	local d
 
-	d=$(attach "$fs") && udevadm settle &&
+	d=$(attach "$fs") && udev_settle &&
 		same link "$d" "$(readlink -f /dev/disk/by-label/loop-selftest)" &&
 		same diskseq "$d" \
 			"$(readlink -f "/dev/disk/by-diskseq/$(cat "/sys/block/${d##*/}/diskseq")")" &&
-		detach "$d" && udevadm settle &&
+		detach "$d" && udev_settle &&
 		[ ! -e /dev/disk/by-label/loop-selftest ]
 }
 claim "udev links by label and diskseq, and takes them away" label_link

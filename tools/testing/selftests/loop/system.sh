@@ -75,6 +75,12 @@ wait_for()
 	done
 }
 
+# Not done by udevadm alone: a busy udevd may let go of who waits for it.
+udev_settle()
+{
+	wait_for 10 udevadm settle
+}
+
 # numbers: the loop devices there are, in order, on one line
 numbers()
 {
