@@ -216,20 +216,11 @@ static const char *attach_range(int index, int fd, uint32_t lo_flags,
 	return name;
 }
 
-static bool entry_of(int index, struct loop_ctl_entry *e)
-{
-	struct loop_ctl_list l = to_list(index, 1, e, 0, 0);
-
-	memset(e, 0xa5, sizeof(*e));
-	return !ioctl(lt_control(), LOOP_CTL_LIST, &l) && l.count == 1 &&
-	       e->index == index;
-}
-
 static uint32_t openers(int index)
 {
 	struct loop_ctl_entry e;
 
-	return entry_of(index, &e) ? e.openers : UINT32_MAX;
+	return lt_entry(index, &e) ? e.openers : UINT32_MAX;
 }
 
 /* A device that is removed by itself goes, and gives up its number, in time. */
@@ -238,9 +229,9 @@ static bool gone(int index)
 	struct loop_ctl_entry e;
 	int i;
 
-	for (i = 0; i < 2000 && entry_of(index, &e); i++)
+	for (i = 0; i < 2000 && lt_entry(index, &e); i++)
 		lt_sleep_ms(10);
-	return !entry_of(index, &e) && !lt_exists(index);
+	return !lt_entry(index, &e) && !lt_exists(index);
 }
 
 /* A page with @what at its start, that can be read only. */
@@ -889,7 +880,7 @@ static const char *missed(int index)
 	struct loop_ctl_entry e;
 	unsigned int i;
 
-	if (!entry_of(index, &e))
+	if (!lt_entry(index, &e))
 		return "no entry";
 	for (i = 0; i < 6; i++) {
 		if (!(e.unmet & 1U << i))
@@ -1286,7 +1277,7 @@ TEST_F(ctl, ephemeral_autoclear)
 	struct loop_ctl_entry e;
 
 	ASSERT_GE(fd, 0);
-	ASSERT_TRUE(entry_of(FIRST, &e));
+	ASSERT_TRUE(lt_entry(FIRST, &e));
 	EXPECT_EQ(EPHEMERAL, e.attach_flags);
 	again = lt_open(FIRST, O_RDWR);
 	ASSERT_GE(again, 0);
@@ -1932,7 +1923,7 @@ TEST_F(ctl, list_bound_device)
 	memset(a.name, 'x', 60);
 	ASSERT_STREQ("ok", attach(&a));
 	ASSERT_EQ(0, fstat(self->file, &st));
-	ASSERT_TRUE(entry_of(FIRST, &e));
+	ASSERT_TRUE(lt_entry(FIRST, &e));
 	EXPECT_EQ(FIRST, e.index);
 	EXPECT_EQ(LOOP_STATE_BOUND, e.state);
 	EXPECT_EQ(AUTOCLEAR | PARTSCAN, e.lo_flags);
@@ -1954,7 +1945,7 @@ TEST_F(ctl, list_bound_device)
 	/* What LOOP_SET_STATUS64 makes of it. */
 	ASSERT_EQ(0, ioctl(a.device_fd, LOOP_SET_STATUS64,
 			   (&(struct loop_info64) { .lo_sizelimit = HALF })));
-	ASSERT_TRUE(entry_of(FIRST, &e));
+	ASSERT_TRUE(lt_entry(FIRST, &e));
 	EXPECT_EQ(PARTSCAN, e.lo_flags);
 	EXPECT_EQ(0, e.offset);
 	EXPECT_EQ(HALF, e.sizelimit);
@@ -1970,7 +1961,7 @@ TEST_F(ctl, list_unbound_device)
 
 	EXPECT_STREQ("ok", attach_to(FIRST, self->file, 0,
 				     AUTOCLEAR | READ_ONLY));
-	ASSERT_TRUE(entry_of(FIRST, &e));
+	ASSERT_TRUE(lt_entry(FIRST, &e));
 	EXPECT_EQ(LOOP_STATE_UNBOUND, e.state);
 	EXPECT_EQ(lt_sysfs_num(FIRST, "diskseq"), e.diskseq);
 	EXPECT_EQ(0, e.openers);
@@ -1980,7 +1971,7 @@ TEST_F(ctl, list_unbound_device)
 	EXPECT_TRUE(lt_zeroed(&e.attach_flags, sizeof(e) -
 			      offsetof(struct loop_ctl_entry, attach_flags)));
 	fd = lt_open(FIRST, O_RDONLY);
-	ASSERT_TRUE(entry_of(FIRST, &e));
+	ASSERT_TRUE(lt_entry(FIRST, &e));
 	EXPECT_EQ(LOOP_STATE_UNBOUND, e.state);
 	EXPECT_EQ(1, e.openers);
 	close(fd);
@@ -1996,7 +1987,7 @@ TEST_F(ctl, list_rundown)
 	ASSERT_GE(fd, 0);
 	ASSERT_EQ(0, ioctl(fd, LOOP_CLR_FD, 0));
 	ASSERT_EQ(0, fstat(self->file, &st));
-	ASSERT_TRUE(entry_of(FIRST, &e));
+	ASSERT_TRUE(lt_entry(FIRST, &e));
 	EXPECT_EQ(LOOP_STATE_RUNDOWN, e.state);
 	EXPECT_EQ(st.st_ino, e.backing_ino);
 	EXPECT_EQ(SIZE, e.nr_bytes);
@@ -2168,8 +2159,8 @@ TEST_F(ctl, list_entry_size)
 
 	ASSERT_STREQ("ok", attach_to(FIRST, self->file, NO_FD, 0));
 	ASSERT_STREQ("ok", attach_to(FIRST + 1, self->file, NO_FD, 0));
-	ASSERT_TRUE(entry_of(FIRST, &want[0]));
-	ASSERT_TRUE(entry_of(FIRST + 1, &want[1]));
+	ASSERT_TRUE(lt_entry(FIRST, &want[0]));
+	ASSERT_TRUE(lt_entry(FIRST + 1, &want[1]));
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		/* At any address, too. */
 		uint8_t *at = buf + 3 * i % 8;
@@ -2340,7 +2331,7 @@ TEST_F_TIMEOUT(ctl, list_is_consistent, 120)
 
 	ASSERT_EQ(0, pthread_create(&t, NULL, come_and_go, &self->file));
 	for (i = 0; i < 20000; i++) {
-		if (!entry_of(FIRST, &e))
+		if (!lt_entry(FIRST, &e))
 			continue;
 		seen++;
 		ASSERT_TRUE(entry_agrees(&e)) {

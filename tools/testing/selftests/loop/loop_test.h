@@ -347,11 +347,33 @@ static inline void lt_detach(int number)
 	close(fd);
 }
 
-/* Unbinds and removes the device; false if it will not go in @tries * 10 ms. */
+/* What LOOP_CTL_LIST tells of @number; false without a device, or a list. */
+static inline bool lt_entry(int number, struct loop_ctl_entry *e)
+{
+	struct loop_ctl_list l = {
+		.size = sizeof(l),
+		.start = number,
+		.count = 1,
+		.entry_size = sizeof(*e),
+		.entries = (uintptr_t)e,
+	};
+
+	memset(e, 0xa5, sizeof(*e));
+	return !ioctl(lt_control(), LOOP_CTL_LIST, &l) && l.count == 1 &&
+	       e->index == number;
+}
+
+/*
+ * Unbinds and removes the device; false if it will not go in @tries * 10 ms.
+ * One that goes by itself keeps its number a little longer than its place in
+ * sysfs.
+ */
 static inline bool lt_destroy(int number, int tries)
 {
+	struct loop_ctl_entry e;
+
 	do {
-		if (!lt_exists(number))
+		if (!lt_exists(number) && !lt_entry(number, &e))
 			return true;
 		lt_detach(number);
 		if (lt_ctl(LOOP_CTL_REMOVE, number) >= 0)
