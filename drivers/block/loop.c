@@ -3764,27 +3764,25 @@ static bool loop_detach_may_work(struct loop_device *lo, u64 binding)
 }
 
 /*
- * As loop_detach_try(), but waits for the openers; *@left: how long, in ns. Once
- * it waits it is about one binding, and it does not matter who ends that.
+ * As loop_detach_try(), but waits for the openers. Once it waits it is about one
+ * binding, and it does not matter who ends that.
  */
-static int loop_detach_wait(struct loop_device *lo, u64 *diskseq, ktime_t *left)
+static int loop_detach_wait(struct loop_device *lo, u64 *diskseq,
+			    ktime_t deadline)
 {
-	ktime_t end = ktime_add_safe(ktime_get(), *left);
-	bool endless = end == KTIME_MAX;
 	u64 binding = 0;
 	int err;
 
 	err = loop_detach_try(lo, diskseq, &binding);
 	while (err == -EBUSY) {
-		if (!endless)
-			*left = ktime_sub(end, ktime_get());
-		if (*left <= 0)
+		ktime_t left = deadline == KTIME_MAX ? KTIME_MAX :
+			       ktime_sub(deadline, ktime_get());
+
+		if (left <= 0)
 			return -ETIMEDOUT;
 		err = wait_event_interruptible_hrtimeout(lo->closed,
 							 loop_detach_may_work(lo, binding),
-							 *left);
-		if (err == -ERESTARTSYS && !endless)
-			*left = max(ktime_sub(end, ktime_get()), 1);
+							 left);
 		if (err)
 			return err == -ETIME ? -ETIMEDOUT : err;
 		err = loop_detach_try(lo, diskseq, &binding);
@@ -3809,8 +3807,8 @@ static int loop_control_detach(void __user *arg)
 {
 	struct loop_ctl_detach detach;
 	struct loop_device *lo;
+	ktime_t deadline;
 	u64 binding = 0;
-	ktime_t left;
 	int usize, err;
 
 	usize = loop_struct_read(&detach, sizeof(detach),
@@ -3824,15 +3822,16 @@ static int loop_control_detach(void __user *arg)
 	if (!lo)
 		return -ENODEV;
 
-	left = min(detach.timeout, KTIME_MAX);
+	deadline = ktime_add_safe(ktime_get(), min(detach.timeout, KTIME_MAX));
 	if (detach.flags & LOOP_DETACH_WAIT)
-		err = loop_detach_wait(lo, &detach.diskseq, &left);
+		err = loop_detach_wait(lo, &detach.diskseq, deadline);
 	else
 		err = loop_detach_try(lo, &detach.diskseq, &binding);
 	put_disk(lo->disk);
 	if (err == -ERESTARTSYS && (detach.flags & LOOP_DETACH_WAIT)) {
 		/* for the call that goes on where this one stopped */
-		detach.timeout = left;
+		if (deadline != KTIME_MAX)
+			detach.timeout = max(ktime_sub(deadline, ktime_get()), 1);
 		if (loop_struct_write(arg, &detach, sizeof(detach), usize))
 			return -EFAULT;
 	}

@@ -263,7 +263,7 @@ enum {
  * @reserved: 0.
  * @diskseq: only the binding with this sequence number; 0: whichever is there.
  *	(out) On EINTR, with LOOP_DETACH_WAIT, that of the binding that was
- *	waited for.
+ *	waited for, if there was one.
  * @timeout: with LOOP_DETACH_WAIT, the longest wait in nanoseconds; 2^63 - 1
  *	and above: no limit. An open, a close or a partition scan that is under
  *	way is waited for in any case. Without the flag 0. (out) On EINTR, with

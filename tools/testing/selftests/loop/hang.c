@@ -17,6 +17,7 @@
 #include <linux/fuse.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 
 #include "kselftest_harness.h"
@@ -667,6 +668,30 @@ static int own_detach(struct _test_data_hang *self)
 	return detach(A);
 }
 
+static void on_alarm(int sig)
+{
+}
+
+/* Whoever waits for the device itself can be interrupted, too. */
+static int own_detach_interrupted(struct _test_data_hang *self)
+{
+	const uint64_t timeout = 10000 * 1000000000ULL;
+	struct loop_ctl_detach d = {
+		.size = sizeof(d), .index = A, .flags = LOOP_DETACH_WAIT,
+		.timeout = timeout,
+	};
+	struct itimerval it = {
+		.it_interval.tv_usec = 100000, .it_value.tv_usec = 100000,
+	};
+	struct sigaction sa = { .sa_handler = on_alarm };
+
+	if (sigaction(SIGALRM, &sa, NULL) || setitimer(ITIMER_REAL, &it, NULL) ||
+	    detach(A) != EINTR || !ioctl(lt_control(), LOOP_CTL_DETACH, &d) ||
+	    errno != EINTR)
+		return EBADE;
+	return d.diskseq || !d.timeout || d.timeout >= timeout ? ERANGE : 0;
+}
+
 static int own_remove(struct _test_data_hang *self)
 {
 	return lt_ctl(LOOP_CTL_REMOVE, A) < 0 ? errno : 0;
@@ -916,6 +941,8 @@ TEST_F_TIMEOUT(hang, same, 600)
 		EXPECT_GOES_ON(own_read);
 	if (variant->detach >= 0 && self->has_attach)
 		EXPECT_ENDS(variant->detach, own_detach);
+	if (variant->detach < 0 && self->has_attach)
+		EXPECT_GOES_ON(own_detach_interrupted);
 	if (variant->remove >= 0)
 		EXPECT_ENDS(variant->remove, own_remove);
 	if (variant->state == LOOP_STATE_BINDING)
