@@ -94,7 +94,8 @@ install:
 	depmod $(running)
 	install -D -m 755 samples/loop/loopctl $(prefix)/sbin/loopctl
 	install -D -m 644 man/loopctl.8 $(prefix)/share/man/man8/loopctl.8
-	install -D -m 644 man/loop-control.4 $(prefix)/share/man/man4/loop-control.4
+	install -D -m 644 man/ioctl_loop_control.2 \
+		$(prefix)/share/man/man2/ioctl_loop_control.2
 	install -D -m 644 completions/loopctl \
 		$(prefix)/share/bash-completion/completions/loopctl
 	$(refresh_initramfs)
@@ -104,7 +105,7 @@ install:
 uninstall:
 	rm -f /lib/modules/$(running)/updates/loop.ko $(prefix)/sbin/loopctl \
 		$(prefix)/share/man/man8/loopctl.8 \
-		$(prefix)/share/man/man4/loop-control.4 \
+		$(prefix)/share/man/man2/ioctl_loop_control.2 \
 		$(prefix)/share/bash-completion/completions/loopctl
 	depmod $(running)
 	$(refresh_initramfs)

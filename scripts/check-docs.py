@@ -79,7 +79,7 @@ rst = read("Documentation/admin-guide/blockdev/loop.rst")
 abi = read("Documentation/ABI/testing/*")
 inside = read("Documentation/block/loop.rst")
 readme = read("README.md")
-man = read("man/loop-control.4").replace("\\-", "-")
+man = read("man/ioctl_loop_control.2").replace("\\-", "-")
 documents = rst + abi + inside + readme + \
     read("Documentation/*/loop-*.rst", "Documentation/*/*/loop-*.rst", "scripts/patch/*.md",
          "debian/*README*", "man/*")
@@ -89,7 +89,7 @@ RST = "Documentation/admin-guide/blockdev/loop.rst"
 ABI = "Documentation/ABI/testing"
 EVENTS = "include/trace/events/loop.h"
 UAPI = "include/uapi/linux/loop.h"
-MAN = "man/loop-control.4"
+MAN = "man/ioctl_loop_control.2"
 CODE = "drivers/block/loop.c"
 
 # Constants of the ABI; in the documents, all that looks like one.

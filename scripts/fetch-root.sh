@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # Makes build/package/root, once: the Debian release of this machine in a
 # directory, for the VMs of check-package.sh. It has DKMS and two kernels with
-# their headers: that of build/kernel, and the release's own, 6.1 in Debian 12.
+# their headers: that of build/kernel, and the release's own, 6.1 in Debian 12;
+# and manpages, which has pages of loop and loop-control.
 # What else is in build/package lets qemu/vm boot it, see VM_KERNEL there.
 # Packages come from the places this machine has Debian from.
 set -eu -o pipefail
@@ -50,7 +51,7 @@ echo loop > "$root/etc/initramfs-tools/modules"
 quiet in_root apt-get -q=2 install -y --no-install-recommends \
 	"linux-image-$release" "linux-headers-$release" \
 	linux-image-amd64 linux-headers-amd64 \
-	dkms gcc libc6-dev openssl kmod util-linux mount e2fsprogs
+	dkms gcc libc6-dev openssl kmod util-linux mount e2fsprogs manpages
 in_root apt-get -q=2 clean
 
 # depmod and others read all modules, which takes minutes in an emulated machine.

@@ -3,7 +3,7 @@
  * Attaches, detaches, lists and watches loop devices, and waits for them, with
  * the ioctls of /dev/loop-control alone: LOOP_CTL_ATTACH, LOOP_CTL_DETACH and
  * LOOP_CTL_LIST.  What these do not tell, paths and counters, is read from
- * sysfs.  loopctl(8) and loop-control(4) describe both.
+ * sysfs.  loopctl(8) and ioctl_loop_control(2) describe both.
  */
 #include <errno.h>
 #include <fcntl.h>
