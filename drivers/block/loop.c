@@ -19,7 +19,7 @@
  * States, LOOP_STATE_* of the ABI
  *
  *   UNBOUND -> BINDING -> BOUND -> RUNDOWN -> UNBOUND
- *   BINDING -> UNBOUND, if it fails
+ *   BINDING -> UNBOUND, if it fails; -> REMOVING, if the device was made for it
  *   UNBOUND -> REMOVING, and for ephemeral devices RUNDOWN -> REMOVING
  *
  * Whoever moves a device from UNBOUND to BINDING or REMOVING has it for itself.
@@ -30,7 +30,8 @@
  *
  * Locks, outermost first
  *
- *   disk->open_mutex	 the block layer's: open, last close, partition scans
+ *   disk->open_mutex	 the block layer's: open, last close, partition scans;
+ *			 taken to detach or remove, tried by LOOP_CLR_FD
  *   lo->mutex		 reconfiguration of one device. It may sleep on the
  *			 file; open() does not take it, unbinding takes it when
  *			 nobody else can
@@ -4101,7 +4102,7 @@ MODULE_PARM_DESC(max_part, "Minors for partitions of each device");
 module_param_cb(hw_queue_depth, &loop_queue_depth_ops, &loop_queue_depth, 0444);
 MODULE_PARM_DESC(hw_queue_depth, "Bios of a device and cgroup that may wait for a worker");
 module_param_cb(inject, &loop_inject_ops, &loop_inject, 0600);
-MODULE_PARM_DESC(inject, "For tests: of 1000 reads and writes of the file, how many have to be tried again");
+MODULE_PARM_DESC(inject, "For tests: of 1000 reads and writes of the file, how many at most have to be tried again");
 
 #ifndef MODULE
 static int __init loop_max_setup(char *str)

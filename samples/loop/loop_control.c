@@ -107,7 +107,7 @@ static enum status bind_once(int control, int file, int flags, bool *again)
 		close(device);
 		return STATUS_FAILED;
 	}
-	/* The binding stays: only LOOP_CLR_FD or autoclear end it. */
+	/* The binding stays: to close the device does not end it. */
 	close(device);
 	printf("%s\n", path);
 	return STATUS_OK;

@@ -685,11 +685,11 @@ static int own_detach_interrupted(struct _test_data_hang *self)
 	};
 	struct sigaction sa = { .sa_handler = on_alarm };
 
-	if (sigaction(SIGALRM, &sa, NULL) || setitimer(ITIMER_REAL, &it, NULL) ||
-	    detach(A) != EINTR || !ioctl(lt_control(), LOOP_CTL_DETACH, &d) ||
-	    errno != EINTR)
-		return EBADE;
-	return d.diskseq || !d.timeout || d.timeout >= timeout ? ERANGE : 0;
+	if (sigaction(SIGALRM, &sa, NULL) || setitimer(ITIMER_REAL, &it, NULL))
+		return errno;
+	return detach(A) == EINTR &&
+	       ioctl(lt_control(), LOOP_CTL_DETACH, &d) && errno == EINTR &&
+	       !d.diskseq && d.timeout && d.timeout < timeout ? 0 : ERANGE;
 }
 
 static int own_remove(struct _test_data_hang *self)
