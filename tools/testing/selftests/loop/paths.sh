@@ -659,25 +659,19 @@ full_cgroup()
 # task: once more, then.
 reclaim_swap()
 {
-	local file=${on[$1]}/swap min=/proc/sys/vm/min_free_kbytes kib dev times rc
-	local mib=18 limit=12M seconds=0
+	local file=${on[$1]}/swap limit=12M dev times rc
+	local use=(anonymous 18 0)
 
-	# With so little free it takes its time, if the programs are swapped as well.
-	[ -z "${4-}" ] || mib=6 limit=4M seconds=20
-
-	kib=$(cat "$min")
+	[ -z "${4-}" ] || limit=4M use=(low-memory 6 20)
 	written_image "$file" "${4:-5120}" && truncate -s 20M "$file" || return
 	dev=$(bind_to "$file" "$2") && mkswap -q "$dev" && swapon "$dev" && sync "$file" &&
 		snap "$dev" && times=$(stat -c %y%z "$file") &&
 		echo "$limit" > "$groups/b/memory.max" || return
-	[ -z "${4-}" ] || awk '/^MemFree:/ { print int($2 * 9 / 10) }' /proc/meminfo > "$min"
 	for _ in 1 2 3; do
 		rc=0
-		in_group b timeout "$seconds" "$paths" anonymous "$mib" 0 || rc=$?
-		[ "$rc" = 137 ] || break
+		in_group b "$paths" "${use[@]}" || rc=$?
+		[ "$rc" = 137 ] || [ "$rc" = 3 ] || break
 	done
-	[ "$rc" != 124 ] || rc=0
-	echo "$kib" > "$min"
 	echo max > "$groups/b/memory.max"
 	counted "$dev" "$3" worker_swap && uncounted "$dev" inline || rc=1
 	[ "$3" != worker_swap ] || [ "${4-}" ] ||

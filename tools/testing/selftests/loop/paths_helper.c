@@ -26,6 +26,9 @@
  *   paths_helper killed DEVICE COUNT       kills children in the midst of reads
  *   paths_helper anonymous MIB SECONDS     writes and compares memory again
  *                                          and again, at least once
+ *   paths_helper low-memory MIB SECONDS    the same once, or until the time is
+ *                                          over, with little of the machine's
+ *                                          memory free; 3 if that killed it
  *   paths_helper full DEVICE LIMIT COUNT SEED      direct writes while LIMIT, a
  *                                          memory.max, is 0 and the program
  *                                          must not be killed
@@ -47,6 +50,7 @@
 #include <linux/fs.h>
 #include <linux/io_uring.h>
 #include <linux/types.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -468,6 +472,54 @@ static int cmd_anonymous(char **arg)
 	return 0;
 }
 
+static unsigned int free_kib(void)
+{
+	FILE *f = fopen("/proc/meminfo", "re");
+	unsigned int kib;
+
+	if (!f || fscanf(f, "MemTotal: %*u kB MemFree: %u", &kib) != 1)
+		die("/proc/meminfo");
+	fclose(f);
+	return kib;
+}
+
+/*
+ * Nothing but the child is swapped in and out meanwhile: this process has all it
+ * needs in memory, and goes first.
+ */
+static int cmd_low_memory(char **arg)
+{
+	struct timespec seconds = { .tv_sec = number(arg[1]) };
+	struct sched_param first = { .sched_priority = 1 };
+	int min = open_or_die("/proc/sys/vm/min_free_kbytes", O_RDWR);
+	char was[16] = "", low[16], *once[] = { arg[0], "0" };
+	int low_len, was_len = read(min, was, sizeof(was) - 1);
+	int status = 0;
+	sigset_t ended;
+	pid_t pid;
+
+	sigemptyset(&ended);
+	sigaddset(&ended, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &ended, NULL);
+	if (was_len < 0 || mlockall(MCL_CURRENT) ||
+	    sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &first))
+		die("have all that is needed");
+	pid = fork();
+	if (!pid)
+		exit(cmd_anonymous(once));
+	low_len = snprintf(low, sizeof(low), "%u", free_kib() / 10 * 9);
+	if (pid < 0 || pwrite(min, low, low_len, 0) != low_len)
+		die("leave little free");
+	if (sigtimedwait(&ended, NULL, &seconds) != SIGCHLD)
+		kill(pid, SIGUSR1);
+	if (pwrite(min, was, was_len, 0) != was_len)
+		die("leave as much free as before");
+	waitpid(pid, &status, 0);
+	if (WIFSIGNALED(status))
+		return WTERMSIG(status) == SIGUSR1 ? 0 : 3;
+	return WEXITSTATUS(status);
+}
+
 /* All it needs it has before the limit is set. */
 static int cmd_full(char **arg)
 {
@@ -854,6 +906,7 @@ static const struct {
 	{ "place", 1, cmd_place },
 	{ "killed", 2, cmd_killed },
 	{ "anonymous", 2, cmd_anonymous },
+	{ "low-memory", 2, cmd_low_memory },
 	{ "full", 4, cmd_full },
 	{ "watch", 2, cmd_watch },
 	{ "log-write", 4, cmd_log_write },
