@@ -1802,8 +1802,9 @@ static bool loop_io_can_clone(const struct loop_io *io)
 
 /*
  * The result below is the bio's, but for two things that need a task: to
- * invalidate what was read into the cache during a write, and to stop offering
- * what the device does not do.
+ * invalidate what was read into the cache during a write, and to discard or zero
+ * by way of the file if that failed. A device may learn from the error that it
+ * cannot: then there are other means, or it is not offered any more.
  */
 static void loop_clone_end(struct bio *clone)
 {
@@ -1811,7 +1812,7 @@ static void loop_clone_end(struct bio *clone)
 	unsigned int len = io->bio->bi_iter.bi_size;
 	blk_status_t status = clone->bi_status;
 
-	if (unlikely(status == BLK_STS_NOTSUPP && loop_io_is_write(io) && len &&
+	if (unlikely(status && loop_io_is_write(io) && len &&
 		     !bio_has_data(io->bio))) {
 		loop_io_requeue(io);
 	} else if (unlikely(!status && loop_io_leaves_stale(io, len))) {

@@ -183,6 +183,28 @@ null_up()
 	wait_for 5 test -b "$disk"
 }
 
+# A disk finds out that it cannot write the same to many blocks when it is asked to.
+cannot_zero()
+{
+	local device op
+
+	device=$(realpath "/sys/block/${disk##*/}/device")
+	dev=$(attach "$disk" --direct-io=on) &&
+		dd if=/dev/urandom of="$dev" bs=64k count=1 oflag=direct status=none || return
+	for op in 0x41 0x93; do
+		echo "2 -100 $op 0 0 0x2 0x5 0x20 0x0" > "$injected/${device##*/}/error" || return
+	done
+	blkdiscard -z -l 65536 "$dev" && cmp -n 65536 "$dev" /dev/zero && detach "$dev"
+}
+
+injected=/sys/kernel/debug/scsi_debug
+if scsi_up && [ -d $injected ]; then
+	claim "SCSI: zeroes, though the disk turns out not to write them" cannot_zero
+	claim "SCSI: nothing holds it" wait_for 10 rmmod scsi_debug
+else
+	tap_skip "SCSI: zeroes" "no scsi_debug, or none that makes errors"
+fi
+
 for mode in on off; do
 	verify=crc32c
 	for how in on_disk on_file; do
