@@ -1675,20 +1675,23 @@ static bool loop_bio_cgroup_is_own(struct bio *bio)
 
 /*
  * Metadata is read under locks of the file system above, of the same class as
- * those below. Not all of it is marked: what goes into the cache of the device
- * itself, as buffer heads do, is metadata as well. What is swapped in is read in a
- * page fault, which has the memory map locked: a file system may do that under
- * locks of its own.
+ * those below. Not all of it is marked: what goes into the cache of a block device,
+ * this one or one that lies on it, is metadata as well, as buffer heads are. What
+ * is swapped in is read in a page fault, which has the memory map locked: a file
+ * system may do that under locks of its own.
  */
 static enum loop_stat loop_bio_path_read(struct bio *bio)
 {
 	struct folio *folio = page_folio(bio_page(bio));
 
-	if (folio->mapping == bio->bi_bdev->bd_mapping)
-		return LOOP_STAT_WORKER_META;
+	struct address_space *mapping;
 	if (folio_test_swapcache(folio))
 		return LOOP_STAT_WORKER_SWAP;
-	return LOOP_STAT_INLINE;
+	/* what direct I/O reads into may be cut off its file meanwhile */
+	guard(rcu)();
+	mapping = folio_mapping(folio);
+	return mapping && mapping->host && S_ISBLK(mapping->host->i_mode) ?
+	       LOOP_STAT_WORKER_META : LOOP_STAT_INLINE;
 }
 
 /*

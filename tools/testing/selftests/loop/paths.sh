@@ -201,6 +201,23 @@ parked()
 }
 claim "another bio of the task waits for this one to be submitted" parked
 
+# What device mapper is read for may be metadata of a file system there.  ext4 does
+# not mark the blocks that tell where the extents of a file are.
+above()
+{
+	local at=$LOOP_SCRATCH/at dev block
+
+	dev=$(bind_to "$1" "$2") && map_to above "0 16384 linear $dev 0" &&
+		mkfs.ext4 -q -F -O ^has_journal -N 64 "$mapper-above" && mkdir -p "$at" &&
+		mount "$mapper-above" "$at" && written_image "$at/img" 64 || return
+	for ((block = 0; block < 64; block += 2)); do
+		fallocate -p -o $((block * 4096)) -l 4096 "$at/img" || return
+	done
+	umount "$at" && forget "$mapper-above" && mount "$mapper-above" "$at" && snap "$dev" &&
+		filefrag "$at/img" > /dev/null && counted "$dev" worker_meta &&
+		uncounted "$dev" inline && umount "$at" && unmap_it above && detach "$dev"
+}
+
 # A device mapper target that wants whole 4 KiB of memory, too.
 unaligned()
 {
@@ -217,6 +234,9 @@ unaligned()
 		detach "$dev" && unmap_it align
 }
 ram=$(brd_take)
+written_image "${on[ext4]}/above" 2048
+claim "metadata of a device above is for workers, direct" above "${on[ext4]}/above" on
+claim "metadata of a device above is for workers, buffered" above "$ram" off
 if modprobe -q dm-crypt; then
 	claim "memory that the device below does not take" unaligned "$ram"
 else
