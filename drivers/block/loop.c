@@ -3773,6 +3773,15 @@ static bool loop_detach_may_work(struct loop_device *lo, u64 binding)
  * binding, and it does not matter who ends that.
  */
 static int loop_detach_wait(struct loop_device *lo, u64 *diskseq,
+/* The binding may have got another medium, and so another number. */
+static void loop_detach_find(struct loop_device *lo, u64 *diskseq, u64 binding)
+{
+	xa_lock(&loop_index);
+	if (loop_state_is_bound(lo->state) && lo->binding == binding)
+		*diskseq = lo->disk->diskseq;
+	xa_unlock(&loop_index);
+}
+
 			    ktime_t deadline)
 {
 	u64 binding = 0;
@@ -3793,6 +3802,8 @@ static int loop_detach_wait(struct loop_device *lo, u64 *diskseq,
 		err = loop_detach_try(lo, diskseq, &binding);
 		if (err == -ENXIO || err == -ESTALE || err == -ENODEV)
 			err = 0;
+		if (err == -ERESTARTSYS)
+			loop_detach_find(lo, diskseq, binding);
 	}
 	return err;
 }

@@ -1826,6 +1826,49 @@ TEST_F(ctl, detach_interrupted_until_timeout)
 	close(fd);
 }
 
+struct changer {
+	int fd;
+	int file;
+	pthread_t waiter;
+	atomic_bool done;
+};
+
+static void *change_and_interrupt(void *arg)
+{
+	struct changer *c = arg;
+
+	lt_sleep_ms(200);
+	if (ioctl(c->fd, LOOP_CHANGE_FD, c->file))
+		lt_die("LOOP_CHANGE_FD");
+	while (!c->done) {
+		pthread_kill(c->waiter, SIGUSR1);
+		lt_sleep_ms(10);
+	}
+	return NULL;
+}
+
+/* The binding is told by the number that it has now. */
+TEST_F(ctl, detach_interrupted_after_change)
+{
+	struct changer c = { .file = self->file, .waiter = pthread_self() };
+	struct loop_ctl_detach d = to_detach(FIRST, WAIT, FOREVER);
+	uint64_t before;
+	pthread_t t;
+
+	c.fd = attach_fd(FIRST, self->file, 0, READ_ONLY);
+	ASSERT_GE(c.fd, 0);
+	before = lt_diskseq(c.fd);
+	signal_each(0, 0);
+	ASSERT_EQ(0, pthread_create(&t, NULL, change_and_interrupt, &c));
+	LT_EXPECT_ERR("EINTR", ioctl(lt_control(), LOOP_CTL_DETACH, &d));
+	c.done = true;
+	pthread_join(t, NULL);
+	EXPECT_NE(before, d.diskseq);
+	EXPECT_EQ(lt_diskseq(c.fd), d.diskseq);
+	close(c.fd);
+	EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_DETACH, &d));
+}
+
 /* With SA_RESTART the limit is still one of the whole. */
 TEST_F(ctl, detach_restarts)
 {
