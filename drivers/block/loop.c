@@ -1207,6 +1207,7 @@ static void loop_io_release(mempool_t *pool, struct loop_io *io)
 		mempool_free(io, pool);
 }
 
+/* What the object has, but its reference on the backing. */
 static void loop_io_free(struct loop_io *io)
 {
 	struct loop_backing *b = io->b;
@@ -1223,7 +1224,6 @@ static void loop_io_free(struct loop_io *io)
 		bio_put(&container_of(io, struct loop_clone, io)->bio);
 	else
 		loop_io_release(loop_bio_pool(b, io->bio), io);
-	loop_backing_put(b);
 }
 
 static void loop_io_trace_start(struct loop_io *io)
@@ -1247,6 +1247,7 @@ static void loop_io_trace_end(struct loop_io *io, blk_status_t status)
 
 static void loop_io_end(struct loop_io *io, blk_status_t status)
 {
+	struct loop_backing *b = io->b;
 	struct bio *bio = io->bio;
 
 	loop_io_trace_end(io, status);
@@ -1257,6 +1258,8 @@ static void loop_io_end(struct loop_io *io, blk_status_t status)
 	if (status)
 		bio->bi_status = status;
 	bio_endio(bio);
+	/* who waits for it then finds all that was read in the cache */
+	loop_backing_put(b);
 }
 
 /* The bio becomes the workers'. In any context. */
@@ -1683,8 +1686,8 @@ static bool loop_bio_cgroup_is_own(struct bio *bio)
 static enum loop_stat loop_bio_path_read(struct bio *bio)
 {
 	struct folio *folio = page_folio(bio_page(bio));
-
 	struct address_space *mapping;
+
 	if (folio_test_swapcache(folio))
 		return LOOP_STAT_WORKER_SWAP;
 	/* what direct I/O reads into may be cut off its file meanwhile */
@@ -2798,6 +2801,8 @@ static int loop_change_file(struct loop_reconf *rc, const void *arg)
 					lockdep_is_held(&rc->lo->mutex));
 	if (rc->b->nr_sectors != old->nr_sectors)
 		return -EINVAL;
+	/* of what is being read */
+	rc->stale = true;
 	return loop_reconf_publish_medium(rc);
 }
 
@@ -3768,11 +3773,6 @@ static bool loop_detach_may_work(struct loop_device *lo, u64 binding)
 	       !loop_state_is_bound(READ_ONCE(lo->state));
 }
 
-/*
- * As loop_detach_try(), but waits for the openers. Once it waits it is about one
- * binding, and it does not matter who ends that.
- */
-static int loop_detach_wait(struct loop_device *lo, u64 *diskseq,
 /* The binding may have got another medium, and so another number. */
 static void loop_detach_find(struct loop_device *lo, u64 *diskseq, u64 binding)
 {
@@ -3782,6 +3782,11 @@ static void loop_detach_find(struct loop_device *lo, u64 *diskseq, u64 binding)
 	xa_unlock(&loop_index);
 }
 
+/*
+ * As loop_detach_try(), but waits for the openers. Once it waits it is about one
+ * binding, and it does not matter who ends that.
+ */
+static int loop_detach_wait(struct loop_device *lo, u64 *diskseq,
 			    ktime_t deadline)
 {
 	u64 binding = 0;
@@ -3797,13 +3802,13 @@ static void loop_detach_find(struct loop_device *lo, u64 *diskseq, u64 binding)
 		err = wait_event_interruptible_hrtimeout(lo->closed,
 							 loop_detach_may_work(lo, binding),
 							 left);
+		if (err == -ERESTARTSYS)
+			loop_detach_find(lo, diskseq, binding);
 		if (err)
 			return err == -ETIME ? -ETIMEDOUT : err;
 		err = loop_detach_try(lo, diskseq, &binding);
 		if (err == -ENXIO || err == -ESTALE || err == -ENODEV)
 			err = 0;
-		if (err == -ERESTARTSYS)
-			loop_detach_find(lo, diskseq, binding);
 	}
 	return err;
 }

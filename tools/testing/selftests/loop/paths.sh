@@ -380,10 +380,33 @@ overtaken()
 	done
 	detach "$dev" && dmsetup remove --noudevsync loop-delay && return "$rc"
 }
+read_now()
+{
+	[ "$(awk '{ print $1 }' "/sys/block/${1##*/}/inflight")" -gt 0 ]
+}
+
+# What is read of the first file gets into the cache when the change has been made.
+read_of_old()
+{
+	local low=/dev/mapper/loop-delay file=${on[ext4]}/other dev open pid rc=0
+
+	"$paths" write "$ram" 4 31 && written_image "$file" 1024 &&
+		dmsetup create --noudevsync loop-delay --table "0 8192 delay $ram 0 2000" &&
+		dmsetup mknodes loop-delay && forget "$low" &&
+		dev=$(bind_to "$low" off -r) && exec {open}< "$dev" || return
+	dd if="$dev" of=/dev/null bs=4k count=1 status=none &
+	pid=$!
+	wait_for 10 read_now "$dev" && "$paths" change-fd "$dev" "$file" &&
+		wait "$pid" && cmp -n 4096 "$dev" "$file" || rc=1
+	exec {open}<&-
+	detach "$dev" && dmsetup remove --noudevsync loop-delay && rm "$file" && return "$rc"
+}
 if modprobe -q dm_delay; then
 	claim "what is read below during a write is gone after it" overtaken
+	claim "what is read of the old file is gone after a change" read_of_old
 else
 	tap_skip "what is read below during a write" "no dm-delay"
+	tap_skip "what is read of the old file" "no dm-delay"
 fi
 
 # ---- late ----

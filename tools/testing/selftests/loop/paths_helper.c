@@ -29,6 +29,7 @@
  *   paths_helper low-memory MIB SECONDS    the same once, or until the time is
  *                                          over, with little of the machine's
  *                                          memory free; 3 if that killed it
+ *   paths_helper change-fd DEVICE FILE     LOOP_CHANGE_FD
  *   paths_helper full DEVICE LIMIT COUNT SEED      direct writes while LIMIT, a
  *                                          memory.max, is 0 and the program
  *                                          must not be killed
@@ -49,6 +50,7 @@
 #include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <linux/io_uring.h>
+#include <linux/loop.h>
 #include <linux/types.h>
 #include <sched.h>
 #include <signal.h>
@@ -520,6 +522,14 @@ static int cmd_low_memory(char **arg)
 	return WEXITSTATUS(status);
 }
 
+static int cmd_change_fd(char **arg)
+{
+	if (ioctl(open_or_die(arg[0], O_RDONLY), LOOP_CHANGE_FD,
+		  open_or_die(arg[1], O_RDONLY)))
+		die("LOOP_CHANGE_FD");
+	return 0;
+}
+
 /* All it needs it has before the limit is set. */
 static int cmd_full(char **arg)
 {
@@ -907,6 +917,7 @@ static const struct {
 	{ "killed", 2, cmd_killed },
 	{ "anonymous", 2, cmd_anonymous },
 	{ "low-memory", 2, cmd_low_memory },
+	{ "change-fd", 2, cmd_change_fd },
 	{ "full", 4, cmd_full },
 	{ "watch", 2, cmd_watch },
 	{ "log-write", 4, cmd_log_write },
