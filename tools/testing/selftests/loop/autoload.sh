@@ -29,7 +29,7 @@ trap finish EXIT
 # nodes go first: a udev worker that opens one late would load the module.
 fresh()
 {
-	udevadm settle 2>/dev/null
+	udev_settle
 	nodes_remove
 	loop_unload
 	rm -f "$conf"
@@ -153,7 +153,7 @@ claim "parameters are read-only, but for that for tests" same modes "444 600 444
 claim "udev sees a device added" udev_adds
 claim "udev sees it removed" udev_removes
 loop_unload
-udevadm settle
+udev_settle
 claim "after rmmod there are no block nodes" same nodes "" "$(echo /dev/loop[0-9]* | grep -v '\*')"
 claim "after rmmod udev knows none" same entries "" "$(echo /run/udev/data/b7:* | grep -v '\*')"
 claim "the static node outlives the module and loads it again" control_loads

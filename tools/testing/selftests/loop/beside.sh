@@ -284,7 +284,7 @@ stat_of_reads()
 {
 	local d=$1 out
 
-	out=$("$loopctl" stat --interval 0.5 "$d")
+	out=$("$loopctl" stat --interval 2 "$d")
 	same "exit status" 0 $? || return
 	echo "$out"
 	same lines 2 "$(wc -l <<< "$out")" || return
@@ -292,7 +292,7 @@ stat_of_reads()
 		"$(head -n 1 <<< "$out" | xargs)" || return
 	[[ $out =~ ${d#/dev/}\ +[0-9.]*[1-9][0-9.]*\ +0\.0\ .*%\ +0%\ +0\.0\ +0\.0\ $file$ ]] ||
 		return
-	"$loopctl" stat --interval 0.5 --json "$d" |
+	"$loopctl" stat --interval 2 --json "$d" |
 		in_json 'd[0]["reads_per_s"] > 0 and d[0]["read_kib_per_s"] > 0 and
 			d[0]["writes_per_s"] == 0 and 0 <= d[0]["inline_share"] <= 1 and
 			d[0]["cloned_share"] == 0 and d[0]["backing_file"] == sys.argv[2] and

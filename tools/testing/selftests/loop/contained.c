@@ -31,7 +31,7 @@ FIXTURE_SETUP(contained)
 	if (lt_unusable())
 		SKIP(return, "%s", lt_unusable());
 	for (n = FIRST; n < FIRST + NUMBERS; n++)
-		ASSERT_TRUE(lt_destroy(n, 100));
+		ASSERT_TRUE(lt_destroy(n, 2000));
 	ASSERT_EQ(0, lt_scratch(self->dir, "contained"));
 	snprintf(self->path, sizeof(self->path), "%s/file", self->dir);
 	snprintf(self->image, sizeof(self->image), "%s/image", self->dir);
@@ -43,7 +43,7 @@ FIXTURE_TEARDOWN_PARENT(contained)
 	int n;
 
 	for (n = FIRST; n < FIRST + NUMBERS; n++)
-		lt_destroy(n, 100);
+		lt_destroy(n, 2000);
 	rmdir(self->dir);
 }
 

@@ -70,7 +70,7 @@ FIXTURE_SETUP(ctl)
 		SKIP(return, "%s", lt_unusable());
 	self->file = -1;
 	for (n = FIRST; n < FIRST + NUMBERS; n++)
-		ASSERT_TRUE(lt_destroy(n, 100));
+		ASSERT_TRUE(lt_destroy(n, 2000));
 	ASSERT_EQ(0, lt_scratch(self->dir, "ctl"));
 	snprintf(self->path, sizeof(self->path), "%s/file", self->dir);
 	self->file = lt_file(self->path, SIZE, 1);
@@ -81,7 +81,7 @@ FIXTURE_TEARDOWN_PARENT(ctl)
 	int n;
 
 	for (n = FIRST; n < FIRST + NUMBERS; n++)
-		lt_destroy(n, 100);
+		lt_destroy(n, 2000);
 	rmdir(self->dir);
 }
 
@@ -1171,7 +1171,7 @@ static void *hold(void *arg)
 }
 
 /* Who does not say which device has nothing to try again. */
-TEST_F_TIMEOUT(ctl, attach_any_race, 120)
+TEST_F_TIMEOUT(ctl, attach_any_race, 600)
 {
 	unsigned int round;
 	pthread_t t;
@@ -1192,7 +1192,7 @@ TEST_F_TIMEOUT(ctl, attach_any_race, 120)
 }
 
 /* Of many at the same time one gets the file, the others are told who. */
-TEST_F_TIMEOUT(ctl, exclusive_race, 120)
+TEST_F_TIMEOUT(ctl, exclusive_race, 600)
 {
 	struct contest c[12];
 	pthread_t t[ARRAY_SIZE(c)];
@@ -1241,7 +1241,7 @@ TEST_F_TIMEOUT(ctl, exclusive_race, 120)
 }
 
 /* Halves of one file do not stand in each other's way. */
-TEST_F_TIMEOUT(ctl, exclusive_race_parts, 120)
+TEST_F_TIMEOUT(ctl, exclusive_race_parts, 600)
 {
 	struct contest c[8];
 	pthread_t t[ARRAY_SIZE(c)];
@@ -2366,7 +2366,7 @@ static bool entry_agrees(const struct loop_ctl_entry *e)
 	       !strcmp((char *)e->name, "other") && e->diskseq;
 }
 
-TEST_F_TIMEOUT(ctl, list_is_consistent, 120)
+TEST_F_TIMEOUT(ctl, list_is_consistent, 600)
 {
 	struct loop_ctl_entry e;
 	int i, seen = 0;

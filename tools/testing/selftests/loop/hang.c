@@ -416,7 +416,7 @@ static int hang_attach(struct _test_data_hang *self)
 
 static int hang_attach_new(struct _test_data_hang *self)
 {
-	return lt_destroy(A, 100) ? attach(self, LOOP_ATTACH_EPHEMERAL) : EIO;
+	return lt_destroy(A, 2000) ? attach(self, LOOP_ATTACH_EPHEMERAL) : EIO;
 }
 
 static int hang_status(struct _test_data_hang *self)
@@ -848,7 +848,7 @@ FIXTURE_SETUP(hang)
 	if (lt_unusable())
 		SKIP(return, "%s", lt_unusable());
 	for (n = A + NUMBERS - 1; n >= A; n--)
-		ASSERT_TRUE(lt_destroy(n, 100));
+		ASSERT_TRUE(lt_destroy(n, 2000));
 	ASSERT_EQ(0, lt_scratch(self->dir, "hang"));
 	snprintf(self->mnt, sizeof(self->mnt), "%s/mnt", self->dir);
 	snprintf(self->slow, sizeof(self->slow), "%s/slow", self->mnt);
@@ -877,7 +877,7 @@ FIXTURE_TEARDOWN_PARENT(hang)
 
 	/* the server has died with the test */
 	for (n = A + NUMBERS - 1; n >= A; n--)
-		lt_destroy(n, 100);
+		lt_destroy(n, 2000);
 	rmdir(self->dir);
 }
 
@@ -1012,8 +1012,8 @@ TEST_F_TIMEOUT(hang, killed, 600)
 		EXPECT_TRUE(status == ENOTCONN || status == ECONNABORTED);
 		EXPECT_EQ(variant->before >= 0, lt_sysfs_bound(A));
 	}
-	lt_destroy(UPPER, 100);
-	lt_destroy(A, 100);
+	lt_destroy(UPPER, 2000);
+	lt_destroy(A, 2000);
 	EXPECT_FALSE(lt_exists(A));
 	EXPECT_EQ(0, umount2(self->mnt, 0));
 }
@@ -1049,8 +1049,8 @@ static void given_up(struct __test_metadata *_metadata,
 	EXPECT_NE(-1, ended(pid));
 	if (lt_sysfs_bound(A))
 		EXPECT_ENDS(EIO, own_read);
-	lt_destroy(UPPER, 100);
-	lt_destroy(A, 100);
+	lt_destroy(UPPER, 2000);
+	lt_destroy(A, 2000);
 	EXPECT_FALSE(lt_exists(A));
 	EXPECT_TRUE(!umount2(self->mnt, 0) || errno == EINVAL);
 }

@@ -543,7 +543,7 @@ static void *read_on(void *arg)
 }
 
 /* The part that stays is readable at any time, and never wrong. */
-TEST_F_TIMEOUT(io, truncated_while_read, 300)
+TEST_F_TIMEOUT(io, truncated_while_read, 900)
 {
 	struct reader kept = { .end = 2 * LT_MIB };
 	struct reader gone = { .base = 4 * LT_MIB, .end = SIZE };
@@ -665,7 +665,7 @@ static void *own_part(void *arg)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(io, readers_and_writers, 120)
+TEST_F_TIMEOUT(io, readers_and_writers, 600)
 {
 	struct owner owners[8] = { 0 };
 	pthread_t t[ARRAY_SIZE(owners)];
@@ -701,7 +701,7 @@ TEST_F_TIMEOUT(io, readers_and_writers, 120)
 }
 
 /* Changing how the device does its I/O loses none of it. */
-TEST_F_TIMEOUT(io, reconfigured_while_used, 120)
+TEST_F_TIMEOUT(io, reconfigured_while_used, 600)
 {
 	struct owner owners[4] = { 0 };
 	pthread_t t[ARRAY_SIZE(owners)];

@@ -34,6 +34,10 @@
 
 #include "kselftest.h"
 
+/* Of a test that does not say: it may run on a kernel that is slow. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 300
+
 #ifndef BLKGETDISKSEQ
 #define BLKGETDISKSEQ _IOR(0x12, 128, __u64)
 #endif
@@ -725,7 +729,7 @@ static inline char const *lt_unusable(void)
 /* An unbound device with a number that nobody else uses. */
 static inline int lt_new_device(int number)
 {
-	if (!lt_destroy(number, 100))
+	if (!lt_destroy(number, 2000))
 		return -1;
 	return lt_ctl(LOOP_CTL_ADD, number);
 }

@@ -146,10 +146,10 @@ partx_cycle()
 	d=$(losetup -f --show "$disk") &&
 		same "before partx" "" "$(partitions "$d")" &&
 		partx -a "$d" && same added "loop0p1 loop0p2" "$(partitions "$d")" &&
-		partx -d --nr 1 "$d" && same deleted loop0p2 "$(partitions "$d")" &&
+		udev_settle && partx -d --nr 1 "$d" && same deleted loop0p2 "$(partitions "$d")" &&
 		partx -a --nr 1 "$d" &&
 		same "added again" "loop0p1 loop0p2" "$(partitions "$d")" &&
-		detach "$d" && same "after detach" "" "$(partitions "$d")"
+		udev_settle && detach "$d" && same "after detach" "" "$(partitions "$d")"
 }
 claim "partx -a and -d without -P; detach takes them along" partx_cycle
 
@@ -159,7 +159,7 @@ table_change()
 
 	d=$(losetup -f --show -P "$plain") &&
 		printf 'label: dos\nsize=4MiB\nsize=4MiB\n' | sfdisk -q "$d" &&
-		wait_for 5 test -b "${d}p2" &&
+		wait_for 5 test -b "${d}p2" && udev_settle &&
 		sfdisk -q --delete "$d" 2 && wait_for 5 test ! -e "${d}p2" &&
 		udev_settle && losetup -d "$d" && wait_for 5 unbound "$d"
 }
@@ -273,8 +273,8 @@ claim "--nooverlap: reuses, refuses, and lets neighbours be" nooverlap
 
 detach_all()
 {
-	attach "$plain" && attach "$fs" && attach "$disk" && losetup -D &&
-		same bound "" "$(loop_bound)" && same list "" "$(losetup -a)"
+	attach "$plain" && attach "$fs" && attach "$disk" && udev_settle &&
+		losetup -D && same bound "" "$(loop_bound)" && same list "" "$(losetup -a)"
 }
 claim "losetup -D detaches everything" detach_all
 
@@ -282,7 +282,7 @@ named()
 {
 	losetup /dev/loop21 "$plain" && same backing "$plain" "$(attr loop21 backing_file)" &&
 		fails losetup /dev/loop21 "$fs" && detach /dev/loop21 &&
-		same removed 21 "$("$helper" ctl /dev/loop-control remove 21)"
+		udev_settle && same removed 21 "$("$helper" ctl /dev/loop-control remove 21)"
 }
 "$helper" ctl /dev/loop-control add 21 >/dev/null
 claim "losetup DEVICE FILE; a second time is refused" named
@@ -306,7 +306,7 @@ mount_loop()
 {
 	mount -o loop "$fs" "$at" &&
 		same columns "$fs 1" "$(losetup -n --raw -j "$fs" -O BACK-FILE,AUTOCLEAR)" &&
-		echo data > "$at/file" && umount "$at" &&
+		echo data > "$at/file" && udev_settle && umount "$at" &&
 		same left "" "$(losetup -j "$fs")" && e2fsck -fn "$fs" >/dev/null
 }
 claim "mount -o loop: autoclear, and gone after umount" mount_loop
@@ -318,7 +318,7 @@ nested_umount()
 
 	for ((i = 0; i < 5; i++)); do
 		mount -o loop "$fs" "$at" && mount -o loop "$at/inner.img" "$at2" &&
-			echo "$i" > "$at2/file" && umount "$at2" &&
+			echo "$i" > "$at2/file" && udev_settle && umount "$at2" &&
 			umount "$at" || return
 	done
 	same left "" "$(losetup -a)"
@@ -336,14 +336,14 @@ mount_offset()
 		same content "over the partition" "$(cat "$at/file")" &&
 		same columns "$off 16777216" \
 			"$(losetup -n --raw -j "$disk" -O OFFSET,SIZELIMIT)" &&
-		umount "$at" && same left "" "$(losetup -a)"
+		udev_settle && umount "$at" && same left "" "$(losetup -a)"
 }
 claim "mount -o loop,offset=,sizelimit= of a partition" mount_offset
 
 mount_read_only()
 {
 	mount -o loop,ro "$fs" "$at" && same RO 1 "$(losetup -n --raw -j "$fs" -O RO)" &&
-		fails touch "$at/file2" && umount "$at" && same left "" "$(losetup -a)"
+		fails touch "$at/file2" && udev_settle && umount "$at" && same left "" "$(losetup -a)"
 }
 claim "mount -o loop,ro" mount_read_only
 

@@ -108,7 +108,7 @@ udev_start()
 	[ -x "$bin" ] || skip_all "no systemd-udevd"
 	mkdir -p /run/udev
 	"$bin" --daemon >/dev/null 2>&1 || bail_out "udevd does not start"
-	udevadm settle
+	udev_settle
 }
 
 udev_stop()

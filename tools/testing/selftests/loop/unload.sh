@@ -104,7 +104,7 @@ udev_start
 # Once with everything, so that what is allocated only once is.
 modprobe loop && losetup "/dev/loop0" "$LOOP_SCRATCH/img" && losetup -D
 loop_unload
-udevadm settle
+udev_settle
 percpu=$(kib Percpu)
 slab=$(kib SUnreclaim)
 
@@ -153,7 +153,7 @@ kill "$storm"
 wait "$storm" 2>/dev/null
 storm=
 loop_unload
-udevadm settle
+udev_settle
 claim "nothing is left after it" same traces "" "$(traces)"
 
 no_growth()
