@@ -2336,13 +2336,20 @@ static int loop_reconf_end(struct loop_reconf *rc, int err)
 	struct loop_device *lo = rc->lo;
 
 	/* before the mutex is free: there are counters for two backings only */
+/* Of what is cached, also what somebody has mapped, or reads right now. */
+static void loop_invalidate(struct block_device *bdev)
+{
+	invalidate_bdev(bdev); /* buffers that only the processors hold */
+	invalidate_inode_pages2(bdev->bd_mapping);
+}
+
 	if (rc->b && err)
 		loop_backing_free(rc->b);
 	else if (rc->b)
 		loop_backing_retire(rc->b, false);
 	mutex_unlock(&lo->mutex);
 	if (rc->stale && !err)
-		invalidate_bdev(lo->disk->part0);
+		loop_invalidate(lo->disk->part0);
 	if (rc->scan && !err)
 		loop_scan_partitions(lo);
 	if ((rc->scan || rc->announce) && !err)

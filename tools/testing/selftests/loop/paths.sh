@@ -236,7 +236,10 @@ unaligned()
 ram=$(brd_take)
 written_image "${on[ext4]}/above" 2048
 claim "metadata of a device above is for workers, direct" above "${on[ext4]}/above" on
+layers_off
 claim "metadata of a device above is for workers, buffered" above "$ram" off
+layers_off
+rm "${on[ext4]}/above"
 if modprobe -q dm-crypt; then
 	claim "memory that the device below does not take" unaligned "$ram"
 else
@@ -363,10 +366,9 @@ written_now()
 # cache meanwhile, which had it before, too, or did not.
 overtaken()
 {
-	local dev low=/dev/mapper/loop-delay new=$LOOP_SCRATCH/new pid before rc=0
+	local dev low=$mapper-delay new=$LOOP_SCRATCH/new pid before rc=0
 
-	dmsetup create --noudevsync loop-delay --table "0 8192 delay $ram 0 0 $ram 0 2000" &&
-		dmsetup mknodes loop-delay && dev=$(bind_to "$low" on) || return
+	map_to delay "0 8192 delay $ram 0 0 $ram 0 2000" && dev=$(bind_to "$low" on) || return
 	for before in cloned worker_file; do
 		forget "$low"
 		[ "$before" = cloned ] || dd if="$low" of=/dev/null bs=4k count=1 status=none
@@ -378,7 +380,7 @@ overtaken()
 			dd if="$low" of=/dev/null bs=4k count=1 status=none && wait "$pid" &&
 			counted "$dev" "$before" && cmp -n 4096 "$new" "$low" || rc=1
 	done
-	detach "$dev" && dmsetup remove --noudevsync loop-delay && return "$rc"
+	detach "$dev" && unmap_it delay && return "$rc"
 }
 read_now()
 {
@@ -388,21 +390,21 @@ read_now()
 # What is read of the first file gets into the cache when the change has been made.
 read_of_old()
 {
-	local low=/dev/mapper/loop-delay file=${on[ext4]}/other dev open pid rc=0
+	local low=$mapper-delay file=${on[ext4]}/other dev open pid rc=0
 
 	"$paths" write "$ram" 4 31 && written_image "$file" 1024 &&
-		dmsetup create --noudevsync loop-delay --table "0 8192 delay $ram 0 2000" &&
-		dmsetup mknodes loop-delay && forget "$low" &&
+		map_to delay "0 8192 delay $ram 0 2000" && forget "$low" &&
 		dev=$(bind_to "$low" off -r) && exec {open}< "$dev" || return
 	dd if="$dev" of=/dev/null bs=4k count=1 status=none &
 	pid=$!
 	wait_for 10 read_now "$dev" && "$paths" change-fd "$dev" "$file" &&
 		wait "$pid" && cmp -n 4096 "$dev" "$file" || rc=1
 	exec {open}<&-
-	detach "$dev" && dmsetup remove --noudevsync loop-delay && rm "$file" && return "$rc"
+	detach "$dev" && unmap_it delay && rm "$file" && return "$rc"
 }
 if modprobe -q dm_delay; then
 	claim "what is read below during a write is gone after it" overtaken
+	layers_off
 	claim "what is read of the old file is gone after a change" read_of_old
 else
 	tap_skip "what is read below during a write" "no dm-delay"
