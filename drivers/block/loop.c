@@ -1864,6 +1864,9 @@ static int loop_io_discard_bdev(struct block_device *bdev, loff_t pos,
 	err = blkdev_issue_discard(bdev, start >> SECTOR_SHIFT,
 				   (end - start) >> SECTOR_SHIFT, GFP_NOIO);
 	filemap_invalidate_unlock(mapping);
+	/* not supported any more: no error there, but one here */
+	if (!err && !bdev_max_discard_sectors(bdev))
+		err = -EOPNOTSUPP;
 	return err;
 }
 
@@ -1880,7 +1883,9 @@ static void loop_io_unmap(struct loop_io *io)
 	if (op == REQ_OP_WRITE_ZEROES && (io->bio->bi_opf & REQ_NOUNMAP))
 		mode = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
 
-	if (op == REQ_OP_DISCARD && bdev)
+	if (bdev && pos + len > bdev_nr_bytes(bdev))
+		err = -EIO; /* it has become smaller */
+	else if (op == REQ_OP_DISCARD && bdev)
 		err = loop_io_discard_bdev(bdev, pos, len);
 	else
 		err = vfs_fallocate(io->b->file, mode, pos, len);

@@ -11,7 +11,7 @@ cd "$(dirname "$0")" || exit 1
 # shellcheck source=system.sh
 . ./system.sh
 need_root
-need_cmd losetup fio mkfs.ext4
+need_cmd losetup fio mkfs.ext4 dmsetup blkdiscard
 tap_start
 
 nulls=/sys/kernel/config/nullb
@@ -166,7 +166,8 @@ scsi_disk()
 
 scsi_up()
 {
-	modprobe -a scsi_mod sd_mod && modprobe scsi_debug dev_size_mb=128 delay=1 && wait_for 10 scsi_disk > /dev/null &&
+	modprobe -a scsi_mod sd_mod && modprobe scsi_debug dev_size_mb=128 delay=1 lbpu=1 &&
+		wait_for 10 scsi_disk > /dev/null &&
 		disk=$(scsi_disk) && wait_for 5 test -b "$disk"
 }
 
@@ -183,23 +184,61 @@ null_up()
 	wait_for 5 test -b "$disk"
 }
 
-# A disk finds out that it cannot write the same to many blocks when it is asked to.
-cannot_zero()
+# A disk finds out that it cannot write the same to many blocks, or unmap some, when
+# it is asked to.
+cannot()
 {
-	local device op
+	local device op rc=0
 
 	device=$(realpath "/sys/block/${disk##*/}/device")
-	dev=$(attach "$disk" --direct-io=on) &&
-		dd if=/dev/urandom of="$dev" bs=64k count=1 oflag=direct status=none || return
-	for op in 0x41 0x93; do
-		echo "2 -100 $op 0 0 0x2 0x5 0x20 0x0" > "$injected/${device##*/}/error" || return
+	dev=$(attach "$disk" --direct-io=on) || return
+	for op in 0x41 0x42 0x93; do
+		echo "2 -100 $op 0 0 0x2 0x5 0x20 0x0" > "$injected/${device##*/}/error" || rc=1
 	done
-	blkdiscard -z -l 65536 "$dev" && cmp -n 65536 "$dev" /dev/zero && detach "$dev"
+	"$@" || rc=1
+	detach "$dev" && return "$rc"
+}
+
+zeroes()
+{
+	dd if=/dev/urandom of="$dev" bs=64k count=1 oflag=direct status=none &&
+		blkdiscard -z -l 65536 "$dev" && cmp -n 65536 "$dev" /dev/zero
+}
+
+no_discard()
+{
+	local max=/sys/block/${dev##*/}/queue/discard_max_bytes
+
+	fails same "offered at first" 0 "$(cat "$max")" && blkdiscard "$dev" &&
+		same "offered then" 0 "$(cat "$max")"
+}
+
+# small SECTORS: the size of a part of the disk
+small()
+{
+	dmsetup load --noudevsync loop-small --table "0 $1 linear $disk 0" &&
+		dmsetup resume --noudevsync loop-small
+}
+
+# What is asked for is not there any more.
+no_zeroes()
+{
+	local rc=0
+
+	dmsetup create --noudevsync loop-small --table "0 2048 linear $disk 0" || return
+	dmsetup mknodes
+	dev=$(attach /dev/mapper/loop-small "--direct-io=$1") && small 1024 &&
+		fails blkdiscard -f -z -l 1M "$dev" && small 2048 &&
+		blkdiscard -f -z -l 1M "$dev" || rc=1
+	detach "$dev" && dmsetup remove --noudevsync loop-small && return "$rc"
 }
 
 injected=/sys/kernel/debug/scsi_debug
 if scsi_up && [ -d $injected ]; then
-	claim "SCSI: zeroes, though the disk turns out not to write them" cannot_zero
+	claim "SCSI: no zeroes past the end of a device that got smaller, direct" no_zeroes on
+	claim "SCSI: no zeroes past the end of a device that got smaller, buffered" no_zeroes off
+	claim "SCSI: zeroes, though the disk turns out not to write them" cannot zeroes
+	claim "SCSI: discard, until the disk turns out not to do it" cannot no_discard
 	claim "SCSI: nothing holds it" wait_for 10 rmmod scsi_debug
 else
 	tap_skip "SCSI: zeroes" "no scsi_debug, or none that makes errors"
