@@ -2336,11 +2336,6 @@ static int loop_reconf_begin(struct loop_reconf *rc, struct loop_device *lo,
 	return -EINTR;
 }
 
-static int loop_reconf_end(struct loop_reconf *rc, int err)
-{
-	struct loop_device *lo = rc->lo;
-
-	/* before the mutex is free: there are counters for two backings only */
 /* Of what is cached, also what somebody has mapped, or reads right now. */
 static void loop_invalidate(struct block_device *bdev)
 {
@@ -2348,6 +2343,11 @@ static void loop_invalidate(struct block_device *bdev)
 	invalidate_inode_pages2(bdev->bd_mapping);
 }
 
+static int loop_reconf_end(struct loop_reconf *rc, int err)
+{
+	struct loop_device *lo = rc->lo;
+
+	/* before the mutex is free: there are counters for two backings only */
 	if (rc->b && err)
 		loop_backing_free(rc->b);
 	else if (rc->b)
@@ -3814,14 +3814,16 @@ static int loop_detach_wait(struct loop_device *lo, u64 *diskseq,
 		err = wait_event_interruptible_hrtimeout(lo->closed,
 							 loop_detach_may_work(lo, binding),
 							 left);
-		if (err == -ERESTARTSYS)
-			loop_detach_find(lo, diskseq, binding);
+		if (err == -ETIME)
+			return -ETIMEDOUT;
 		if (err)
-			return err == -ETIME ? -ETIMEDOUT : err;
+			break;
 		err = loop_detach_try(lo, diskseq, &binding);
 		if (err == -ENXIO || err == -ESTALE || err == -ENODEV)
 			err = 0;
 	}
+	if (err == -ERESTARTSYS)
+		loop_detach_find(lo, diskseq, binding);
 	return err;
 }
 

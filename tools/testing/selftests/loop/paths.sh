@@ -704,9 +704,10 @@ full_cgroup()
 # task: once more, then.
 reclaim_swap()
 {
-	local file=${on[$1]}/swap limit=12M dev times rc
+	local file=${on[$1]}/swap min=/proc/sys/vm/min_free_kbytes limit=12M kib dev times rc
 	local use=(anonymous 18 0)
 
+	kib=$(cat "$min")
 	[ -z "${4-}" ] || limit=4M use=(low-memory 6 20)
 	written_image "$file" "${4:-5120}" && truncate -s 20M "$file" || return
 	dev=$(bind_to "$file" "$2") && mkswap -q "$dev" && swapon "$dev" && sync "$file" &&
@@ -715,6 +716,7 @@ reclaim_swap()
 	for _ in 1 2 3; do
 		rc=0
 		in_group b "$paths" "${use[@]}" || rc=$?
+		echo "$kib" > "$min"
 		[ "$rc" = 137 ] || [ "$rc" = 3 ] || break
 	done
 	echo max > "$groups/b/memory.max"

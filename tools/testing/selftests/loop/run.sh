@@ -43,7 +43,7 @@ fi
 logged()
 {
 	dmesg | sed "1,/$1/d" | grep -vE \
-		'(loop[0-9]+:( p[0-9]+)*|loop[0-9]+: (detected capacity change|p[0-9]+ start) .*|callbacks suppressed|hrtimer: interrupt took .*|clocksource: .*)$'
+		'(loop[0-9]+:( p[0-9]+)*|loop[0-9]+: (detected capacity change|p[0-9]+ start) .*|callbacks suppressed|hrtimer: interrupt took .*|(clocksource|tsc|sched_clock): .*|TSC found unstable .*)$'
 }
 mark="loop-selftest: $program begins"
 [ -z "$quiet" ] || echo "$mark" > /dev/kmsg
