@@ -152,8 +152,7 @@ claim "parameters are read-only, but for that for tests" same modes "444 600 444
 	stat -c %a /sys/module/loop/parameters/* | tr '\n' ' ' | sed 's/ $//')"
 claim "udev sees a device added" udev_adds
 claim "udev sees it removed" udev_removes
-loop_unload
-udev_settle
+unload_for_good
 claim "after rmmod there are no block nodes" same nodes "" "$(echo /dev/loop[0-9]* | grep -v '\*')"
 claim "after rmmod udev knows none" same entries "" "$(echo /run/udev/data/b7:* | grep -v '\*')"
 claim "the static node outlives the module and loads it again" control_loads

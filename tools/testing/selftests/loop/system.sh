@@ -81,6 +81,14 @@ udev_settle()
 	wait_for 10 udevadm settle
 }
 
+# A udev worker that opens a node late would load the module again.
+unload_for_good()
+{
+	udev_settle
+	loop_unload
+	udev_settle
+}
+
 # numbers: the loop devices there are, in order, on one line
 numbers()
 {

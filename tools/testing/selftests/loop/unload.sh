@@ -103,8 +103,7 @@ udev_start
 
 # Once with everything, so that what is allocated only once is.
 modprobe loop && losetup "/dev/loop0" "$LOOP_SCRATCH/img" && losetup -D
-loop_unload
-udev_settle
+unload_for_good
 percpu=$(kib Percpu)
 slab=$(kib SUnreclaim)
 
@@ -152,8 +151,7 @@ sed "s/^/# /" "$LOOP_SCRATCH/progress"
 kill "$storm"
 wait "$storm" 2>/dev/null
 storm=
-loop_unload
-udev_settle
+unload_for_good
 claim "nothing is left after it" same traces "" "$(traces)"
 
 no_growth()
