@@ -357,9 +357,13 @@ coherent()
 }
 claim "RAM disk: readers of it see each write that is done" coherent
 
-written_now()
+# in_flight DEVICE read|write
+in_flight()
 {
-	[ "$(awk '{ print $2 }' "/sys/block/${1##*/}/inflight")" -gt 0 ]
+	local reads writes
+
+	read -r reads writes < "/sys/block/${1##*/}/inflight"
+	[ "$([ "$2" = read ] && echo "$reads" || echo "$writes")" -gt 0 ]
 }
 
 # A write gets to the device in its own time; what is there before is read into the
@@ -376,15 +380,11 @@ overtaken()
 		snap "$dev"
 		dd if="$new" of="$dev" bs=4k oflag=direct conv=notrunc status=none &
 		pid=$!
-		wait_for 10 written_now "$dev" &&
+		wait_for 10 in_flight "$dev" write &&
 			dd if="$low" of=/dev/null bs=4k count=1 status=none && wait "$pid" &&
 			counted "$dev" "$before" && cmp -n 4096 "$new" "$low" || rc=1
 	done
 	detach "$dev" && unmap_it delay && return "$rc"
-}
-read_now()
-{
-	[ "$(awk '{ print $1 }' "/sys/block/${1##*/}/inflight")" -gt 0 ]
 }
 
 # What is read of the first file gets into the cache when the change has been made.
@@ -397,7 +397,7 @@ read_of_old()
 		dev=$(bind_to "$low" off -r) && exec {open}< "$dev" || return
 	dd if="$dev" of=/dev/null bs=4k count=1 status=none &
 	pid=$!
-	wait_for 10 read_now "$dev" && "$paths" change-fd "$dev" "$file" &&
+	wait_for 10 in_flight "$dev" read && "$paths" change-fd "$dev" "$file" &&
 		wait "$pid" && cmp -n 4096 "$dev" "$file" || rc=1
 	exec {open}<&-
 	detach "$dev" && unmap_it delay && rm "$file" && return "$rc"

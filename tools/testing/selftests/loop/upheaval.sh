@@ -8,8 +8,8 @@
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
 cd "$(dirname "$0")" || exit 1
-# shellcheck source=system.sh
-. ./system.sh
+# shellcheck source=paths-lib.sh
+. ./paths-lib.sh
 need_root
 need_cmd losetup fio mkfs.ext4 dmsetup blkdiscard
 tap_start
@@ -213,24 +213,15 @@ no_discard()
 		same "offered then" 0 "$(cat "$max")"
 }
 
-# small SECTORS: the size of a part of the disk
-small()
-{
-	dmsetup load --noudevsync loop-small --table "0 $1 linear $disk 0" &&
-		dmsetup resume --noudevsync loop-small
-}
-
 # What is asked for is not there any more.
 no_zeroes()
 {
-	local rc=0
+	local whole="0 2048 linear $disk 0" half="0 1024 linear $disk 0" rc=0
 
-	dmsetup create --noudevsync loop-small --table "0 2048 linear $disk 0" || return
-	dmsetup mknodes
-	dev=$(attach /dev/mapper/loop-small "--direct-io=$1") && small 1024 &&
-		fails blkdiscard -f -z -l 1M "$dev" && small 2048 &&
-		blkdiscard -f -z -l 1M "$dev" || rc=1
-	detach "$dev" && dmsetup remove --noudevsync loop-small && return "$rc"
+	map_to small "$whole" && dev=$(bind_to "$mapper-small" "$1") || return
+	remap_to small "$half" && fails blkdiscard -f -z -l 1M "$dev" &&
+		remap_to small "$whole" && blkdiscard -f -z -l 1M "$dev" || rc=1
+	detach "$dev" && unmap_it small && return "$rc"
 }
 
 injected=/sys/kernel/debug/scsi_debug
