@@ -17,10 +17,6 @@
 #define CONFIG_BLK_DEV_LOOP_MIN_COUNT	8
 #endif
 
-#ifndef BLK_MAX_BLOCK_SIZE
-#define BLK_MAX_BLOCK_SIZE	PAGE_SIZE
-#endif
-
 #ifndef blk_queue_rot
 #define blk_queue_rot(q)	(!blk_queue_nonrot(q))
 #endif

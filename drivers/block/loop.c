@@ -658,14 +658,11 @@ static void loop_backing_retire(struct loop_backing *b, bool quiet)
 	loop_backing_free(b);
 }
 
-/* Size and direct I/O alignment, as the file has them now. */
-static int loop_backing_stat(struct loop_backing *b, bool resize)
+/* What direct I/O needs, as the file has it now. */
+static int loop_backing_stat_direct(struct loop_backing *b)
 {
-	struct block_device *bdev = loop_file_bdev(b->file);
 	struct block_device *lower = loop_file_lower_bdev(b->file);
-	struct loop_params *p = &b->params;
 	struct kstat stat;
-	loff_t size;
 	int err;
 
 	/* a file that does not tell is asked, and refuses with EINVAL */
@@ -675,19 +672,35 @@ static int loop_backing_stat(struct loop_backing *b, bool resize)
 		b->dio_mem_mask = bdev_dma_alignment(lower);
 		b->dio_offset_mask = bdev_logical_block_size(lower) - 1;
 	}
+	if (loop_file_bdev(b->file))
+		return 0;
+	err = vfs_getattr_nosec(&b->file->f_path, &stat, STATX_DIOALIGN, 0);
+	if (err)
+		return err;
+	if (stat.result_mask & STATX_DIOALIGN) {
+		/* 0, no direct I/O, gives a mask that nothing passes */
+		b->dio_mem_mask = stat.dio_mem_align - 1;
+		b->dio_offset_mask = stat.dio_offset_align - 1;
+	}
+	return 0;
+}
+
+/* Inode and size, as the file has them now. */
+static int loop_backing_stat(struct loop_backing *b, bool resize)
+{
+	struct block_device *bdev = loop_file_bdev(b->file);
+	struct loop_params *p = &b->params;
+	struct kstat stat;
+	loff_t size;
+	int err;
 
 	err = vfs_getattr_nosec(&b->file->f_path, &stat,
-				STATX_INO | STATX_SIZE | STATX_DIOALIGN, 0);
+				STATX_INO | STATX_SIZE, 0);
 	if (err)
 		return err;
 	b->dev = stat.dev;
 	b->ino = stat.ino;
 	size = bdev ? bdev_nr_bytes(bdev) : stat.size;
-	if (!bdev && (stat.result_mask & STATX_DIOALIGN)) {
-		/* 0, no direct I/O, gives a mask that nothing passes */
-		b->dio_mem_mask = stat.dio_mem_align - 1;
-		b->dio_offset_mask = stat.dio_offset_align - 1;
-	}
 
 	if (!resize)
 		return 0;
@@ -2401,6 +2414,14 @@ static int loop_reconf_clone(struct loop_reconf *rc, struct file *file)
 	b->nr_sectors = old->nr_sectors;
 	b->cut = old->cut;
 	rc->b = b;
+	/*
+	 * It may be another now, as for an xfs file whose blocks are shared since:
+	 * a file copes with that, and direct I/O stays on. A device does not.
+	 */
+	b->dio_mem_mask = old->dio_mem_mask;
+	b->dio_offset_mask = old->dio_offset_mask;
+	if (file || loop_file_bdev(b->file))
+		return loop_backing_stat_direct(b);
 	return 0;
 }
 
@@ -2502,13 +2523,24 @@ static struct file *loop_bind_open_swap(const struct loop_bind_arg *bind)
 	return swap_file;
 }
 
-static int loop_bind_params(struct loop_params *p,
+/* If none is asked for: the smallest one, that direct I/O can take if it is on. */
+static unsigned int loop_bind_block_size(const struct loop_backing *b)
+{
+	unsigned int align = b->dio_offset_mask + 1;
+
+	if (!b->params.direct || !(b->file->f_mode & FMODE_CAN_ODIRECT) ||
+	    blk_validate_block_size(align))
+		return SECTOR_SIZE;
+	return align;
+}
+
+static int loop_bind_params(struct loop_backing *b,
 			    const struct loop_bind_arg *bind)
 {
 	const struct loop_config *config = bind->config;
+	struct loop_params *p = &b->params;
 	u32 flags = config->info.lo_flags;
 	struct file *file = bind->file;
-	struct block_device *lower = loop_file_lower_bdev(file);
 	int err;
 
 	p->direct = (flags & LO_FLAGS_DIRECT_IO) || (file->f_flags & O_DIRECT);
@@ -2518,10 +2550,7 @@ static int loop_bind_params(struct loop_params *p,
 	p->read_only = loop_bind_is_read_only(bind);
 
 	p->block_size_asked = config->block_size;
-	p->block_size = config->block_size ?: SECTOR_SIZE;
-	if (!p->block_size_asked && p->direct && lower)
-		p->block_size = min_t(unsigned int, BLK_MAX_BLOCK_SIZE,
-				      bdev_logical_block_size(lower));
+	p->block_size = config->block_size ?: loop_bind_block_size(b);
 	err = blk_validate_block_size(p->block_size);
 	return err ?: loop_params_set(p, &config->info);
 }
@@ -2635,7 +2664,10 @@ static int loop_change_bind(struct loop_reconf *rc, const void *arg)
 	rc->b = b;
 	if (bind->swap_file)
 		b->swap_file = get_file(bind->swap_file);
-	err = loop_bind_params(&b->params, bind);
+	err = loop_backing_stat_direct(b);
+	if (err)
+		return err;
+	err = loop_bind_params(b, bind);
 	if (err)
 		return err;
 	err = loop_backing_complete(b, true);
@@ -3009,6 +3041,9 @@ static int loop_change_direct_io(struct loop_reconf *rc, const void *arg)
 	int err;
 
 	err = loop_reconf_clone(rc, NULL);
+	if (err)
+		return err;
+	err = loop_backing_stat_direct(rc->b);
 	if (err)
 		return err;
 	rc->b->params.direct = direct;

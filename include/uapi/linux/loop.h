@@ -119,8 +119,8 @@ struct loop_info64 {
  * @fd: the backing file, open for reading, and for writing if the device is to
  *	be written to.
  * @block_size: logical block size in bytes, a power of two from 512 to the page
- *	size or, where the block layer knows larger ones, 65536; 0: 512 or, for
- *	direct I/O, that of the block device below.
+ *	size or, where the block layer knows larger ones, 65536; 0: 512 or, if
+ *	direct I/O is asked for, what that needs on the file.
  * @info: the status to start with.
  * @__reserved: zeroes, else EINVAL.
  *
@@ -214,8 +214,8 @@ enum {
  * @sizelimit: size of the device in bytes, up to 2^63 - 1; 0 or a value past
  *	the end of the file: up to the end of the file.
  * @block_size: logical block size in bytes, a power of two from 512 to the page
- *	size or, where the block layer knows larger ones, 65536; 0: 512 or, for
- *	direct I/O, that of the block device below.
+ *	size or, where the block layer knows larger ones, 65536; 0: 512 or, if
+ *	direct I/O is asked for, what that needs on the file.
  *	(out) The one in force.
  * @lo_flags: LO_FLAGS_*. (out) Those in force.
  * @diskseq: (out) the disk's sequence number, which no other binding has.

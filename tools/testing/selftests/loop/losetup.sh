@@ -258,6 +258,52 @@ direct()
 }
 claim "--direct-io=on and off, at attach and later" direct
 
+# A file of which direct I/O takes whole blocks only: any on f2fs; with newer
+# kernels one on xfs that shares them.
+file_of_blocks()
+{
+	local dir
+
+	if dir=$(scratch_fs f2fs); then
+		image "$dir/img" 8M
+	elif dir=$(scratch_fs xfs); then
+		dd if=/dev/urandom of="$dir/other" bs=1M count=8 status=none
+		cp --reflink=always "$dir/other" "$dir/img"
+	fi
+	[ "$("$helper" direct-align "$dir/img")" = 4096 ] && echo "$dir/img"
+}
+
+direct_in_blocks()
+{
+	local d
+
+	d=$(attach "$1" --direct-io=on) && same DIO 1 "$(column "$d" DIO)" &&
+		same LOG-SEC 4096 "$(column "$d" LOG-SEC)" && detach "$d" &&
+		d=$(attach "$1") && same LOG-SEC 512 "$(column "$d" LOG-SEC)" &&
+		fails losetup --direct-io=on "$d" && same DIO 0 "$(attr "$d" dio)" &&
+		detach "$d"
+}
+what="--direct-io=on: the block size that the file system needs"
+if file=$(file_of_blocks 2>/dev/null); then
+	claim "$what" direct_in_blocks "$file"
+else
+	tap_skip "$what" "no file system that needs more than 512 bytes"
+fi
+
+direct_stays()
+{
+	local d dir file
+
+	dir=$(scratch_fs ext4) && mount -o remount,nodelalloc "$dir" || return
+	file=$dir/img
+	image "$file" 8M
+	d=$(attach "$file" --direct-io=on) && chattr +j "$file" &&
+		same "what it needs" 0 "$("$helper" direct-align "$file")" &&
+		truncate -s 9M "$file" && losetup -c "$d" && same DIO 1 "$(attr "$d" dio)" &&
+		same size 18432 "$(cat "/sys/block/${d##*/}/size")" && detach "$d"
+}
+claim "direct I/O stays on when the file needs something else" direct_stays
+
 nooverlap()
 {
 	local d d2

@@ -22,6 +22,7 @@
  *   sys_helper storm SECONDS PROCESSES  opens, ioctls, adds, removes, attaches
  *   sys_helper extents FILE DEVICE      checksums where FILE has data; reads
  *                                       DEVICE for zeroes where it has none
+ *   sys_helper direct-align FILE        what direct I/O needs, in bytes, or 0
  *   sys_helper records-write TARGET COUNT READY   see records_write()
  *   sys_helper records-check TARGET COUNT
  */
@@ -678,6 +679,16 @@ static int cmd_records_check(char **arg)
 	return bad != 0;
 }
 
+static int cmd_direct_align(char **arg)
+{
+	struct statx st = { };
+
+	if (statx(AT_FDCWD, arg[0], 0, STATX_DIOALIGN, &st))
+		die(arg[0]);
+	printf("%u\n", st.stx_dio_offset_align);
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int arguments;
@@ -697,6 +708,7 @@ static const struct {
 	{ "uevents", 1, cmd_uevents },
 	{ "storm", 2, cmd_storm },
 	{ "extents", 2, cmd_extents },
+	{ "direct-align", 1, cmd_direct_align },
 	{ "records-write", 3, cmd_records_write },
 	{ "records-check", 2, cmd_records_check },
 };
