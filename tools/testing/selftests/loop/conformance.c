@@ -1669,6 +1669,24 @@ static void group_changefd(void)
 	report_enter();
 	change_case("buffered_fd", image[IMG_B].ro);
 
+	/* The device does not follow its file. */
+	state = "grown";
+	fresh();
+	fd = in_dir("grown", O_RDWR | O_CREAT | O_TRUNC);
+	if (ftruncate(fd, IMAGE_SIZE) ||
+	    lt_configure(dev, fd, 0, LO_FLAGS_READ_ONLY, 0, 0) ||
+	    ftruncate(fd, IMAGE_SIZE + 4096))
+		lt_die("grown");
+	lt_know(fd, "grown");
+	close(fd);
+	remember();
+	change_case("as_device", image[IMG_B].ro);
+	fd = in_dir("larger", O_RDWR);
+	if (ftruncate(fd, IMAGE_SIZE + 4096))
+		lt_die("ftruncate");
+	change_case("as_file", fd);
+	close(fd);
+
 	state = "roflag";
 	enter_roflag();
 	report_enter();
