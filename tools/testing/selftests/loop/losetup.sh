@@ -463,6 +463,23 @@ nothing_bound()
 }
 claim "16 concurrent losetup -d" concurrent_detach
 
+# losetup opens the node for reading to detach, and with -r.
+member_of_disk()
+{
+	local as=(setpriv --reuid=65534 --regid=disk --clear-groups) dev option
+
+	udevadm trigger --settle --action=add --subsystem-match=block
+	chmod 711 "$LOOP_SCRATCH"
+	truncate -s 1M "$LOOP_SCRATCH/theirs"
+	chown 65534 "$LOOP_SCRATCH/theirs"
+	for option in --partscan --read-only; do
+		dev=$("${as[@]}" losetup -f --show "$option" "$LOOP_SCRATCH/theirs") &&
+			udevadm settle && "${as[@]}" losetup -d "$dev" || return
+		wait_for 5 unbound "$dev" || return
+	done
+}
+claim "losetup, -r and -d by a member of group disk" member_of_disk
+
 finish
 trap - EXIT
 claim "the module unloads" loop_unload
