@@ -41,7 +41,7 @@ slab-out-of-bounds|BUG: KASAN: slab-out-of-bounds in slab_out_of_bounds
 lock-order|WARNING: possible circular locking dependency detected
 atomic-sleep|BUG: sleeping function called from invalid context
 rcu-outside|WARNING: suspicious RCU usage
-free-active-work|ODEBUG: free active .* object type: (work_struct|timer_list)
+free-active-work|ODEBUG: free active .* object type: work_struct
 free-active-timer|ODEBUG: free active .* object type: timer_list
 free-percpu-counter|ODEBUG: free active .* object type: percpu_counter
 rcu-twice|ODEBUG: activate active .* object type: rcu_head

@@ -76,18 +76,23 @@ static void rcu_outside(void)
 
 static void work_fn(struct work_struct *work)
 {
+	msleep(1000);
 }
 
 static void timer_fn(struct timer_list *timer)
 {
 }
 
+/* It waits for another one, so it is active for sure. */
 static void free_active_work(void)
 {
-	struct delayed_work *work = kmalloc(sizeof(*work), GFP_KERNEL);
+	struct workqueue_struct *wq = alloc_ordered_workqueue("provoke", 0);
+	struct work_struct *work = kmalloc_array(2, sizeof(*work), GFP_KERNEL);
 
-	INIT_DELAYED_WORK(work, work_fn);
-	schedule_delayed_work(work, 1000 * HZ);
+	INIT_WORK(&work[0], work_fn);
+	INIT_WORK(&work[1], work_fn);
+	queue_work(wq, &work[0]);
+	queue_work(wq, &work[1]);
 	kfree(work);
 }
 
