@@ -58,6 +58,7 @@ static bool faults_allow(void)
 	static const char *const settings[][2] = {
 		{ "failslab/ignore-gfp-wait", "N" },
 		{ "fail_page_alloc/ignore-gfp-wait", "N" },
+		{ "fail_page_alloc/ignore-gfp-highmem", "N" },
 		{ "fail_page_alloc/min-order", "0" },
 		{ "failslab/verbose", "0" },
 		{ "fail_page_alloc/verbose", "0" },
@@ -192,6 +193,11 @@ static int open_direct(struct _test_data_failnth *self)
 	return dev_open(self) ?: configure_direct(self);
 }
 
+static int open_autoclear(struct _test_data_failnth *self)
+{
+	return dev_open(self) ?: configure_flags(self, LO_FLAGS_AUTOCLEAR);
+}
+
 static int second_open(struct _test_data_failnth *self)
 {
 	self->second = lt_open(self->number, O_RDONLY);
@@ -227,6 +233,11 @@ static int attach(struct _test_data_failnth *self)
 static int attach_ephemeral(struct _test_data_failnth *self)
 {
 	return attach_flags(self, LOOP_ATTACH_EPHEMERAL);
+}
+
+static int attach_ephemeral_close(struct _test_data_failnth *self)
+{
+	return attach_ephemeral(self) ?: result(close(self->a.device_fd));
 }
 
 static int attach_no_fd(struct _test_data_failnth *self)
@@ -566,6 +577,12 @@ FIXTURE_VARIANT_ADD(failnth, attach_ephemeral)
 	.also = EINVAL,
 };
 
+FIXTURE_VARIANT_ADD(failnth, ephemeral_close)
+{
+	.absent = true, .call = attach_ephemeral_close, .loud = true,
+	.also = EINVAL,
+};
+
 FIXTURE_VARIANT_ADD(failnth, status)
 {
 	.prepare = { open_configure }, .call = status, .undo = status_back,
@@ -620,6 +637,12 @@ FIXTURE_VARIANT_ADD(failnth, clear_close)
 {
 	.prepare = { open_configure }, .call = clear_close,
 	.undo = open_configure,
+};
+
+FIXTURE_VARIANT_ADD(failnth, autoclear)
+{
+	.prepare = { open_autoclear }, .call = dev_close,
+	.undo = open_autoclear,
 };
 
 FIXTURE_VARIANT_ADD(failnth, clear_shared)
@@ -715,6 +738,17 @@ FIXTURE_VARIANT_ADD(failnth, discard_disk)
 	.prepare = { on_disk, open_direct }, .call = discard, .also = EIO,
 };
 
+FIXTURE_VARIANT_ADD(failnth, zero_disk)
+{
+	.prepare = { on_disk, open_direct }, .call = zero, .also = EIO,
+};
+
+FIXTURE_VARIANT_ADD(failnth, fsync_disk)
+{
+	.prepare = { on_disk, open_direct }, .ready = dev_write,
+	.call = dev_sync, .also = EIO,
+};
+
 FIXTURE_VARIANT_ADD(failnth, read_ext4)
 {
 	.prepare = { on_ext4, open_configure, dev_write_sync, dev_direct },
@@ -731,6 +765,12 @@ FIXTURE_VARIANT_ADD(failnth, write_ext4_direct)
 {
 	.prepare = { on_ext4, open_direct, dev_write_sync, dev_direct },
 	.call = dev_write, .also = EIO,
+};
+
+FIXTURE_VARIANT_ADD(failnth, fsync_ext4)
+{
+	.prepare = { on_ext4, open_direct }, .ready = dev_write,
+	.call = dev_sync, .also = EIO,
 };
 
 FIXTURE_VARIANT_ADD(failnth, fsync)
