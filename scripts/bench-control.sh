@@ -34,7 +34,7 @@ awk -F '\t' -v kernel="$(cat build/kernel/release)" '
 	BEGIN {
 		line = "======================================== ==== =========== =========== ==========="
 		format = "%-40s %-4s %11s %11s %11s\n"
-		print "``make bench-control``, Linux " kernel ":\n"
+		print "On Linux " kernel ":\n"
 		print line
 		printf format, "", "", "stock", "ours", "ours/stock"
 		print line

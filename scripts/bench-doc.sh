@@ -20,7 +20,7 @@ whole()
 # take NAME FILE
 take()
 {
-	awk -v tables="$2" -v begin=".. Tables of \"make $1\"" '
+	awk -v tables="$2" -v begin=".. Tables of $1" '
 	/^\.\. End of the tables/ { skip = 0 }
 	!skip { print }
 	$0 == begin {

@@ -208,7 +208,7 @@ def main():
         out.write("\n")
     with open(f"{output}.rst", "w") as out:
         print(".. SPDX-License-Identifier: GPL-2.0\n", file=out)
-        print(f"``{facts['command']}``, Linux {facts['kernel']}:\n", file=out)
+        print(f"On Linux {facts['kernel']}:\n", file=out)
         table(rows, columns, "=", out)
     table(rows, columns, "-", sys.stdout)
 

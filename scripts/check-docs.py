@@ -199,9 +199,11 @@ same(targets, "Makefile", [h.strip() for h in re.findall(r"@echo '(make(?: [\w-]
 same(targets, "Makefile", re.findall(r"^\| `(make[^`]*)`", readme, re.M), "README.md")
 
 # Groups of tests
-groups = re.findall(r"^(\w+)\|", read("tools/testing/selftests/loop/groups*"), re.M)
-same(groups, "tools/testing/selftests/loop/groups*", rows(section(inside + "\n", "Tests")),
-     "Documentation/block/loop.rst")
+groups = re.findall(r"^(\w+)\|.*\|(host:)?", read("tools/testing/selftests/loop/groups*"), re.M)
+same([g for g, host in groups if not host], "tools/testing/selftests/loop/groups*",
+     rows(section(inside + "\n", "Tests")), "Documentation/block/loop.rst")
+same([g for g, host in groups if host], "tools/testing/selftests/loop/groups*",
+     re.findall(r"^- `(\w+)`: ", readme, re.M), "README.md")
 
 # Functions, structures and counters that a sentence names
 expect({w for w in re.findall(r"``(?:struct )?((?:loop|worker|retry)_\w+)(?:\(\))?``", documents)},
