@@ -113,7 +113,8 @@ uninstall:
 
 # The downloaded kernel and sources stay; rm -r build takes them as well.
 clean:
-	rm -rf build/selftests build/vm build/kernel/lib/modules/*/updates
+	rm -rf build/selftests build/vm build/kernel/lib/modules/*/updates \
+		build/kernel/awake
 	rm -rf build/deb build/htmldocs
 	rm -rf build/loop-*.patch build/linux-*/series build/linux-*/tree \
 		build/linux-*/o build/linux-*/log

@@ -39,9 +39,18 @@ esac
 [ "${VM_KERNEL-}" ] || scripts/build.sh
 scripts/build-tests.sh
 
+# With it, all of a VM can sleep but its root.
+awake=$kernel/awake
+kdir=$kernel/headers
+[ ! -d "$kernel/o" ] || kdir=$kernel/o
+mkdir -p "$awake"
+cp -a qemu/awake/* "$awake"
+make -s --no-print-directory -C "$kdir" M="$awake" modules
+
 release=$(cat "$kernel/release")
 stock=$(cd "$kernel" && echo lib/modules/"$release"/kernel/drivers/block/loop.ko*)
-environment=(env LOOP_TEST_BIN="$bin" LOOP_KO="$module" LOOP_STOCK_KO="/$stock")
+environment=(env LOOP_TEST_BIN="$bin" LOOP_KO="$module" LOOP_STOCK_KO="/$stock" \
+	LOOP_AWAKE_KO="$awake/awake.ko")
 
 mkdir -p "$logs"
 

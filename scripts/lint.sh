@@ -22,7 +22,7 @@ checkpatch() {
 		--no-summary --terse --show-types --ignore "$1" -f "${@:2}" || status=1
 }
 checkpatch UNDOCUMENTED_SETUP,ENOSYS drivers/block/*.c include/linux/*.h \
-	include/uapi/linux/*.h compat/*.h
+	include/uapi/linux/*.h compat/*.h qemu/*/*.c
 # Tracepoints are not written as C is.
 checkpatch OPEN_ENDED_LINE,COMPLEX_MACRO,PARENTHESIS_ALIGNMENT include/trace/events/*.h
 # Not applicable to programs, which have the C library's headers only:

@@ -279,6 +279,35 @@ stops_well()
 	kill -INT "$busy" && busy_ends 0
 }
 
+# sleep_with NAME FILE
+sleep_with()
+{
+	local level
+
+	if ! { dev=$(attach "$2" "--direct-io=$mode") && busy_on "$dev"; }; then
+		bail_out "$1: cannot begin"
+	fi
+	for level in freezer "${levels[@]}"; do
+		claim "$1: sleeps, as deep as $level" timeout "$patience" bash -c \
+			"$(declare -f sleeps); sleeps $level"
+		claim "$1: goes on" goes_on "$dev"
+	done
+	claim "$1: no errors" stops_well
+	busy=
+	claim "$1: detached" detach "$dev"
+}
+
+# To freeze tasks is the least. After "core" nothing is left but to switch it off,
+# where it can be. A root over 9p does not come back, unless its device stays awake.
+levels=()
+[ ! -e "${LOOP_AWAKE_KO-}" ] || insmod "$LOOP_AWAKE_KO"
+if [ ! -d /sys/module/awake ] && grep -q ' 9p ' /proc/mounts; then
+	diag "no more than tasks can sleep here"
+elif grep -qs '\[deep\]' /sys/power/mem_sleep; then
+	levels=(core core)
+else
+	levels=(devices devices)
+fi
 base=$(scratch_fs ext4) || bail_out "no ext4"
 image "$base/img" 64M
 delay=/sys/module/suspend/parameters/pm_test_delay
@@ -286,20 +315,14 @@ if [ -w /sys/power/pm_test ]; then
 	[ ! -w "$delay" ] || echo 1 > "$delay"
 	# What is to be written may be so much that it takes minutes; let it sleep.
 	[ ! -w /sys/power/sync_on_suspend ] || echo 0 > /sys/power/sync_on_suspend
-	verify=crc32c
+	[ ! -e /sys/module/printk/parameters/console_suspend ] ||
+		echo N > /sys/module/printk/parameters/console_suspend
 	for mode in on off; do
-		what="sleep with I/O in flight, direct $mode"
-		if ! { dev=$(attach "$base/img" "--direct-io=$mode") && busy_on "$dev"; }; then
-			bail_out "$what: cannot begin"
-		fi
-		for _ in 1 2; do
-			claim "$what: tasks are frozen" timeout "$patience" bash -c \
-				"$(declare -f sleeps); sleeps freezer"
-			claim "$what: goes on" goes_on "$dev"
-		done
-		claim "$what: no errors" stops_well
-		busy=
-		claim "$what: detached" detach "$dev"
+		verify=crc32c
+		sleep_with "I/O in flight to a file, direct $mode" "$base/img"
+		verify=
+		[ ! -b /dev/vda ] ||
+			sleep_with "I/O in flight to a virtio disk, direct $mode" /dev/vda
 	done
 else
 	tap_skip "sleep with I/O in flight" "no CONFIG_PM_DEBUG"
