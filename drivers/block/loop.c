@@ -2415,8 +2415,8 @@ static int loop_reconf_clone(struct loop_reconf *rc, struct file *file)
 	b->cut = old->cut;
 	rc->b = b;
 	/*
-	 * It may be another now, as for an xfs file whose blocks are shared since:
-	 * a file copes with that, and direct I/O stays on. A device does not.
+	 * The file may need more by now, as on xfs if its blocks are shared since:
+	 * it copes with less, and direct I/O stays on. A block device does not.
 	 */
 	b->dio_mem_mask = old->dio_mem_mask;
 	b->dio_offset_mask = old->dio_offset_mask;
@@ -2523,7 +2523,7 @@ static struct file *loop_bind_open_swap(const struct loop_bind_arg *bind)
 	return swap_file;
 }
 
-/* If none is asked for: the smallest one, that direct I/O can take if it is on. */
+/* If none is asked for: 512 bytes, or more where direct I/O needs that. */
 static unsigned int loop_bind_block_size(const struct loop_backing *b)
 {
 	unsigned int align = b->dio_offset_mask + 1;
