@@ -216,33 +216,36 @@ static int both_close(struct _test_data_failnth *self)
 	return dev_close(self) ?: open_configure(self) ?: second_open(self);
 }
 
-static int attach_flags(struct _test_data_failnth *self, uint32_t flags)
+static int attach_flags(struct _test_data_failnth *self, uint32_t flags,
+			uint32_t lo_flags)
 {
 	self->a = (struct loop_ctl_attach) {
 		.size = sizeof(self->a), .index = self->number,
-		.fd = self->file, .attach_flags = flags,
+		.fd = self->file, .attach_flags = flags, .lo_flags = lo_flags,
 	};
 	return result(ioctl(lt_control(), LOOP_CTL_ATTACH, &self->a));
 }
 
 static int attach(struct _test_data_failnth *self)
 {
-	return attach_flags(self, 0);
+	return attach_flags(self, 0, 0);
 }
 
 static int attach_ephemeral(struct _test_data_failnth *self)
 {
-	return attach_flags(self, LOOP_ATTACH_EPHEMERAL);
+	return attach_flags(self, LOOP_ATTACH_EPHEMERAL, 0);
 }
 
-static int attach_ephemeral_close(struct _test_data_failnth *self)
+/* All of its life. */
+static int attach_close(struct _test_data_failnth *self)
 {
-	return attach_ephemeral(self) ?: result(close(self->a.device_fd));
+	return attach_flags(self, LOOP_ATTACH_EPHEMERAL, LO_FLAGS_AUTOCLEAR) ?:
+	       result(close(self->a.device_fd));
 }
 
 static int attach_no_fd(struct _test_data_failnth *self)
 {
-	return attach_flags(self, LOOP_ATTACH_NO_FD);
+	return attach_flags(self, LOOP_ATTACH_NO_FD, 0);
 }
 
 static int detach_flags(struct _test_data_failnth *self, uint32_t flags)
@@ -577,9 +580,9 @@ FIXTURE_VARIANT_ADD(failnth, attach_ephemeral)
 	.also = EINVAL,
 };
 
-FIXTURE_VARIANT_ADD(failnth, ephemeral_close)
+FIXTURE_VARIANT_ADD(failnth, attach_close)
 {
-	.absent = true, .call = attach_ephemeral_close, .loud = true,
+	.absent = true, .call = attach_close, .loud = true,
 	.also = EINVAL,
 };
 
