@@ -292,9 +292,10 @@ fi
 
 direct_stays()
 {
-	local d dir file
+	local d dir disk file
 
-	dir=$(scratch_fs ext4) && mount -o remount,nodelalloc "$dir" || return
+	dir=$(scratch_fs ext4) && disk=$(findmnt -no SOURCE "$dir") && umount "$dir" &&
+		mount -o nodelalloc "$disk" "$dir" || return
 	file=$dir/img
 	image "$file" 8M
 	d=$(attach "$file" --direct-io=on) && chattr +j "$file" &&
