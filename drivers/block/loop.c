@@ -808,7 +808,8 @@ static u32 loop_backing_unmet(const struct loop_backing *b)
 		unmet |= LOOP_UNMET_WRITE;
 	if (b->cut)
 		unmet |= LOOP_UNMET_SIZELIMIT;
-	if (!bdev_max_discard_sectors(b->lo->disk->part0))
+	/* the file may refuse it later, and the next backing's limit may be there */
+	if (!data_race(bdev_max_discard_sectors(b->lo->disk->part0)))
 		unmet |= LOOP_UNMET_DISCARD;
 	if (!p->block_size_asked && p->block_size > SECTOR_SIZE)
 		unmet |= LOOP_UNMET_BLOCK_SIZE;
