@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The 9p devices of the VM, where its root is, stay awake when all others go to
- * sleep: the driver of their transport does not know how to.
+ * The VM's 9p devices, where its root is, and its console, with the ports that
+ * lead to the host, stay awake when all others go to sleep: the drivers do not
+ * know how to, or with newer kernels say nothing any more afterwards.
  */
 #include <linux/device.h>
 #include <linux/module.h>
@@ -9,9 +10,10 @@
 #include <linux/pci_ids.h>
 #include <linux/virtio_ids.h>
 
-/* A virtio device that has been one before 1.0, and one that has not. */
-#define AWAKE_OLD_9P	0x1009
-#define AWAKE_NEW_9P	(0x1040 + VIRTIO_ID_9P)
+/* Virtio devices as they were before 1.0, and as they are. */
+#define AWAKE_OLD_CONSOLE	0x1003
+#define AWAKE_OLD_9P		0x1009
+#define AWAKE_NEW(id)		(0x1040 + (id))
 
 static void awake_keep(unsigned int device)
 {
@@ -24,8 +26,10 @@ static void awake_keep(unsigned int device)
 
 static int __init awake_init(void)
 {
+	awake_keep(AWAKE_OLD_CONSOLE);
+	awake_keep(AWAKE_NEW(VIRTIO_ID_CONSOLE));
 	awake_keep(AWAKE_OLD_9P);
-	awake_keep(AWAKE_NEW_9P);
+	awake_keep(AWAKE_NEW(VIRTIO_ID_9P));
 	return 0;
 }
 module_init(awake_init);
