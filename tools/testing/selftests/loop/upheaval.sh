@@ -110,6 +110,14 @@ unplugged()
 	claim "$name: the status can be read" losetup "$dev"
 }
 
+# begin NAME FILE: dev is on it, and busy
+begin()
+{
+	if ! { dev=$(attach "$2" "--direct-io=$mode") && busy_on "$dev"; }; then
+		bail_out "$1: cannot begin"
+	fi
+}
+
 let_go()
 {
 	claim "$1: detached" detach "$dev"
@@ -123,9 +131,7 @@ on_disk()
 {
 	local errors="5|19|28" fails=fails
 
-	if ! { dev=$(attach "$2" "--direct-io=$mode") && busy_on "$dev"; }; then
-		bail_out "$1: cannot begin"
-	fi
+	begin "$1" "$2"
 	unplugged "$1" "${@:3}"
 	let_go "$1"
 }
@@ -284,9 +290,7 @@ sleep_with()
 {
 	local level
 
-	if ! { dev=$(attach "$2" "--direct-io=$mode") && busy_on "$dev"; }; then
-		bail_out "$1: cannot begin"
-	fi
+	begin "$1" "$2"
 	for level in freezer "${levels[@]}"; do
 		claim "$1: sleeps, as deep as $level" timeout "$patience" bash -c \
 			"$(declare -f sleeps); sleeps $level"
@@ -299,10 +303,10 @@ sleep_with()
 
 # To freeze tasks is the least. After "core" nothing is left but to switch it off,
 # where it can be. A root over 9p does not come back, unless its device stays awake.
-levels=()
 [ ! -e "${LOOP_AWAKE_KO-}" ] || insmod "$LOOP_AWAKE_KO"
 if [ ! -d /sys/module/awake ] && grep -q ' 9p ' /proc/mounts; then
 	diag "no more than tasks can sleep here"
+	levels=(freezer)
 elif grep -qs '\[deep\]' /sys/power/mem_sleep; then
 	levels=(core core)
 else
