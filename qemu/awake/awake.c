@@ -35,4 +35,4 @@ static int __init awake_init(void)
 module_init(awake_init);
 
 MODULE_LICENSE("GPL");
-MODULE_DESCRIPTION("9p devices that do not sleep");
+MODULE_DESCRIPTION("9p devices and consoles that do not sleep");
