@@ -816,20 +816,39 @@ static u32 loop_backing_unmet(const struct loop_backing *b)
 	return unmet;
 }
 
-/* The queue limits of a device with backing @b; NULL: of an unbound one. */
+#define LOOP_FEATURES (BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA | \
+		       BLK_FEAT_ROTATIONAL | BLK_FEAT_STABLE_WRITES)
+
+static blk_features_t loop_backing_features(const struct loop_backing *b)
+{
+	blk_features_t features = 0;
+
+	if (b && b->write_cache)
+		features |= BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA;
+	if (b && b->rotational)
+		features |= BLK_FEAT_ROTATIONAL;
+	if (b && b->stable_writes)
+		features |= BLK_FEAT_STABLE_WRITES;
+	return features;
+}
+
+/*
+ * The queue limits of a device with backing @b in the place of @old; NULL: of
+ * an unbound one. While it is bound, a feature that was set in sysfs stays, if
+ * @b and @old do not differ in it. All is as the block layer's validation
+ * leaves it, so that limits are equal that do not change.
+ */
 static void loop_limits_fill(struct queue_limits *lim,
+			     const struct loop_backing *old,
 			     const struct loop_backing *b)
 {
 	unsigned int block_size = b ? b->params.block_size : SECTOR_SIZE;
+	blk_features_t features = loop_backing_features(b);
+	blk_features_t changed = LOOP_FEATURES;
 
-	lim->features &= ~(BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA |
-			   BLK_FEAT_ROTATIONAL | BLK_FEAT_STABLE_WRITES);
-	if (b && b->write_cache)
-		lim->features |= BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA;
-	if (b && b->rotational)
-		lim->features |= BLK_FEAT_ROTATIONAL;
-	if (b && b->stable_writes)
-		lim->features |= BLK_FEAT_STABLE_WRITES;
+	if (b && old)
+		changed = features ^ loop_backing_features(old);
+	lim->features = (lim->features & ~changed) | (features & changed);
 
 	lim->logical_block_size = block_size;
 	lim->physical_block_size = block_size;
@@ -837,9 +856,12 @@ static void loop_limits_fill(struct queue_limits *lim,
 	lim->max_hw_sectors = LOOP_MAX_HW_SECTORS;
 	lim->max_segments = USHRT_MAX;
 	lim->max_segment_size = UINT_MAX;
-	lim->max_hw_discard_sectors = b ? b->max_discard_sectors : 0;
 	lim->max_write_zeroes_sectors = b ? b->max_write_zeroes_sectors : 0;
-	lim->discard_granularity = b ? b->discard_granularity : 0;
+	lim->max_hw_discard_sectors = b ? b->max_discard_sectors : 0;
+	lim->max_discard_sectors = min(lim->max_hw_discard_sectors,
+				       lim->max_user_discard_sectors);
+	lim->discard_granularity = lim->max_discard_sectors ?
+		max(b->discard_granularity, block_size) : 0;
 }
 
 /*
@@ -865,16 +887,22 @@ static int loop_chain_check(struct loop_device *lo, struct loop_device *below)
 	return 0;
 }
 
-/* Ends the update of the queue limits, which are to be *@lim from now on. */
+/*
+ * Ends the update of the queue limits, which are to be *@lim from now on.
+ * NULL: they stay, and with them the read-ahead, which a commit may raise.
+ */
 static int loop_backing_replace(struct loop_device *lo,
 				struct loop_backing *old,
 				struct loop_backing *b,
 				struct queue_limits *lim)
 {
 	struct request_queue *q = lo->disk->queue;
-	int err;
+	int err = 0;
 
-	err = queue_limits_commit_update(q, lim);
+	if (lim)
+		err = queue_limits_commit_update(q, lim);
+	else
+		queue_limits_cancel_update(q);
 	if (err)
 		return err;
 	if (b && old)
@@ -912,7 +940,7 @@ static int loop_backing_publish(struct loop_device *lo,
 {
 	struct request_queue *q = lo->disk->queue;
 	struct loop_backing *old, *b = *bp;
-	struct queue_limits lim;
+	struct queue_limits lim, *new;
 	bool freeze, nested;
 	int err;
 
@@ -925,12 +953,13 @@ static int loop_backing_publish(struct loop_device *lo,
 		 loop_file_lower_device(b->file);
 
 	lim = queue_limits_start_update(q);
-	loop_limits_fill(&lim, b);
-	freeze = b && old && memcmp(&lim, &q->limits, sizeof(lim));
+	loop_limits_fill(&lim, old, b);
+	new = memcmp(&lim, &q->limits, sizeof(lim)) ? &lim : NULL;
+	freeze = new && b && old;
 	if (freeze)
 		blk_mq_freeze_queue_nomemsave(q);
-	err = nested ? loop_backing_replace_nested(lo, old, b, &lim) :
-		       loop_backing_replace(lo, old, b, &lim);
+	err = nested ? loop_backing_replace_nested(lo, old, b, new) :
+		       loop_backing_replace(lo, old, b, new);
 	if (freeze)
 		blk_mq_unfreeze_queue_nomemrestore(q);
 	if (err)
@@ -3324,7 +3353,7 @@ static struct loop_device *loop_device_alloc(int number, unsigned int state)
 		loop_device_free(lo);
 		return ERR_PTR(-ENOMEM);
 	}
-	loop_limits_fill(&lim, NULL);
+	loop_limits_fill(&lim, NULL, NULL);
 	disk = blk_alloc_disk(&lim, NUMA_NO_NODE);
 	if (IS_ERR(disk)) {
 		loop_device_free(lo);

@@ -2805,6 +2805,62 @@ static void group_sysfs(void)
 	list_dir("/sys/class/misc/loop-control", "control");
 }
 
+/* What was set in sysfs */
+
+static void write_setting(const char *attr, const char *text)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/block/loop%d/queue/%s", NUMBER, attr);
+	lt_write_file(path, text);
+}
+
+/* Read-ahead last, as the block layer raises it at each change of a limit. */
+static void settings(void)
+{
+	write_setting("rotational",
+		      lt_sysfs_num(NUMBER, "queue/rotational") ? "0" : "1");
+	write_setting("stable_writes",
+		      lt_sysfs_num(NUMBER, "queue/stable_writes") ? "0" : "1");
+	write_setting("read_ahead_kb", "16");
+}
+
+static void settings_case(const char *name, int rc)
+{
+	rc = did(rc);
+	report_only(name, rc, "read_ahead=%lld rotational=%lld stable=%lld",
+		    lt_sysfs_num(NUMBER, "queue/read_ahead_kb"),
+		    lt_sysfs_num(NUMBER, "queue/rotational"),
+		    lt_sysfs_num(NUMBER, "queue/stable_writes"));
+}
+
+static void group_settings(void)
+{
+	struct loop_info64 info;
+
+	state = "bound";
+	fresh();
+	if (ioctl(dev, LOOP_SET_FD, image[IMG_A].rw))
+		lt_die("LOOP_SET_FD");
+	settings();
+	settings_case("set", 0);
+	settings_case("set_capacity", ioctl(dev, LOOP_SET_CAPACITY, 0));
+	settings_case("set_direct_io", ioctl(dev, LOOP_SET_DIRECT_IO, 0));
+	ioctl(dev, LOOP_GET_STATUS64, &info);
+	info.lo_flags |= LO_FLAGS_AUTOCLEAR;
+	settings_case("set_status", ioctl(dev, LOOP_SET_STATUS64, &info));
+	info.lo_offset = 4096;
+	settings_case("offset", ioctl(dev, LOOP_SET_STATUS64, &info));
+
+	state = "ro";
+	fresh();
+	if (ioctl(dev, LOOP_SET_FD, image[IMG_A].ro))
+		lt_die("LOOP_SET_FD read-only");
+	settings();
+	settings_case("change_fd", ioctl(dev, LOOP_CHANGE_FD, image[IMG_B].ro));
+	leave();
+}
+
 /* Running */
 
 static const struct {
@@ -2827,6 +2883,7 @@ static const struct {
 	{ "uevent", group_uevent },
 	{ "io", group_io },
 	{ "sysfs", group_sysfs },
+	{ "settings", group_settings },
 };
 
 static void make_images(void)
