@@ -804,7 +804,8 @@ static u32 loop_backing_unmet(const struct loop_backing *b)
 		unmet |= (b->file->f_mode & FMODE_CAN_ODIRECT) &&
 			 b->dio_offset_mask != UINT_MAX ?
 			 LOOP_UNMET_DIRECT_ALIGN : LOOP_UNMET_DIRECT_IO;
-	if (p->write_asked && p->read_only)
+	if (p->write_asked &&
+	    (p->read_only || bdev_read_only(b->lo->disk->part0)))
 		unmet |= LOOP_UNMET_WRITE;
 	if (b->cut)
 		unmet |= LOOP_UNMET_SIZELIMIT;
@@ -2781,6 +2782,8 @@ static void loop_unbind(struct loop_device *lo)
 	/* never fails: an unbound device's limits are valid */
 	scoped_guard(mutex, &lo->mutex)
 		loop_backing_publish(lo, &b);
+	/* what BLKROSET has said was about that medium */
+	bdev_clear_flag(lo->disk->part0, BD_READ_ONLY);
 	set_capacity(lo->disk, 0);
 	disk_force_media_change(lo->disk);
 	loop_partitions_end(lo->disk);

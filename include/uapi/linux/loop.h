@@ -308,7 +308,7 @@ enum {
  *	not with the offset or block size that the device has, or had: it is
  *	not turned on again by itself.
  * @LOOP_UNMET_WRITE: the device is read-only, as the file, or the node that it
- *	was bound through, is not open for writing.
+ *	was bound through, is not open for writing, or BLKROSET has made it so.
  * @LOOP_UNMET_SIZELIMIT: the file ended before the size limit when its size
  *	was last looked at, or the limit is not whole sectors.
  * @LOOP_UNMET_DISCARD: the device does not offer discard, as the file does not.

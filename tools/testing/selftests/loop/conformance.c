@@ -2805,7 +2805,7 @@ static void group_sysfs(void)
 	list_dir("/sys/class/misc/loop-control", "control");
 }
 
-/* What was set in sysfs */
+/* What was set in sysfs, or by BLKROSET */
 
 static void write_setting(const char *attr, const char *text)
 {
@@ -2858,6 +2858,20 @@ static void group_settings(void)
 		lt_die("LOOP_SET_FD read-only");
 	settings();
 	settings_case("change_fd", ioctl(dev, LOOP_CHANGE_FD, image[IMG_B].ro));
+
+	state = "unbound";
+	fresh();
+	if (ioctl(dev, LOOP_SET_FD, image[IMG_A].rw))
+		lt_die("LOOP_SET_FD");
+	call_blkroset();
+	release();
+	report_only("read_only", 0, "ro=%lld", lt_sysfs_num(NUMBER, "ro"));
+	/* What is set while it is unbound is for the next binding. */
+	dev = open_number(NUMBER, O_RDWR);
+	call_blkroset();
+	if (ioctl(dev, LOOP_SET_FD, image[IMG_A].rw))
+		lt_die("LOOP_SET_FD");
+	report_only("set_before", 0, "ro=%lld", lt_sysfs_num(NUMBER, "ro"));
 	leave();
 }
 

@@ -833,6 +833,28 @@ TEST_F(ctl, strict)
 	close(a.device_fd);
 }
 
+/* BLKROSET holds until the device is unbound. */
+TEST_F(ctl, strict_blkroset)
+{
+	int fd, on = 1, ro = 0;
+	struct loop_ctl_entry e;
+
+	ASSERT_EQ(FIRST, lt_ctl(LOOP_CTL_ADD, FIRST));
+	fd = lt_open(FIRST, O_RDWR);
+	ASSERT_EQ(0, ioctl(fd, BLKROSET, &on));
+	EXPECT_STREQ("EINVAL", attach_to(FIRST, self->file, STRICT, AUTOCLEAR));
+	ASSERT_STREQ("ok", attach_to(FIRST, self->file, 0, AUTOCLEAR));
+	ASSERT_TRUE(lt_entry(FIRST, &e));
+	EXPECT_EQ(LOOP_UNMET_WRITE, e.unmet & LOOP_UNMET_WRITE);
+	close(fd);
+
+	EXPECT_STREQ("ok", attach_to(FIRST, self->file, STRICT, 0));
+	fd = lt_open(FIRST, O_RDWR);
+	ASSERT_EQ(0, ioctl(fd, BLKROGET, &ro));
+	EXPECT_EQ(0, ro);
+	close(fd);
+}
+
 TEST_F(ctl, strict_fails_without_trace)
 {
 	struct loop_ctl_attach a = lt_to_attach(ABSENT, self->file, STRICT, 0);

@@ -1022,6 +1022,20 @@ static void limits_leave_out(char *text)
 		memmove(from, to, strlen(to) + 1);
 }
 
+/* differs: settings.unbound.read_only */
+static void forget_blkroset(int n, const struct slot *s)
+{
+	static bool was_bound[DEVICES];
+	int off = 0;
+
+	if (lt_sysfs_bound(n)) {
+		was_bound[n] = true;
+	} else if (was_bound[n] && s) {
+		ioctl(s->fd, BLKROSET, &off);
+		was_bound[n] = false;
+	}
+}
+
 static void print_devices(void)
 {
 	static struct lt_buf before[DEVICES];
@@ -1032,6 +1046,7 @@ static void print_devices(void)
 	for (n = 0; n < DEVICES; n++) {
 		now.len = 0;
 		s = slot_of(n);
+		forget_blkroset(n, s);
 		lt_add_state(&now, n, s ? s->fd : -1);
 		limits_leave_out(now.s);
 		/* differs: states.*.close, states.detached.enter */
