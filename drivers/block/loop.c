@@ -2136,8 +2136,9 @@ static struct loop_io *loop_io_start(struct bio *bio)
 	struct loop_backing *b = loop_backing_get(lo);
 	struct loop_io *io;
 
+	/* without data, it is a flush while the device is being bound */
 	if (!b)
-		return ERR_PTR(-EIO);
+		return bio->bi_iter.bi_size ? ERR_PTR(-EIO) : NULL;
 	if (!loop_bio_allowed(b, bio)) {
 		loop_backing_put(b);
 		return ERR_PTR(-EIO);
@@ -2180,6 +2181,10 @@ static void loop_submit_bio(struct bio *bio)
 			bio_wouldblock_error(bio);
 		else
 			bio_io_error(bio);
+		return;
+	}
+	if (!io) {
+		bio_endio(bio);
 		return;
 	}
 

@@ -874,6 +874,41 @@ TEST_F_TIMEOUT(attach, clr_fd_is_final, 120)
 	}
 }
 
+/* Counts what fails until it is bound, and a moment longer. */
+static void *fsync_until_bound(void *arg)
+{
+	int fd = *(int *)arg;
+	unsigned long failed = 0;
+	bool bound;
+
+	do {
+		bound = lt_size(fd);
+		failed += !!fsync(fd);
+	} while (!bound);
+	return (void *)failed;
+}
+
+TEST_F_TIMEOUT(attach, fsync_while_binding, 120)
+{
+	pthread_t t;
+	unsigned int i;
+	void *failed;
+	int fd;
+
+	close(self->fd);
+	for (i = 0; i < 100; i++) {
+		fd = dev_rw();
+		ASSERT_GE(fd, 0);
+		ASSERT_EQ(0, pthread_create(&t, NULL, fsync_until_bound, &fd));
+		usleep(i * 50);
+		ASSERT_EQ(0, ioctl(fd, LOOP_SET_FD, self->file));
+		pthread_join(t, &failed);
+		EXPECT_EQ(0, (unsigned long)failed);
+		EXPECT_EQ(0, ioctl(fd, LOOP_CLR_FD, 0));
+		close(fd);
+	}
+}
+
 struct racer {
 	int file;
 	int odd, won;
