@@ -75,10 +75,11 @@ wait_for()
 	done
 }
 
-# Not done by udevadm alone: a busy udevd may let go of who waits for it.
+# Not done by udevadm alone: a busy udevd may let go of who waits for it, or not
+# answer for longer than udevadm waits.
 udev_settle()
 {
-	wait_for 10 udevadm settle
+	wait_for 100 udevadm settle
 }
 
 # A udev worker that opens a node late would load the module again.
