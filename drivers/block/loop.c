@@ -2129,7 +2129,10 @@ static struct loop_io *loop_io_alloc(struct loop_backing *b, struct bio *bio)
 	return clone ? &container_of(clone, struct loop_clone, bio)->io : NULL;
 }
 
-/* The bio's object, with a reference on the backing in force; or an error. */
+/*
+ * The bio's object, with a reference on the backing in force; NULL if there is
+ * nothing to do; or an error.
+ */
 static struct loop_io *loop_io_start(struct bio *bio)
 {
 	struct loop_device *lo = bio->bi_bdev->bd_disk->private_data;
