@@ -2771,6 +2771,14 @@ static void list_device(void)
 	}
 }
 
+static void write_setting(const char *attr, const char *text)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/block/loop%d/queue/%s", NUMBER, attr);
+	lt_write_file(path, text);
+}
+
 static void group_sysfs(void)
 {
 	char path[PATH_MAX], val[64];
@@ -2791,13 +2799,11 @@ static void group_sysfs(void)
 	list_dir(path, "part");
 	state = "write_cache";
 	enter_bound();
-	snprintf(path, sizeof(path), "/sys/block/loop%d/queue/write_cache",
-		 NUMBER);
-	lt_write_file(path, "write through");
-	lt_read_line(path, val, sizeof(val));
+	write_setting("write_cache", "write through");
+	lt_sysfs(NUMBER, "queue/write_cache", val, sizeof(val));
 	report_only("through", 0, "%s", val);
 	ioctl(dev, LOOP_SET_BLOCK_SIZE, 4096);
-	lt_read_line(path, val, sizeof(val));
+	lt_sysfs(NUMBER, "queue/write_cache", val, sizeof(val));
 	report_only("after_block_size", 0, "%s", val);
 	leave();
 	state = "module";
@@ -2807,17 +2813,10 @@ static void group_sysfs(void)
 
 /* What was set in sysfs, or by BLKROSET */
 
-static void write_setting(const char *attr, const char *text)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "/sys/block/loop%d/queue/%s", NUMBER, attr);
-	lt_write_file(path, text);
-}
-
 /* Read-ahead last, as the block layer raises it at each change of a limit. */
 static void settings(void)
 {
+	spoiled = true;
 	write_setting("rotational",
 		      lt_sysfs_num(NUMBER, "queue/rotational") ? "0" : "1");
 	write_setting("stable_writes",
@@ -2839,9 +2838,7 @@ static void group_settings(void)
 	struct loop_info64 info;
 
 	state = "bound";
-	fresh();
-	if (ioctl(dev, LOOP_SET_FD, image[IMG_A].rw))
-		lt_die("LOOP_SET_FD");
+	enter_bound();
 	settings();
 	settings_case("set", 0);
 	settings_case("set_capacity", ioctl(dev, LOOP_SET_CAPACITY, 0));
@@ -2853,16 +2850,12 @@ static void group_settings(void)
 	settings_case("offset", ioctl(dev, LOOP_SET_STATUS64, &info));
 
 	state = "ro";
-	fresh();
-	if (ioctl(dev, LOOP_SET_FD, image[IMG_A].ro))
-		lt_die("LOOP_SET_FD read-only");
+	enter_ro();
 	settings();
 	settings_case("change_fd", ioctl(dev, LOOP_CHANGE_FD, image[IMG_B].ro));
 
 	state = "unbound";
-	fresh();
-	if (ioctl(dev, LOOP_SET_FD, image[IMG_A].rw))
-		lt_die("LOOP_SET_FD");
+	enter_bound();
 	call_blkroset();
 	release();
 	report_only("read_only", 0, "ro=%lld", lt_sysfs_num(NUMBER, "ro"));
