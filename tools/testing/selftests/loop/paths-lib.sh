@@ -178,8 +178,8 @@ sum_counted()
 }
 
 # inline_done DEVICE COUNT: the submitter tried so many reads or writes, and not
-# all of them in vain: a write that has to update the file's time stamps is one
-# that waits.
+# all of them in vain: a write that has to update the file's time stamps, as the
+# first one in a tick of the clock does, is one that waits.
 inline_done()
 {
 	local name tries
@@ -235,10 +235,19 @@ in_group()
 # bytes a|b DEVICE KEY: what io.stat says
 bytes()
 {
-	local n
+	local n line
 
-	n=$(lsblk -dnro MAJ:MIN "$2")
-	sed -n "s/^$n .*$3=\([0-9]*\).*/\1/p" "$groups/$1/io.stat" | grep . || echo 0
+	n=$(lsblk -dnro MAJ:MIN "$2") || return
+	while read -r line; do
+		case $line in
+		"$n "*"$3="*)
+			line=${line#*"$3="}
+			echo "${line%% *}"
+			return
+			;;
+		esac
+	done < "$groups/$1/io.stat"
+	echo 0
 }
 
 # ---- device mapper ----
