@@ -69,7 +69,7 @@ has_partitions()
 			"$(cat /sys/block/loop0/loop0p1/size) $(cat /sys/block/loop0/loop0p2/size)"
 }
 claim "losetup -f --show -P: partitions are there when it returns" has_partitions
-udevadm settle
+udev_settle
 claim "their nodes come" wait_for 5 test -b "${dev}p1" -a -b "${dev}p2"
 
 listed()
@@ -129,7 +129,7 @@ no_trace()
 		[ ! -e "${dev}p1" ] && same size 0 "$(cat /sys/block/loop0/size)" &&
 		same list "" "$(losetup -a)"
 }
-udevadm settle
+udev_settle
 losetup -d "$dev"
 claim "losetup -d: unbound, size 0, no partitions" wait_for 5 no_trace
 
@@ -475,7 +475,7 @@ member_of_disk()
 	chown 65534 "$LOOP_SCRATCH/theirs"
 	for option in --partscan --read-only; do
 		dev=$("${as[@]}" losetup -f --show "$option" "$LOOP_SCRATCH/theirs") &&
-			udevadm settle && "${as[@]}" losetup -d "$dev" || return
+			udev_settle && "${as[@]}" losetup -d "$dev" || return
 		wait_for 5 unbound "$dev" || return
 	done
 }
