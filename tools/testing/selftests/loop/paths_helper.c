@@ -4,7 +4,10 @@
  * Blocks are of 4 KiB, and what is written to them follows from their number
  * and a seed.
  *
- *   paths_helper write DEVICE COUNT SEED   direct writes of the first blocks
+ *   paths_helper write DEVICE COUNT SEED   direct writes of the first blocks;
+ *                                          prints how many were over in the
+ *                                          tick of the clock in which the one
+ *                                          before began
  *   paths_helper check DEVICE COUNT SEED [direct]   reads and compares them
  *   paths_helper nowait DEVICE read|write BLOCK     one direct transfer with
  *                                          RWF_NOWAIT: "ok" or the errno
@@ -127,17 +130,31 @@ static bool block_is(const void *block, unsigned int nr, unsigned int seed)
 	return !memcmp(want, block, BLOCK);
 }
 
+/* The clock that the times of a file are from */
+static __u64 tick(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+}
+
 static int cmd_write(char **arg)
 {
 	int fd = open_or_die(arg[0], O_WRONLY | O_DIRECT);
-	unsigned int count = number(arg[1]);
+	unsigned int count = number(arg[1]), same = 0;
 	void *block = pages(BLOCK);
+	__u64 began, before = 0;
 
 	for (unsigned int i = 0; i < count; i++) {
 		block_fill(block, i, number(arg[2]));
+		began = tick();
 		if (pwrite(fd, block, BLOCK, (off_t)i * BLOCK) != BLOCK)
 			die("write");
+		same += tick() == before;
+		before = began;
 	}
+	printf("%u\n", same);
 	return 0;
 }
 
