@@ -26,11 +26,7 @@
 #define FMODE_NONOTIFY_PERM	0
 #endif
 
-/* New names of what the functions of the old ones do; Kbuild looks for them. */
-#ifndef LOOP_HAVE_FREEZE_NOMEMSAVE
-#define blk_mq_freeze_queue_nomemsave(q)	blk_mq_freeze_queue(q)
-#endif
-
+/* A new name of what the old function does; Kbuild looks for it. */
 #ifndef LOOP_HAVE_FREEZE_NOMEMSAVE
 #define blk_mq_unfreeze_queue_nomemrestore(q)	blk_mq_unfreeze_queue(q)
 #endif

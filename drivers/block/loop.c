@@ -9,12 +9,11 @@
  *   struct loop_lane	 the bios of one cgroup that wait for a device's workers
  *   struct loop_io	 one bio in flight
  *
- * A backing is built and validated completely, then published, and never
- * changed after that. To change anything, a new backing is built from the one
- * in force and published in its place; a change that fails has done nothing.
- * I/O is counted as it starts and ends on the backing it found. Whoever replaces
- * a backing waits until nobody uses it any more, with lo->mutex held or, when
- * nobody has the device open, open_mutex.
+ * A backing is built and validated completely, then published. What I/O depends
+ * on does not change after that: for another file, range, block size or way of
+ * I/O, a new backing is built from the one in force and takes its place while
+ * no bio is in flight; a change that fails has done nothing. The size, the name
+ * and the flags can change while I/O goes on, and wait for nothing.
  *
  * States, LOOP_STATE_* of the ABI
  *
@@ -35,7 +34,10 @@
  *   lo->mutex		 reconfiguration of one device. It may sleep on the
  *			 file; open() does not take it, unbinding takes it when
  *			 nobody else can
- *   limits lock, freeze the block layer's: change of queue limits
+ *   limits lock, freeze the block layer's: change of queue limits; a change of
+ *			 the backing keeps new bios out and waits for those in
+ *			 flight
+ *   lo->uevent_mutex	 sending the disk's CHANGE events, or holding them back
  *   loop_chain_mutex	 publishing another file that is itself a loop device or
  *			 lies on one, so that no cycle can be closed
  *
@@ -170,11 +172,11 @@ static const char * const loop_stat_names[LOOP_NR_STATS] = {
 
 /*
  * Of each processor. A bio starts on one and ends on another: only the sums
- * tell something. Those of a backing and of the next one are kept apart.
+ * tell something.
  */
 struct loop_counters {
-	unsigned long		started[2];
-	unsigned long		ended[2];
+	unsigned long		started;
+	unsigned long		ended;
 	unsigned long		stats[LOOP_NR_STATS];
 };
 
@@ -184,26 +186,25 @@ struct loop_params {
 	loff_t			sizelimit;
 	unsigned int		block_size;
 	bool			read_only;
-	bool			partscan;
 	bool			direct;
-	bool			direct_asked;
+	bool			direct_asked;	/* S */
 	bool			write_asked;
-	bool			block_size_asked;
-	u8			name[LO_NAME_SIZE];
+	bool			block_size_asked; /* S */
 };
 
 /*
- * Constant from publication on, but for the users, the pool and the flush list.
+ * Constant from publication on, but for the users and the fields with a letter:
  *
  * F: protected by flush_lock
  * G: protected by loop_mapping_lock
+ * S: written with lo->mutex held, by WRITE_ONCE() or atomic64_set(); read
+ *    without
  */
 struct loop_backing {
 	/* read by every bio */
-	unsigned int		phase;		/* of the device's counters */
 	struct file		*file;
 	struct loop_params	params;
-	sector_t		nr_sectors;
+	atomic64_t		nr_sectors;	/* S */
 	unsigned int		dio_mem_mask;
 	unsigned int		dio_offset_mask;
 	struct file		*swap_file;	/* the same, for swap; or NULL */
@@ -229,7 +230,7 @@ struct loop_backing {
 	/* of the file, as stat() tells them */
 	dev_t			dev;
 	u64			ino;
-	bool			cut;		/* less than sizelimit is there */
+	bool			cut;		/* S: less than sizelimit is there */
 
 	struct loop_device	*lo;
 	refcount_t		users;		/* its owner, and who looks at it */
@@ -268,6 +269,7 @@ struct loop_lane {
  * M: protected by mutex
  * R: RCU for reading, mutex for writing
  * L: protected by lane_lock
+ * U: protected by uevent_mutex
  */
 struct loop_device {
 	int			number;
@@ -277,7 +279,8 @@ struct loop_device {
 	mempool_t		io_pool;
 	struct workqueue_struct	*workqueue;	/* M: made at the first bind */
 	struct loop_counters __percpu *counters;
-	wait_queue_head_t	drained;	/* a backing that was replaced */
+	wait_queue_head_t	drained;	/* a bio ended, or a user of a backing left */
+	struct queue_limits	unbound_limits;	/* constant */
 
 	spinlock_t		lane_lock;	/* taken in any context */
 	struct list_head	lanes;		/* L */
@@ -288,8 +291,14 @@ struct loop_device {
 	bool			waits[2];	/* so would the last inline one */
 
 	struct mutex		mutex;		/* reconfiguration */
+	struct mutex		uevent_mutex;	/* CHANGE events of the disk */
+	unsigned int		uevents_held;	/* U: by how many tasks */
+	bool			uevent_change;	/* U: is due when it is none */
+	bool			uevent_resize;	/* U: and says RESIZE=1 */
 	unsigned int		state;		/* X: LOOP_STATE_* */
 	u64			binding;	/* X: counts them */
+	u8			name[LO_NAME_SIZE]; /* X: of the binding */
+	bool			partscan;	/* X: of the binding */
 	bool			autoclear;	/* X: unbind at the last close */
 	bool			ephemeral;	/* X: and remove the device */
 	wait_queue_head_t	closed;		/* nobody has it open any more */
@@ -398,15 +407,6 @@ static bool loop_move_state(struct loop_device *lo, unsigned int from,
 		__loop_set_state(lo, to);
 	xa_unlock(&loop_index);
 	return moved;
-}
-
-/* A device that is on its way to unbound already stays on it. */
-static void loop_set_autoclear(struct loop_device *lo, bool autoclear)
-{
-	xa_lock(&loop_index);
-	if (lo->state == LOOP_STATE_BOUND)
-		WRITE_ONCE(lo->autoclear, autoclear);
-	xa_unlock(&loop_index);
 }
 
 /*
@@ -570,35 +570,41 @@ static void loop_backing_free(struct loop_backing *b)
 	kfree_rcu(b, rcu);
 }
 
+static void loop_bio_count_end(struct loop_device *lo)
+{
+	/* the device is not freed before a grace period */
+	guard(rcu)();
+	smp_mb(); /* pairs with loop_device_is_idle() */
+	this_cpu_inc(lo->counters->ended);
+	if (unlikely(wq_has_sleeper(&lo->drained)))
+		wake_up(&lo->drained);
+}
+
 /*
- * The backing in force, for a bio, or NULL. No preemption is a read side of RCU,
- * too, and here the cheaper one.
+ * The backing in force, for a bio that is in flight from here to
+ * loop_bio_count_end(), or NULL. The bio is counted before it looks: a task that
+ * takes the backing away either finds it counted, or it finds none.
  */
 static struct loop_backing *loop_backing_get(struct loop_device *lo)
 {
 	struct loop_backing *b;
 
-	guard(preempt)();
-	b = rcu_dereference_sched(lo->backing);
-	if (b)
-		this_cpu_inc(lo->counters->started[b->phase]);
+	this_cpu_inc(lo->counters->started);
+	smp_mb(); /* pairs with loop_device_is_idle() */
+	b = rcu_dereference_check(lo->backing, true);
+	if (!b)
+		loop_bio_count_end(lo);
 	return b;
 }
 
-static void loop_backing_put(struct loop_backing *b)
+/* The backing in force, for a task that changes the device. */
+static struct loop_backing *loop_device_backing(struct loop_device *lo)
 {
-	struct loop_device *lo = b->lo;
-	unsigned int phase = b->phase;
-
-	/* the device is not freed before a grace period, the backing may be now */
-	guard(rcu)();
-	smp_mb(); /* pairs with loop_backing_is_idle() */
-	this_cpu_inc(lo->counters->ended[phase]);
-	if (unlikely(wq_has_sleeper(&lo->drained)))
-		wake_up(&lo->drained);
+	return rcu_dereference_protected(lo->backing,
+					 lockdep_is_held(&lo->mutex));
 }
 
-/* The same for those who only look at it, and need not have the device open. */
+/* The backing in force, for a task that only looks at it, or NULL. */
 static struct loop_backing *loop_backing_hold(struct loop_device *lo)
 {
 	struct loop_backing *b;
@@ -623,38 +629,30 @@ DEFINE_FREE(loop_backing_release, struct loop_backing *,
 	    IS_ERR_OR_NULL(_T) ? (void)0 : loop_backing_release(_T))
 
 /*
- * No bio on @b is on its way. Exact once none can start: what has ended is
- * summed up first, as each bio starts before it ends.
+ * No bio is in flight. Exact for bios that have found a backing which the caller
+ * has taken away. What has ended is summed up first, as each bio starts before it
+ * ends.
  */
-static bool loop_backing_is_idle(struct loop_backing *b)
+static bool loop_device_is_idle(struct loop_device *lo)
 {
-	struct loop_counters __percpu *counters = b->lo->counters;
 	unsigned long started = 0, ended = 0;
 	int cpu;
 
 	for_each_possible_cpu(cpu)
-		ended += READ_ONCE(per_cpu_ptr(counters, cpu)->ended[b->phase]);
-	smp_mb(); /* pairs with loop_backing_put() */
+		ended += READ_ONCE(per_cpu_ptr(lo->counters, cpu)->ended);
+	/* pairs with loop_bio_count_end() and loop_backing_get() */
+	smp_mb();
 	for_each_possible_cpu(cpu)
-		started += READ_ONCE(per_cpu_ptr(counters, cpu)->started[b->phase]);
+		started += READ_ONCE(per_cpu_ptr(lo->counters, cpu)->started);
 	return started == ended;
 }
 
-/*
- * Waits for all who use a backing that is no longer published, and frees it.
- * With @quiet nobody has the device open, so no bio can start. Else one may be
- * about to, on the old backing, until a grace period has passed.
- */
-static void loop_backing_retire(struct loop_backing *b, bool quiet)
+/* Frees a backing that no bio uses, once those who look at it have done so. */
+static void loop_backing_retire(struct loop_backing *b)
 {
-	struct loop_device *lo = b->lo;
-
-	if (!quiet)
-		synchronize_rcu();
-	wait_event(lo->drained, loop_backing_is_idle(b));
 	/* it has nothing to do any more, but may still be about to return */
 	flush_work(&b->flush_work);
-	wait_event(lo->drained, refcount_dec_if_one(&b->users));
+	wait_event(b->lo->drained, refcount_dec_if_one(&b->users));
 	loop_backing_free(b);
 }
 
@@ -685,31 +683,24 @@ static int loop_backing_stat_direct(struct loop_backing *b)
 	return 0;
 }
 
-/* Inode and size, as the file has them now. */
-static int loop_backing_stat(struct loop_backing *b, bool resize)
+static int loop_backing_getattr(const struct loop_backing *b, struct kstat *stat)
+{
+	return vfs_getattr_nosec(&b->file->f_path, stat, STATX_INO | STATX_SIZE, 0);
+}
+
+/* The size that follows from the file's. Bios in flight may see it change. */
+static void loop_backing_set_size(struct loop_backing *b,
+				  const struct kstat *stat)
 {
 	struct block_device *bdev = loop_file_bdev(b->file);
-	struct loop_params *p = &b->params;
-	struct kstat stat;
-	loff_t size;
-	int err;
+	const struct loop_params *p = &b->params;
+	loff_t size = bdev ? bdev_nr_bytes(bdev) : stat->size;
 
-	err = vfs_getattr_nosec(&b->file->f_path, &stat,
-				STATX_INO | STATX_SIZE, 0);
-	if (err)
-		return err;
-	b->dev = stat.dev;
-	b->ino = stat.ino;
-	size = bdev ? bdev_nr_bytes(bdev) : stat.size;
-
-	if (!resize)
-		return 0;
 	size = max(size - p->offset, 0);
-	b->cut = p->sizelimit > size || p->sizelimit % SECTOR_SIZE;
+	WRITE_ONCE(b->cut, p->sizelimit > size || p->sizelimit % SECTOR_SIZE);
 	if (p->sizelimit)
 		size = min(size, p->sizelimit);
-	b->nr_sectors = size >> SECTOR_SHIFT;
-	return 0;
+	atomic64_set(&b->nr_sectors, size >> SECTOR_SHIFT);
 }
 
 /* A block of the device is a range that direct I/O on the file can take. */
@@ -782,11 +773,16 @@ static int loop_backing_shortcuts(struct loop_backing *b)
  */
 static int loop_backing_complete(struct loop_backing *b, bool resize)
 {
+	struct kstat stat;
 	int err;
 
-	err = loop_backing_stat(b, resize);
+	err = loop_backing_getattr(b, &stat);
 	if (err)
 		return err;
+	b->dev = stat.dev;
+	b->ino = stat.ino;
+	if (resize)
+		loop_backing_set_size(b, &stat);
 	b->params.direct = b->params.direct && loop_backing_can_direct(b);
 	b->swap_out = b->swap_file &&
 		      !((b->params.offset | PAGE_SIZE) & b->dio_offset_mask);
@@ -800,19 +796,19 @@ static u32 loop_backing_unmet(const struct loop_backing *b)
 	const struct loop_params *p = &b->params;
 	u32 unmet = 0;
 
-	if (p->direct_asked && !p->direct)
+	if (READ_ONCE(p->direct_asked) && !p->direct)
 		unmet |= (b->file->f_mode & FMODE_CAN_ODIRECT) &&
 			 b->dio_offset_mask != UINT_MAX ?
 			 LOOP_UNMET_DIRECT_ALIGN : LOOP_UNMET_DIRECT_IO;
 	if (p->write_asked &&
 	    (p->read_only || bdev_read_only(b->lo->disk->part0)))
 		unmet |= LOOP_UNMET_WRITE;
-	if (b->cut)
+	if (READ_ONCE(b->cut))
 		unmet |= LOOP_UNMET_SIZELIMIT;
 	/* the file may refuse it later, and the next backing's limit may be there */
 	if (!data_race(bdev_max_discard_sectors(b->lo->disk->part0)))
 		unmet |= LOOP_UNMET_DISCARD;
-	if (!p->block_size_asked && p->block_size > SECTOR_SIZE)
+	if (!READ_ONCE(p->block_size_asked) && p->block_size > SECTOR_SIZE)
 		unmet |= LOOP_UNMET_BLOCK_SIZE;
 	return unmet;
 }
@@ -824,45 +820,61 @@ static blk_features_t loop_backing_features(const struct loop_backing *b)
 {
 	blk_features_t features = 0;
 
-	if (b && b->write_cache)
+	if (b->write_cache)
 		features |= BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA;
-	if (b && b->rotational)
+	if (b->rotational)
 		features |= BLK_FEAT_ROTATIONAL;
-	if (b && b->stable_writes)
+	if (b->stable_writes)
 		features |= BLK_FEAT_STABLE_WRITES;
 	return features;
 }
 
+/* @lim is what the block layer starts a new device with. */
+static void loop_limits_init(struct queue_limits *lim)
+{
+	lim->features = BLK_FEAT_NOWAIT | BLK_FEAT_IO_STAT;
+	lim->logical_block_size = SECTOR_SIZE;
+	lim->max_hw_sectors = LOOP_MAX_HW_SECTORS;
+	lim->max_segments = USHRT_MAX;
+	lim->max_segment_size = UINT_MAX;
+}
+
+/* A whole number of granules: the block layer takes nothing else from sysfs. */
+static unsigned int loop_limits_discard_sectors(const struct loop_backing *b,
+						unsigned int granularity)
+{
+	unsigned int sectors = b->max_discard_sectors;
+
+	return rounddown(sectors, granularity >> SECTOR_SHIFT) ?: sectors;
+}
+
 /*
- * The queue limits of a device with backing @b in the place of @old; NULL: of
- * an unbound one. While it is bound, a feature that was set in sysfs stays, if
- * @b and @old do not differ in it. All is as the block layer's validation
- * leaves it, so that limits are equal that do not change.
+ * The queue limits of a device with backing @b in the place of @old, which is
+ * NULL if there was none. While a file is attached, a feature that was set in
+ * sysfs stays if @b and @old do not differ in it. All is as the block layer's
+ * validation leaves it, so that limits that do not change are equal.
  */
 static void loop_limits_fill(struct queue_limits *lim,
 			     const struct loop_backing *old,
 			     const struct loop_backing *b)
 {
-	unsigned int block_size = b ? b->params.block_size : SECTOR_SIZE;
+	unsigned int block_size = b->params.block_size;
+	unsigned int granularity = max(b->discard_granularity, block_size);
 	blk_features_t features = loop_backing_features(b);
 	blk_features_t changed = LOOP_FEATURES;
 
-	if (b && old)
+	if (old)
 		changed = features ^ loop_backing_features(old);
 	lim->features = (lim->features & ~changed) | (features & changed);
 
 	lim->logical_block_size = block_size;
 	lim->physical_block_size = block_size;
 	lim->io_min = block_size;
-	lim->max_hw_sectors = LOOP_MAX_HW_SECTORS;
-	lim->max_segments = USHRT_MAX;
-	lim->max_segment_size = UINT_MAX;
-	lim->max_write_zeroes_sectors = b ? b->max_write_zeroes_sectors : 0;
-	lim->max_hw_discard_sectors = b ? b->max_discard_sectors : 0;
+	lim->max_write_zeroes_sectors = b->max_write_zeroes_sectors;
+	lim->max_hw_discard_sectors = loop_limits_discard_sectors(b, granularity);
 	lim->max_discard_sectors = min(lim->max_hw_discard_sectors,
 				       lim->max_user_discard_sectors);
-	lim->discard_granularity = lim->max_discard_sectors ?
-		max(b->discard_granularity, block_size) : 0;
+	lim->discard_granularity = lim->max_discard_sectors ? granularity : 0;
 }
 
 /*
@@ -881,20 +893,26 @@ static int loop_chain_check(struct loop_device *lo, struct loop_device *below)
 		if (below == lo)
 			return -EBADF;
 		b = rcu_dereference(below->backing);
-		if (!b)
+		/* one that is being detached is no foundation */
+		if (!b || READ_ONCE(below->state) != LOOP_STATE_BOUND)
 			return -EINVAL;
 		below = loop_file_lower_device(b->file);
 	}
 	return 0;
 }
 
+/* Whether @b would close a cycle of loop devices, or lies on one that ends. */
+static int loop_backing_check_chain(struct loop_backing *b)
+{
+	guard(mutex)(&loop_chain_mutex);
+	return loop_chain_check(b->lo, loop_file_lower_device(b->file));
+}
+
 /*
  * Ends the update of the queue limits, which are to be *@lim from now on.
  * NULL: they stay, and with them the read-ahead, which a commit may raise.
  */
-static int loop_backing_replace(struct loop_device *lo,
-				struct loop_backing *old,
-				struct loop_backing *b,
+static int loop_backing_replace(struct loop_device *lo, struct loop_backing *b,
 				struct queue_limits *lim)
 {
 	struct request_queue *q = lo->disk->queue;
@@ -904,17 +922,13 @@ static int loop_backing_replace(struct loop_device *lo,
 		err = queue_limits_commit_update(q, lim);
 	else
 		queue_limits_cancel_update(q);
-	if (err)
-		return err;
-	if (b && old)
-		b->phase = !old->phase;
-	rcu_assign_pointer(lo->backing, b);
-	return 0;
+	if (!err)
+		rcu_assign_pointer(lo->backing, b);
+	return err;
 }
 
 /* The same, with a file that is a loop device or lies on one. */
 static int loop_backing_replace_nested(struct loop_device *lo,
-				       struct loop_backing *old,
 				       struct loop_backing *b,
 				       struct queue_limits *lim)
 {
@@ -923,18 +937,36 @@ static int loop_backing_replace_nested(struct loop_device *lo,
 	guard(mutex)(&loop_chain_mutex);
 	err = loop_chain_check(lo, loop_file_lower_device(b->file));
 	if (!err)
-		return loop_backing_replace(lo, old, b, lim);
+		return loop_backing_replace(lo, b, lim);
 	queue_limits_cancel_update(lo->disk->queue);
 	return err;
 }
 
 /*
- * Publishes *@bp, which may be NULL, and leaves in *@bp the backing that was
- * in force. The only writer of lo->backing. If it fails, nothing has changed.
+ * Keeps new bios out, and waits until none is in flight. What is below may take
+ * for ever: a killed task gives up, with -EINTR and the queue as it was.
+ */
+static int loop_queue_freeze(struct loop_device *lo)
+{
+	struct request_queue *q = lo->disk->queue;
+	int err = 0;
+
+	blk_freeze_queue_start(q);
+	while (!err && !blk_mq_freeze_queue_wait_timeout(q, HZ / 10))
+		err = fatal_signal_pending(current) ? -EINTR : 0;
+	if (!err && wait_event_killable(lo->drained, loop_device_is_idle(lo)))
+		err = -EINTR;
+	if (err)
+		blk_mq_unfreeze_queue_nomemrestore(q);
+	return err;
+}
+
+/*
+ * Publishes *@bp, and leaves in *@bp the backing that was in force, which no bio
+ * uses any more; NULL if there was none. If it fails, nothing has changed.
  *
- * Freezing the queue waits for submitters, and costs a grace period: only a
- * device that can have some pays it, and only if a limit changes. Nothing is
- * allocated meanwhile.
+ * Nothing is allocated while the queue is frozen. A freeze costs a grace period,
+ * so a device that had no backing, and so no bio, does without.
  */
 static int loop_backing_publish(struct loop_device *lo,
 				struct loop_backing **bp)
@@ -942,32 +974,53 @@ static int loop_backing_publish(struct loop_device *lo,
 	struct request_queue *q = lo->disk->queue;
 	struct loop_backing *old, *b = *bp;
 	struct queue_limits lim, *new;
-	bool freeze, nested;
-	int err;
+	bool nested;
+	int err = 0;
 
 	lockdep_assert_held(&lo->mutex);
 
-	old = rcu_dereference_protected(lo->backing,
-					lockdep_is_held(&lo->mutex));
+	old = loop_device_backing(lo);
 	/* the same file closes no cycle */
-	nested = b && !(old && old->file == b->file) &&
+	nested = !(old && old->file == b->file) &&
 		 loop_file_lower_device(b->file);
 
 	lim = queue_limits_start_update(q);
 	loop_limits_fill(&lim, old, b);
 	new = memcmp(&lim, &q->limits, sizeof(lim)) ? &lim : NULL;
-	freeze = new && b && old;
-	if (freeze)
-		blk_mq_freeze_queue_nomemsave(q);
-	err = nested ? loop_backing_replace_nested(lo, old, b, new) :
-		       loop_backing_replace(lo, old, b, new);
-	if (freeze)
+	if (old)
+		err = loop_queue_freeze(lo);
+	if (err) {
+		queue_limits_cancel_update(q);
+		return err;
+	}
+	err = nested ? loop_backing_replace_nested(lo, b, new) :
+		       loop_backing_replace(lo, b, new);
+	if (old)
 		blk_mq_unfreeze_queue_nomemrestore(q);
 	if (err)
 		return err;
-	set_disk_ro(lo->disk, b && b->params.read_only);
+	set_disk_ro(lo->disk, b->params.read_only);
 	*bp = old;
 	return 0;
+}
+
+/*
+ * Takes the backing away from a device that nobody has open, and returns it when
+ * no bio uses it any more. The device is as it was when it was made: what users
+ * have set in queue/ was about that file.
+ */
+static struct loop_backing *loop_backing_unpublish(struct loop_device *lo)
+{
+	struct loop_backing *b = loop_device_backing(lo);
+	struct queue_limits lim = lo->unbound_limits;
+
+	queue_limits_start_update(lo->disk->queue);
+	/* never fails: these have been committed before */
+	loop_backing_replace(lo, NULL, &lim);
+	lo->disk->bdi->ra_pages = VM_READAHEAD_PAGES;
+	set_disk_ro(lo->disk, false);
+	wait_event(lo->drained, loop_device_is_idle(lo));
+	return b;
 }
 
 /*
@@ -1291,7 +1344,7 @@ static void loop_io_trace_end(struct loop_io *io, blk_status_t status)
 
 static void loop_io_end(struct loop_io *io, blk_status_t status)
 {
-	struct loop_backing *b = io->b;
+	struct loop_device *lo = io->b->lo;
 	struct bio *bio = io->bio;
 
 	loop_io_trace_end(io, status);
@@ -1302,8 +1355,8 @@ static void loop_io_end(struct loop_io *io, blk_status_t status)
 	if (status)
 		bio->bi_status = status;
 	bio_endio(bio);
-	/* who waits for it then finds all that was read in the cache */
-	loop_backing_put(b);
+	/* a task that waits for it then finds all that was read in the cache */
+	loop_bio_count_end(lo);
 }
 
 /* The bio becomes the workers'. In any context. */
@@ -2073,7 +2126,8 @@ static bool loop_bio_allowed(const struct loop_backing *b, struct bio *bio)
 	if (op_is_write(bio_op(bio)) && b->params.read_only &&
 	    bio->bi_iter.bi_size)
 		return false;
-	return bio_end_sector(bio) <= b->nr_sectors || !bio->bi_iter.bi_size;
+	return !bio->bi_iter.bi_size ||
+	       bio_end_sector(bio) <= atomic64_read(&b->nr_sectors);
 }
 
 static enum loop_stat loop_io_path(const struct loop_io *io)
@@ -2143,12 +2197,12 @@ static struct loop_io *loop_io_start(struct bio *bio)
 	if (!b)
 		return bio->bi_iter.bi_size ? ERR_PTR(-EIO) : NULL;
 	if (!loop_bio_allowed(b, bio)) {
-		loop_backing_put(b);
+		loop_bio_count_end(lo);
 		return ERR_PTR(-EIO);
 	}
 	io = loop_io_alloc(b, bio);
 	if (!io) {
-		loop_backing_put(b);
+		loop_bio_count_end(lo);
 		return ERR_PTR(-EAGAIN);
 	}
 	io->bio = bio;
@@ -2255,7 +2309,7 @@ static DEVICE_ATTR_RO(_name)
 LOOP_ATTR_RO(offset, "%lld", b->params.offset);
 LOOP_ATTR_RO(sizelimit, "%lld", b->params.sizelimit);
 LOOP_ATTR_RO(autoclear, "%d", READ_ONCE(b->lo->autoclear));
-LOOP_ATTR_RO(partscan, "%d", b->params.partscan);
+LOOP_ATTR_RO(partscan, "%d", READ_ONCE(b->lo->partscan));
 LOOP_ATTR_RO(dio, "%d", b->params.direct);
 
 static struct attribute *loop_attrs[] = {
@@ -2339,6 +2393,36 @@ struct loop_reconf {
 	bool			announce; /* the disk, after that, by a CHANGE uevent */
 };
 
+/*
+ * The block layer sends a CHANGE event of the disk at each step of a change. A
+ * task that makes such steps holds them back, and says at the end what is due. The
+ * last task that does so sends it, so that no event is lost to another task.
+ */
+static void loop_uevents_hold(struct loop_device *lo)
+{
+	guard(mutex)(&lo->uevent_mutex);
+	if (!lo->uevents_held++)
+		dev_set_uevent_suppress(disk_to_dev(lo->disk), 1);
+}
+
+static void loop_uevents_release(struct loop_device *lo, bool change,
+				 bool resize)
+{
+	char *envp[2] = { "RESIZE=1" };
+
+	guard(mutex)(&lo->uevent_mutex);
+	lo->uevent_change |= change;
+	lo->uevent_resize |= resize;
+	if (--lo->uevents_held)
+		return;
+	dev_set_uevent_suppress(disk_to_dev(lo->disk), 0);
+	if (lo->uevent_change)
+		kobject_uevent_env(&disk_to_dev(lo->disk)->kobj, KOBJ_CHANGE,
+				   lo->uevent_resize ? envp : NULL);
+	lo->uevent_change = false;
+	lo->uevent_resize = false;
+}
+
 static void loop_partscan_allow(struct loop_device *lo, bool allow)
 {
 	if (allow)
@@ -2348,25 +2432,22 @@ static void loop_partscan_allow(struct loop_device *lo, bool allow)
 }
 
 /*
- * Reads the partition table anew, and announces the partitions. Those that are
- * open stay as they are.
+ * Reads the partition table anew, and announces the partitions, as the block layer
+ * does not while the disk's events are held back, and then the disk. While a
+ * partition is open, all stay as they are.
  */
 static void loop_scan_partitions(struct loop_device *lo)
 {
-	struct device *dev = disk_to_dev(lo->disk);
 	struct block_device *part;
 	unsigned long partno;
-	int err;
 
 	guard(mutex)(&lo->disk->open_mutex);
 	loop_partscan_allow(lo, true);
-	dev_set_uevent_suppress(dev, 1);
-	err = bdev_disk_changed(lo->disk, false);
-	dev_set_uevent_suppress(dev, 0);
-	if (err)
-		return;
-	xa_for_each_start(&lo->disk->part_tbl, partno, part, 1)
-		kobject_uevent(bdev_kobj(part), KOBJ_ADD);
+	loop_uevents_hold(lo);
+	if (!bdev_disk_changed(lo->disk, false))
+		xa_for_each_start(&lo->disk->part_tbl, partno, part, 1)
+			kobject_uevent(bdev_kobj(part), KOBJ_ADD);
+	loop_uevents_release(lo, true, false);
 }
 
 /* With @claim, nobody else has or gets the device exclusively meanwhile. */
@@ -2399,18 +2480,17 @@ static int loop_reconf_end(struct loop_reconf *rc, int err)
 {
 	struct loop_device *lo = rc->lo;
 
-	/* before the mutex is free: there are counters for two backings only */
-	if (rc->b && err)
-		loop_backing_free(rc->b);
-	else if (rc->b)
-		loop_backing_retire(rc->b, false);
 	mutex_unlock(&lo->mutex);
+	if (rc->b)
+		loop_backing_retire(rc->b);
 	if (rc->stale && !err)
 		loop_invalidate(lo->disk->part0);
-	if (rc->scan && !err)
+	if (rc->scan && !err) {
 		loop_scan_partitions(lo);
-	if ((rc->scan || rc->announce) && !err)
-		kobject_uevent(&disk_to_dev(lo->disk)->kobj, KOBJ_CHANGE);
+	} else if (rc->announce && !err) {
+		loop_uevents_hold(lo);
+		loop_uevents_release(lo, true, false);
+	}
 	if (rc->claimed)
 		bd_abort_claiming(lo->disk->part0, rc);
 	return err;
@@ -2430,27 +2510,27 @@ static int loop_reconfigure(struct loop_device *lo, bool claim,
 	return loop_reconf_end(&rc, change(&rc, arg));
 }
 
-/* Starts a new backing with the parameters in force; NULL: the same file. */
-static int loop_reconf_clone(struct loop_reconf *rc, struct file *file)
+/* The backing that is to be changed, or an error. */
+static struct loop_backing *loop_reconf_old(struct loop_reconf *rc)
 {
-	struct loop_device *lo = rc->lo;
-	struct loop_backing *old, *b;
-	int err;
+	struct loop_backing *old = loop_device_backing(rc->lo);
 
-	old = rcu_dereference_protected(lo->backing,
-					lockdep_is_held(&lo->mutex));
-	if (READ_ONCE(lo->state) != LOOP_STATE_BOUND)
-		return -ENXIO;
-	err = file ? loop_file_validate(file) : 0;
-	if (err)
-		return err;
-	b = loop_backing_alloc(lo, file ?: old->file);
+	return READ_ONCE(rc->lo->state) == LOOP_STATE_BOUND ? old : ERR_PTR(-ENXIO);
+}
+
+/* Starts a new backing with the parameters of @old; NULL: the same file. */
+static int loop_reconf_clone(struct loop_reconf *rc, struct loop_backing *old,
+			     struct file *file)
+{
+	struct loop_backing *b;
+
+	b = loop_backing_alloc(rc->lo, file ?: old->file);
 	if (!b)
 		return -ENOMEM;
 	if (!file && old->swap_file)
 		b->swap_file = get_file(old->swap_file);
 	b->params = old->params;
-	b->nr_sectors = old->nr_sectors;
+	atomic64_set(&b->nr_sectors, atomic64_read(&old->nr_sectors));
 	b->cut = old->cut;
 	rc->b = b;
 	/*
@@ -2464,47 +2544,84 @@ static int loop_reconf_clone(struct loop_reconf *rc, struct file *file)
 	return 0;
 }
 
+/* The disk gets the size of @b. */
+static void loop_reconf_set_size(struct loop_reconf *rc, struct loop_backing *b)
+{
+	sector_t nr_sectors = atomic64_read(&b->nr_sectors);
+	struct gendisk *disk = rc->lo->disk;
+	bool resized = false;
+
+	loop_uevents_hold(rc->lo);
+	/* the log is not to tell of each file */
+	if (!get_capacity(disk))
+		set_capacity(disk, nr_sectors);
+	else
+		resized = set_capacity_and_notify(disk, nr_sectors);
+	loop_uevents_release(rc->lo, resized, resized);
+	rc->announce &= !resized;
+}
+
 static int loop_reconf_publish(struct loop_reconf *rc)
 {
-	sector_t nr_sectors = rc->b->nr_sectors;
-	struct gendisk *disk = rc->lo->disk;
+	struct loop_backing *b = rc->b;
 	int number, err;
 
-	number = loop_mapping_claim(rc->b, rc->exclusive);
+	number = loop_mapping_claim(b, rc->exclusive);
 	if (number >= 0) {
 		rc->exclusive->index = number;
 		return -EBUSY;
 	}
 	err = loop_backing_publish(rc->lo, &rc->b);
-	if (err)
-		return err;
-	/* the log is not to tell of each file */
-	if (!get_capacity(disk))
-		set_capacity(disk, nr_sectors);
-	else if (set_capacity_and_notify(disk, nr_sectors))
-		rc->announce = false;
-	return 0;
+	if (!err)
+		loop_reconf_set_size(rc, b);
+	return err;
 }
 
 /*
- * As above, and the medium is another one. It is announced at the end, and until
- * then nobody who opens the device has its partitions read.
+ * File systems on the disk and its partitions are shut down: what they have cached
+ * is not about the medium that comes. The disk gets its next diskseq.
+ */
+static void loop_medium_end(struct gendisk *disk)
+{
+	struct block_device *part;
+	unsigned long partno;
+
+	rcu_read_lock();
+	xa_for_each_start(&disk->part_tbl, partno, part, 1) {
+		if (!kobject_get_unless_zero(bdev_kobj(part)))
+			continue;
+		rcu_read_unlock();
+		bdev_mark_dead(part, true);
+		put_device(&part->bd_device);
+		rcu_read_lock();
+	}
+	rcu_read_unlock();
+	disk_force_media_change(disk);
+}
+
+/*
+ * As loop_reconf_publish(), and the medium is another one. It is announced at the
+ * end, and until then an open does not read its partitions. A medium that was there
+ * before ends first, so that nobody takes the new one for it.
  */
 static int loop_reconf_publish_medium(struct loop_reconf *rc)
 {
-	struct device *dev = disk_to_dev(rc->lo->disk);
-	bool partscan = rc->b->params.partscan;
+	struct loop_device *lo = rc->lo;
+	bool replace = loop_device_backing(lo);
 	int err;
 
-	dev_set_uevent_suppress(dev, 1);
+	loop_uevents_hold(lo);
+	if (replace)
+		loop_medium_end(lo->disk);
 	err = loop_reconf_publish(rc);
 	if (!err) {
-		loop_partscan_allow(rc->lo, false);
-		disk_force_media_change(rc->lo->disk);
-		rc->scan = partscan;
+		loop_partscan_allow(lo, false);
+		if (!replace)
+			disk_force_media_change(lo->disk);
+		rc->scan = READ_ONCE(lo->partscan);
 		rc->announce = true;
 	}
-	dev_set_uevent_suppress(dev, 0);
+	loop_uevents_release(lo, false, false);
 	return err;
 }
 
@@ -2518,7 +2635,6 @@ static int loop_params_set(struct loop_params *p,
 		return -EOVERFLOW;
 	p->offset = info->lo_offset;
 	p->sizelimit = info->lo_sizelimit;
-	memcpy(p->name, info->lo_file_name, LO_NAME_SIZE - 1);
 	return 0;
 }
 
@@ -2563,7 +2679,7 @@ static struct file *loop_bind_open_swap(const struct loop_bind_arg *bind)
 }
 
 /* If none is asked for: 512 bytes, or more where direct I/O needs that. */
-static unsigned int loop_bind_block_size(const struct loop_backing *b)
+static unsigned int loop_backing_block_size(const struct loop_backing *b)
 {
 	unsigned int align = b->dio_offset_mask + 1;
 
@@ -2584,12 +2700,11 @@ static int loop_bind_params(struct loop_backing *b,
 
 	p->direct = (flags & LO_FLAGS_DIRECT_IO) || (file->f_flags & O_DIRECT);
 	p->direct_asked = p->direct;
-	p->partscan = (flags & LO_FLAGS_PARTSCAN) || loop_part_shift;
 	p->write_asked = !(flags & LO_FLAGS_READ_ONLY);
 	p->read_only = loop_bind_is_read_only(bind);
 
 	p->block_size_asked = config->block_size;
-	p->block_size = config->block_size ?: loop_bind_block_size(b);
+	p->block_size = config->block_size ?: loop_backing_block_size(b);
 	err = blk_validate_block_size(p->block_size);
 	return err ?: loop_params_set(p, &config->info);
 }
@@ -2621,10 +2736,24 @@ static int loop_bind_check_strict(const struct loop_backing *b)
 			LOOP_UNMET_SIZELIMIT) ? -EINVAL : 0;
 }
 
+static void loop_device_name(struct loop_device *lo, u8 *name)
+{
+	xa_lock(&loop_index);
+	memcpy(name, lo->name, LO_NAME_SIZE);
+	xa_unlock(&loop_index);
+}
+
+static void loop_device_set_name(struct loop_device *lo, const u8 *name)
+{
+	lockdep_assert_held(&loop_index.xa_lock);
+
+	memcpy(lo->name, name, LO_NAME_SIZE - 1);
+}
+
 static u32 loop_backing_flags(const struct loop_backing *b)
 {
 	return (b->params.read_only ? LO_FLAGS_READ_ONLY : 0) |
-	       (b->params.partscan ? LO_FLAGS_PARTSCAN : 0) |
+	       (READ_ONCE(b->lo->partscan) ? LO_FLAGS_PARTSCAN : 0) |
 	       (b->params.direct ? LO_FLAGS_DIRECT_IO : 0) |
 	       (READ_ONCE(b->lo->autoclear) ? LO_FLAGS_AUTOCLEAR : 0);
 }
@@ -2637,13 +2766,13 @@ static void loop_entry_fill_backing(struct loop_ctl_entry *entry,
 	entry->block_size = b->params.block_size;
 	entry->offset = b->params.offset;
 	entry->sizelimit = b->params.sizelimit;
-	entry->nr_bytes = (u64)b->nr_sectors << SECTOR_SHIFT;
+	entry->nr_bytes = atomic64_read(&b->nr_sectors) << SECTOR_SHIFT;
 	entry->backing_dev = huge_encode_dev(b->dev);
 	entry->backing_ino = b->ino;
 	entry->attach_flags = READ_ONCE(b->lo->ephemeral) ?
 			      LOOP_ATTACH_EPHEMERAL : 0;
 	entry->unmet = loop_backing_unmet(b);
-	memcpy(entry->name, b->params.name, LO_NAME_SIZE);
+	loop_device_name(b->lo, entry->name);
 }
 
 static void loop_trace_attach(struct loop_backing *b)
@@ -2652,6 +2781,16 @@ static void loop_trace_attach(struct loop_backing *b)
 
 	loop_entry_fill_backing(&entry, b);
 	trace_loop_attach(b->lo->number, &entry);
+}
+
+static void loop_bind_labels(struct loop_device *lo,
+			     const struct loop_info64 *info)
+{
+	xa_lock(&loop_index);
+	loop_device_set_name(lo, info->lo_file_name);
+	WRITE_ONCE(lo->partscan,
+		   (info->lo_flags & LO_FLAGS_PARTSCAN) || loop_part_shift);
+	xa_unlock(&loop_index);
 }
 
 /* The device is bound from here on, and what the caller gets is known. */
@@ -2691,9 +2830,6 @@ static int loop_change_bind(struct loop_reconf *rc, const void *arg)
 	struct loop_backing *b;
 	int err;
 
-	err = loop_file_validate(bind->file);
-	if (err)
-		return err;
 	err = loop_device_prepare(lo);
 	if (err)
 		return err;
@@ -2718,6 +2854,7 @@ static int loop_change_bind(struct loop_reconf *rc, const void *arg)
 		return err;
 	if (attach && (attach->attach_flags & LOOP_ATTACH_EXCLUSIVE))
 		rc->exclusive = attach;
+	loop_bind_labels(lo, &bind->config->info);
 	err = sysfs_create_group(kobj, &loop_attr_group);
 	if (err)
 		return err;
@@ -2727,6 +2864,15 @@ static int loop_change_bind(struct loop_reconf *rc, const void *arg)
 		return err;
 	}
 	loop_bind_finish(b, bind);
+	return 0;
+}
+
+static int loop_config_validate(const struct loop_config *config)
+{
+	if (config->info.lo_flags & ~LOOP_CONFIGURE_SETTABLE_FLAGS)
+		return -EINVAL;
+	if (memchr_inv(config->__reserved, 0, sizeof(config->__reserved)))
+		return -EINVAL;
 	return 0;
 }
 
@@ -2744,13 +2890,19 @@ static int loop_bind(struct loop_device *lo, blk_mode_t mode,
 
 	if (!file)
 		return -EBADF;
-	/* whoever is late does not wait for the other's file */
+	err = loop_file_validate(file);
+	if (err)
+		return err;
+	/* a second caller does not wait for the first one's file */
 	if (!loop_move_state(lo, LOOP_STATE_UNBOUND, LOOP_STATE_BINDING))
 		return -EBUSY;
-	swap_file = loop_bind_open_swap(&bind);
-	bind.swap_file = swap_file;
-	err = loop_reconfigure(lo, !(mode & BLK_OPEN_EXCL), loop_change_bind,
-			       &bind);
+	err = loop_config_validate(config);
+	if (!err) {
+		swap_file = loop_bind_open_swap(&bind);
+		bind.swap_file = swap_file;
+		err = loop_reconfigure(lo, !(mode & BLK_OPEN_EXCL),
+				       loop_change_bind, &bind);
+	}
 	if (err)
 		loop_set_state(lo, LOOP_STATE_UNBOUND);
 	return err;
@@ -2780,26 +2932,26 @@ static void loop_unbind(struct loop_device *lo)
 {
 	struct device *dev = disk_to_dev(lo->disk);
 	char *envp[2] = { "DISK_MEDIA_CHANGE=1" };
-	struct loop_backing *b = NULL;
+	struct loop_backing *b;
 	u64 diskseq = lo->disk->diskseq;
 
 	lockdep_assert_held(&lo->disk->open_mutex);
 
 	sysfs_remove_group(&dev->kobj, &loop_attr_group);
-	dev_set_uevent_suppress(dev, 1);
-	/* never fails: an unbound device's limits are valid */
+	loop_uevents_hold(lo);
 	scoped_guard(mutex, &lo->mutex)
-		loop_backing_publish(lo, &b);
+		b = loop_backing_unpublish(lo);
 	/* what BLKROSET has said was about that medium */
 	bdev_clear_flag(lo->disk->part0, BD_READ_ONLY);
-	set_capacity(lo->disk, 0);
+	/* no size; nothing is cached, not even that a write has failed */
+	invalidate_disk(lo->disk);
 	disk_force_media_change(lo->disk);
 	loop_partitions_end(lo->disk);
 	bdev_disk_changed(lo->disk, false);
 	loop_partscan_allow(lo, loop_part_shift);
-	dev_set_uevent_suppress(dev, 0);
+	loop_uevents_release(lo, false, false);
 
-	loop_backing_retire(b, true);
+	loop_backing_retire(b);
 	trace_loop_detach(lo->number, diskseq);
 	kobject_uevent_env(&dev->kobj, KOBJ_CHANGE, envp);
 	if (lo->ephemeral) {
@@ -2832,10 +2984,6 @@ static int loop_ioctl_configure(struct loop_device *lo, blk_mode_t mode,
 
 	if (copy_from_user(&config, (void __user *)arg, sizeof(config)))
 		return -EFAULT;
-	if (config.info.lo_flags & ~LOOP_CONFIGURE_SETTABLE_FLAGS)
-		return -EINVAL;
-	if (memchr_inv(config.__reserved, 0, sizeof(config.__reserved)))
-		return -EINVAL;
 	return loop_bind(lo, mode, &config);
 }
 
@@ -2866,26 +3014,32 @@ static int loop_ioctl_clr_fd(struct loop_device *lo, blk_mode_t mode,
 
 static int loop_change_file(struct loop_reconf *rc, const void *arg)
 {
+	struct loop_backing *old = loop_reconf_old(rc);
 	struct file *file = (struct file *)arg;
-	struct loop_backing *old;
+	struct loop_backing *b;
 	int err;
 
-	err = loop_reconf_clone(rc, file);
+	if (IS_ERR(old))
+		return PTR_ERR(old);
+	if (!old->params.read_only)
+		return -EINVAL;
+	err = loop_reconf_clone(rc, old, file);
 	if (err)
 		return err;
-	if (!rc->b->params.read_only)
-		return -EINVAL;
+	b = rc->b;
 	if (file->f_flags & O_DIRECT) {
-		rc->b->params.direct = true;
-		rc->b->params.direct_asked = true;
+		b->params.direct = true;
+		b->params.direct_asked = true;
 	}
-	err = loop_backing_complete(rc->b, true);
+	err = loop_backing_complete(b, true);
 	if (err)
 		return err;
-	old = rcu_dereference_protected(rc->lo->backing,
-					lockdep_is_held(&rc->lo->mutex));
-	if (rc->b->nr_sectors != old->nr_sectors)
+	if (atomic64_read(&b->nr_sectors) != atomic64_read(&old->nr_sectors))
 		return -EINVAL;
+	/* the rest can fail only if the caller is killed, or the device below ends */
+	err = loop_backing_check_chain(b);
+	if (err)
+		return err;
 	/* of what is being read */
 	rc->stale = true;
 	return loop_reconf_publish_medium(rc);
@@ -2895,51 +3049,123 @@ static int loop_ioctl_change_fd(struct loop_device *lo, blk_mode_t mode,
 				unsigned long arg)
 {
 	struct file *file __free(fput) = fget(arg);
+	int err;
 
 	if (!file)
 		return -EBADF;
-	return loop_reconfigure(lo, false, loop_change_file, file);
+	err = loop_file_validate(file);
+	return err ?: loop_reconfigure(lo, false, loop_change_file, file);
 }
 
-static int loop_change_status(struct loop_reconf *rc, const void *arg)
+struct loop_status_arg {
+	const struct loop_info64	*info;
+	bool				exclusive;	/* nobody else holds the device */
+};
+
+/*
+ * A file system is mounted on the disk or a partition: other holders do not ask to
+ * be told when the device ends.
+ */
+static bool loop_disk_is_mounted(struct gendisk *disk)
 {
-	const struct loop_info64 *info = arg;
-	struct loop_device *lo = rc->lo;
-	struct loop_params old;
-	bool moved;
+	struct block_device *part;
+	unsigned long partno;
+
+	guard(rcu)();
+	xa_for_each(&disk->part_tbl, partno, part)
+		if (READ_ONCE(part->bd_holder_ops))
+			return true;
+	return false;
+}
+
+/*
+ * With another offset, a holder would find foreign bytes. At a new end it gets an
+ * error, which a file system does not expect; device mapper has made itself smaller
+ * before.
+ */
+static bool loop_status_is_held(struct loop_device *lo,
+				const struct loop_params *old,
+				const struct loop_params *p)
+{
+	return p->offset != old->offset ||
+	       (loop_range_end(p) < loop_range_end(old) &&
+		loop_disk_is_mounted(lo->disk));
+}
+
+static int loop_reconf_move(struct loop_reconf *rc, struct loop_backing *old,
+			    const struct loop_params *p)
+{
 	int err;
 
-	err = loop_reconf_clone(rc, NULL);
+	err = loop_reconf_clone(rc, old, NULL);
 	if (err)
 		return err;
-	old = rc->b->params;
-	err = loop_params_set(&rc->b->params, info);
+	rc->b->params.offset = p->offset;
+	rc->b->params.sizelimit = p->sizelimit;
+	err = loop_backing_complete(rc->b, true);
 	if (err)
 		return err;
-	rc->b->params.partscan |= !!(info->lo_flags & LO_FLAGS_PARTSCAN);
-	rc->scan = rc->b->params.partscan && !old.partscan;
-	moved = rc->b->params.offset != old.offset ||
-		rc->b->params.sizelimit != old.sizelimit;
-	rc->announce = moved;
-	rc->stale = moved;
-	err = loop_backing_complete(rc->b, moved);
+	rc->announce = true;
+	rc->stale = true;
+	/* what is dirty belongs to the old place */
+	sync_blockdev(rc->lo->disk->part0);
+	return loop_reconf_publish(rc);
+}
+
+/* The range needs a new backing. The name and the flags concern no bio. */
+static int loop_change_status(struct loop_reconf *rc, const void *arg)
+{
+	const struct loop_status_arg *status = arg;
+	const struct loop_info64 *info = status->info;
+	struct loop_backing *old = loop_reconf_old(rc);
+	struct loop_device *lo = rc->lo;
+	struct loop_params p;
+	int err;
+
+	if (IS_ERR(old))
+		return PTR_ERR(old);
+	p = old->params;
+	err = loop_params_set(&p, info);
+	if (err)
+		return err;
+	if (!status->exclusive && loop_status_is_held(lo, &old->params, &p))
+		return -EBUSY;
+	if (p.offset != old->params.offset || p.sizelimit != old->params.sizelimit)
+		err = loop_reconf_move(rc, old, &p);
 	if (err)
 		return err;
 
-	/* what is dirty belongs to the old place */
-	if (moved)
-		sync_blockdev(lo->disk->part0);
-	err = loop_reconf_publish(rc);
-	if (err)
-		return err;
-	loop_set_autoclear(lo, info->lo_flags & LO_FLAGS_AUTOCLEAR);
+	xa_lock(&loop_index);
+	loop_device_set_name(lo, info->lo_file_name);
+	rc->scan = (info->lo_flags & LO_FLAGS_PARTSCAN) && !lo->partscan;
+	if (rc->scan)
+		WRITE_ONCE(lo->partscan, true);
+	/* a device that is being detached already stays so */
+	if (lo->state == LOOP_STATE_BOUND)
+		WRITE_ONCE(lo->autoclear, info->lo_flags & LO_FLAGS_AUTOCLEAR);
+	xa_unlock(&loop_index);
 	return 0;
 }
 
-static int loop_status_change(struct loop_device *lo,
+static bool loop_status_moves(struct loop_device *lo,
 			      const struct loop_info64 *info)
 {
-	return loop_reconfigure(lo, false, loop_change_status, info);
+	struct loop_backing *b __free(loop_backing_release) =
+						loop_backing_hold(lo);
+
+	return b && b->params.offset != info->lo_offset;
+}
+
+static int loop_status_change(struct loop_device *lo, blk_mode_t mode,
+			      const struct loop_info64 *info)
+{
+	bool claim = !(mode & BLK_OPEN_EXCL) && loop_status_moves(lo, info);
+	struct loop_status_arg arg = {
+		.info		= info,
+		.exclusive	= claim || (mode & BLK_OPEN_EXCL),
+	};
+
+	return loop_reconfigure(lo, claim, loop_change_status, &arg);
 }
 
 static int loop_status_read(struct loop_device *lo, struct loop_info64 *info)
@@ -2959,7 +3185,7 @@ static int loop_status_read(struct loop_device *lo, struct loop_info64 *info)
 	info->lo_offset = b->params.offset;
 	info->lo_sizelimit = b->params.sizelimit;
 	info->lo_flags = loop_backing_flags(b);
-	memcpy(info->lo_file_name, b->params.name, LO_NAME_SIZE);
+	loop_device_name(lo, info->lo_file_name);
 	return 0;
 }
 
@@ -2970,7 +3196,7 @@ static int loop_ioctl_set_status64(struct loop_device *lo, blk_mode_t mode,
 
 	if (copy_from_user(&info, (void __user *)arg, sizeof(info)))
 		return -EFAULT;
-	return loop_status_change(lo, &info);
+	return loop_status_change(lo, mode, &info);
 }
 
 static int loop_ioctl_get_status64(struct loop_device *lo, blk_mode_t mode,
@@ -2993,7 +3219,7 @@ static int loop_ioctl_get_status64(struct loop_device *lo, blk_mode_t mode,
  * struct loop_info has fewer and smaller fields than struct loop_info64. Its
  * encryption fields have always been ignored since there is no encryption.
  */
-static int loop_status_change_old(struct loop_device *lo,
+static int loop_status_change_old(struct loop_device *lo, blk_mode_t mode,
 				  const struct loop_info *old)
 {
 	struct loop_info64 info = {
@@ -3002,7 +3228,7 @@ static int loop_status_change_old(struct loop_device *lo,
 	};
 
 	memcpy(info.lo_file_name, old->lo_name, LO_NAME_SIZE);
-	return loop_status_change(lo, &info);
+	return loop_status_change(lo, mode, &info);
 }
 
 static int loop_status_read_old(struct loop_device *lo, struct loop_info *old)
@@ -3036,7 +3262,7 @@ static int loop_ioctl_set_status(struct loop_device *lo, blk_mode_t mode,
 
 	if (copy_from_user(&old, (void __user *)arg, sizeof(old)))
 		return -EFAULT;
-	return loop_status_change_old(lo, &old);
+	return loop_status_change_old(lo, mode, &old);
 }
 
 static int loop_ioctl_get_status(struct loop_device *lo, blk_mode_t mode,
@@ -3055,19 +3281,22 @@ static int loop_ioctl_get_status(struct loop_device *lo, blk_mode_t mode,
 	return 0;
 }
 
-/* A backing built again follows the size the file has now. */
+/* Waits for the file to tell its size, and not for I/O in flight. */
 static int loop_change_capacity(struct loop_reconf *rc, const void *arg)
 {
+	struct loop_backing *b = loop_reconf_old(rc);
+	struct kstat stat;
 	int err;
 
-	err = loop_reconf_clone(rc, NULL);
+	if (IS_ERR(b))
+		return PTR_ERR(b);
+	err = loop_backing_getattr(b, &stat);
 	if (err)
 		return err;
-	err = loop_backing_complete(rc->b, true);
-	if (err)
-		return err;
+	loop_backing_set_size(b, &stat);
 	rc->announce = true;
-	return loop_reconf_publish(rc);
+	loop_reconf_set_size(rc, b);
+	return 0;
 }
 
 static int loop_ioctl_set_capacity(struct loop_device *lo, blk_mode_t mode,
@@ -3078,13 +3307,19 @@ static int loop_ioctl_set_capacity(struct loop_device *lo, blk_mode_t mode,
 
 static int loop_change_direct_io(struct loop_reconf *rc, const void *arg)
 {
+	struct loop_backing *old = loop_reconf_old(rc);
 	bool direct = *(const unsigned long *)arg;
 	int err;
 
-	err = loop_reconf_clone(rc, NULL);
-	if (err)
-		return err;
-	err = loop_backing_stat_direct(rc->b);
+	if (IS_ERR(old))
+		return PTR_ERR(old);
+	if (direct == old->params.direct) {
+		WRITE_ONCE(old->params.direct_asked, direct);
+		return 0;
+	}
+	err = loop_reconf_clone(rc, old, NULL);
+	if (!err && direct)
+		err = loop_backing_stat_direct(rc->b);
 	if (err)
 		return err;
 	rc->b->params.direct = direct;
@@ -3105,17 +3340,26 @@ static int loop_ioctl_set_direct_io(struct loop_device *lo, blk_mode_t mode,
 
 static int loop_change_block_size(struct loop_reconf *rc, const void *arg)
 {
-	unsigned long size = *(const unsigned long *)arg ?: SECTOR_SIZE;
+	unsigned long asked = *(const unsigned long *)arg;
+	struct loop_backing *old = loop_reconf_old(rc);
+	unsigned long size;
 	int err;
 
-	err = loop_reconf_clone(rc, NULL);
-	if (err)
-		return err;
+	if (IS_ERR(old))
+		return PTR_ERR(old);
+	size = asked ?: loop_backing_block_size(old);
 	err = blk_validate_block_size(size);
 	if (err)
 		return err;
+	if (size == old->params.block_size) {
+		WRITE_ONCE(old->params.block_size_asked, asked);
+		return 0;
+	}
+	err = loop_reconf_clone(rc, old, NULL);
+	if (err)
+		return err;
 	rc->b->params.block_size = size;
-	rc->b->params.block_size_asked = true;
+	rc->b->params.block_size_asked = asked;
 	err = loop_backing_complete(rc->b, false);
 	if (err)
 		return err;
@@ -3208,7 +3452,7 @@ static int loop_compat_set_status(struct loop_device *lo, blk_mode_t mode,
 	old.lo_offset = compat.lo_offset;
 	old.lo_flags = compat.lo_flags;
 	memcpy(old.lo_name, compat.lo_name, LO_NAME_SIZE);
-	return loop_status_change_old(lo, &old);
+	return loop_status_change_old(lo, mode, &old);
 }
 
 static int loop_compat_get_status(struct loop_device *lo, blk_mode_t mode,
@@ -3300,6 +3544,7 @@ static void loop_device_free(struct loop_device *lo)
 		flush_work(&lo->swap_lane.workers[i].work);
 	mempool_exit(&lo->io_pool);
 	free_percpu(lo->counters);
+	mutex_destroy(&lo->uevent_mutex);
 	mutex_destroy(&lo->mutex);
 	kfree(lo);
 	if (atomic_dec_and_test(&loop_nr_devices))
@@ -3337,9 +3582,7 @@ static void loop_remove_work(struct work_struct *work);
 
 static struct loop_device *loop_device_alloc(int number, unsigned int state)
 {
-	struct queue_limits lim = {
-		.features = BLK_FEAT_NOWAIT | BLK_FEAT_IO_STAT,
-	};
+	struct queue_limits lim = { };
 	struct loop_device *lo;
 	struct gendisk *disk;
 
@@ -3353,6 +3596,7 @@ static struct loop_device *loop_device_alloc(int number, unsigned int state)
 	init_waitqueue_head(&lo->drained);
 	INIT_WORK(&lo->remove_work, loop_remove_work);
 	mutex_init(&lo->mutex);
+	mutex_init(&lo->uevent_mutex);
 	spin_lock_init(&lo->lane_lock);
 	INIT_LIST_HEAD(&lo->lanes);
 	loop_lane_init(&lo->root_lane, lo, false);
@@ -3364,13 +3608,14 @@ static struct loop_device *loop_device_alloc(int number, unsigned int state)
 		loop_device_free(lo);
 		return ERR_PTR(-ENOMEM);
 	}
-	loop_limits_fill(&lim, NULL, NULL);
+	loop_limits_init(&lim);
 	disk = blk_alloc_disk(&lim, NUMA_NO_NODE);
 	if (IS_ERR(disk)) {
 		loop_device_free(lo);
 		return ERR_CAST(disk);
 	}
 	lo->disk = disk;
+	lo->unbound_limits = disk->queue->limits;
 	disk->major = LOOP_MAJOR;
 	disk->first_minor = number << loop_part_shift;
 	disk->minors = 1 << loop_part_shift;
@@ -4161,7 +4406,7 @@ static struct miscdevice loop_control = {
 
 static unsigned int loop_max = CONFIG_BLK_DEV_LOOP_MIN_COUNT;
 static bool loop_max_given;
-static unsigned int loop_max_part;
+static int loop_max_part;
 
 static int loop_max_set(const char *val, const struct kernel_param *kp)
 {
@@ -4207,7 +4452,7 @@ static const struct kernel_param_ops loop_inject_ops = {
 
 module_param_cb(max_loop, &loop_max_ops, &loop_max, 0444);
 MODULE_PARM_DESC(max_loop, "Devices made at load; if given, also the limit for devices made by opening their node");
-module_param_named(max_part, loop_max_part, uint, 0444);
+module_param_named(max_part, loop_max_part, int, 0444);
 MODULE_PARM_DESC(max_part, "Minors for partitions of each device");
 module_param_cb(hw_queue_depth, &loop_queue_depth_ops, &loop_queue_depth, 0444);
 MODULE_PARM_DESC(hw_queue_depth, "Bios of a device and cgroup that may wait for a worker");
@@ -4238,6 +4483,8 @@ static int __init loop_params_init(void)
 {
 	if (loop_max_part >= DISK_MAX_PARTS)
 		return -EINVAL;
+	/* the kernel's own driver takes a negative number for none, too */
+	loop_max_part = max(loop_max_part, 0);
 	loop_part_shift = fls(loop_max_part);
 	loop_max_part = (1U << loop_part_shift) - 1;
 	if (loop_max > loop_number_max() + 1)
