@@ -686,6 +686,151 @@ TEST_F(attach, set_status_window_dirty)
 	EXPECT_TRUE(lt_filled(buf, 4096, 1, 8192 + 65536));
 }
 
+static int status64(int fd, uint64_t offset, uint64_t sizelimit, uint32_t flags)
+{
+	struct loop_info64 info = {
+		.lo_offset = offset, .lo_sizelimit = sizelimit, .lo_flags = flags,
+	};
+
+	return ioctl(fd, LOOP_SET_STATUS64, &info);
+}
+
+/* What another holder uses stays where it is; the end may move. */
+static void status_of_held(struct __test_metadata *_metadata, int fd)
+{
+	struct loop_info64 info;
+
+	LT_EXPECT_ERR("EBUSY", status64(fd, 512, SIZE / 2, 0));
+	LT_EXPECT_ERR("EBUSY", status64(fd, 0, SIZE / 2, 0));
+	EXPECT_EQ(SIZE / 2, lt_size(fd));
+	ASSERT_EQ(0, ioctl(fd, LOOP_GET_STATUS64, &info));
+	EXPECT_EQ(4096, info.lo_offset);
+	memcpy(info.lo_file_name, "name", 5);
+	info.lo_flags |= AUTOCLEAR;
+	EXPECT_EQ(0, ioctl(fd, LOOP_SET_STATUS64, &info));
+	ASSERT_EQ(0, ioctl(fd, LOOP_GET_STATUS64, &info));
+	EXPECT_STREQ("name", (char *)info.lo_file_name);
+	EXPECT_EQ(AUTOCLEAR, info.lo_flags & AUTOCLEAR);
+	EXPECT_EQ(0, status64(fd, 4096, SIZE / 2 + 512, 0));
+	EXPECT_EQ(0, status64(fd, 4096, SIZE / 2, 0));
+	EXPECT_EQ(0, status64(fd, 4096, 0, 0));
+	EXPECT_EQ(SIZE - 4096, lt_size(fd));
+	EXPECT_EQ(0, ioctl(fd, LOOP_SET_CAPACITY, 0));
+	EXPECT_EQ(0, ioctl(fd, LOOP_SET_DIRECT_IO, 0));
+}
+
+TEST_F(attach, set_status_held)
+{
+	int holder;
+
+	ASSERT_EQ(0, lt_configure(self->fd, self->file, 0, 0, 4096, SIZE / 2));
+	holder = lt_open(NUMBER, O_RDWR | O_EXCL);
+	ASSERT_LE(0, holder);
+	status_of_held(_metadata, self->fd);
+	/* the holder itself may */
+	EXPECT_EQ(0, status64(holder, 0, SIZE / 2, 0));
+	EXPECT_EQ(SIZE / 2, lt_size(self->fd));
+	close(holder);
+	EXPECT_EQ(0, status64(self->fd, 512, 4096, 0));
+	/* no claim is left */
+	holder = lt_open(NUMBER, O_RDWR | O_EXCL);
+	EXPECT_LE(0, holder);
+	close(holder);
+}
+
+TEST_F(attach, set_status_held_partition)
+{
+	int part;
+
+	ASSERT_EQ(0, lt_configure(self->fd, self->parts, 0, PARTSCAN, 0, 0));
+	part = lt_open_part(NUMBER, 1, O_RDWR | O_EXCL);
+	ASSERT_LE(0, part);
+	LT_EXPECT_ERR("EBUSY", status64(self->fd, 4096, 0, PARTSCAN));
+	EXPECT_EQ(0, status64(self->fd, 0, 0, PARTSCAN));
+	close(part);
+}
+
+/* A file system is told when the device ends, and is not cut. */
+TEST_F(attach, set_status_mounted)
+{
+	char at[48], command[256];
+	uint8_t buf[512];
+
+	snprintf(at, sizeof(at), "%s/at", self->dir);
+	ASSERT_EQ(0, mkdir(at, 0700));
+	ASSERT_EQ(0, lt_configure(self->fd, self->file, 0, 0, 4096, LT_MIB));
+	snprintf(command, sizeof(command), "mkfs.ext4 -q -F /dev/loop%d > /dev/null 2>&1",
+		 NUMBER);
+	if (system(command))
+		SKIP(return, "no mkfs.ext4");
+	snprintf(command, sizeof(command), "mount -t ext4 /dev/loop%d %s", NUMBER, at);
+	ASSERT_EQ(0, system(command));
+	LT_EXPECT_ERR("EBUSY", status64(self->fd, 8192, LT_MIB, 0));
+	LT_EXPECT_ERR("EBUSY", status64(self->fd, 4096, LT_MIB - 512, 0));
+	LT_EXPECT_ERR("EBUSY", status64(self->fd, 0, 0, 0));
+	EXPECT_EQ(LT_MIB, lt_size(self->fd));
+	EXPECT_EQ(0, status64(self->fd, 4096, LT_MIB, AUTOCLEAR));
+	EXPECT_EQ(0, status64(self->fd, 4096, LT_MIB + 4096, 0));
+	EXPECT_EQ(0, status64(self->fd, 4096, 0, 0));
+	EXPECT_EQ(SIZE - 4096, lt_size(self->fd));
+	EXPECT_EQ(0, ioctl(self->fd, LOOP_SET_CAPACITY, 0));
+	LT_EXPECT_ERR("EBUSY", ioctl(self->fd, LOOP_SET_BLOCK_SIZE, 4096));
+	EXPECT_EQ(512, pread(self->fd, buf, 512, LT_MIB));
+	ASSERT_EQ(0, umount2(at, 0));
+	EXPECT_EQ(0, status64(self->fd, 8192, 0, 0));
+	EXPECT_EQ(0, rmdir(at));
+}
+
+/* The structure of old has no size limit, and says that there is none. */
+TEST_F(attach, set_status_held_old)
+{
+	struct loop_info info = { .lo_offset = 512 };
+	int holder;
+
+	ASSERT_EQ(0, ioctl(self->fd, LOOP_SET_FD, self->file));
+	holder = lt_open(NUMBER, O_RDWR | O_EXCL);
+	ASSERT_LE(0, holder);
+	LT_EXPECT_ERR("EBUSY", ioctl(self->fd, LOOP_SET_STATUS, &info));
+	info.lo_offset = 0;
+	EXPECT_EQ(0, ioctl(self->fd, LOOP_SET_STATUS, &info));
+	close(holder);
+}
+
+/* A write error is told to those who use that file, and to nobody else. */
+TEST_F(attach, write_error_ends)
+{
+	char dir[48], path[64], buf[4096] = { 0 };
+	int fd, i, part;
+
+	snprintf(dir, sizeof(dir), "%s/d", self->dir);
+	ASSERT_EQ(0, mkdir(dir, 0700));
+	ASSERT_EQ(0, mount("d", dir, "tmpfs", 0, "size=64k"));
+	snprintf(path, sizeof(path), "%s/file", dir);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	ASSERT_EQ(0, ftruncate(fd, 2 * LT_MIB));
+	lt_label_two(fd);
+	ASSERT_EQ(0, lt_configure(self->fd, fd, 0, PARTSCAN, 0, 0));
+	close(fd);
+	part = lt_open_part(NUMBER, 2, O_RDWR);
+	for (i = 0; i < 64; i++) {
+		EXPECT_EQ(4096, pwrite(self->fd, buf, 4096, LT_MIB / 2 + i * 4096));
+		EXPECT_EQ(4096, pwrite(part, buf, 4096, i * 4096));
+	}
+	close(part);
+	ASSERT_EQ(0, ioctl(self->fd, LOOP_CLR_FD, 0));
+	close(self->fd);
+
+	self->fd = dev_rw();
+	ASSERT_EQ(0, lt_configure(self->fd, self->parts, 0, PARTSCAN, 0, 0));
+	EXPECT_EQ(4096, pwrite(self->fd, buf, 4096, LT_MIB));
+	EXPECT_EQ(0, fsync(self->fd));
+	part = lt_open_part(NUMBER, 2, O_RDWR);
+	EXPECT_EQ(4096, pwrite(part, buf, 4096, 0));
+	EXPECT_EQ(0, fsync(part));
+	close(part);
+	umount2(dir, 0);
+}
+
 TEST_F(attach, set_capacity)
 {
 	ASSERT_EQ(0, ioctl(self->fd, LOOP_SET_FD, self->file));
@@ -718,6 +863,9 @@ TEST_F(attach, change_fd)
 	ASSERT_EQ(512, pread(self->fd, buf, 512, 4096));
 	EXPECT_TRUE(lt_filled(buf, 512, 2, 4096));
 	close(small);
+	/* the errors of the file come before that of the device */
+	ASSERT_EQ(0, ioctl(self->fd, LOOP_CLR_FD, 0));
+	LT_EXPECT_ERR("EBADF", ioctl(self->fd, LOOP_CHANGE_FD, -1));
 	close(ro);
 	close(other);
 }

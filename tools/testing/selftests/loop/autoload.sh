@@ -199,6 +199,7 @@ claim "all parameters at once" loads "2 15 32" "0 1" max_loop=2 max_part=15 hw_q
 while read -r load shown minor range; do
 	claim "max_part=$load is $shown" max_part_row "$load" "$shown" "$minor" "$range"
 done <<-END
+	-1 0 1 1
 	0 0 1 1
 	1 1 2 2
 	5 7 8 8

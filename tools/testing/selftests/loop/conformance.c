@@ -1018,6 +1018,40 @@ static int in_dir(const char *name, int flags)
 	return must_open(path, flags);
 }
 
+/* Several things are wrong: which one is told. */
+static void bad_order(void)
+{
+	int directory = must_open(dir, O_RDONLY | O_DIRECTORY);
+	int file = image[IMG_A].rw, zero = must_open("/dev/zero", O_RDWR);
+
+	state = "order_bound";
+	enter_bound();
+	remember();
+	report("flag", did(lt_configure(dev, file, 0, 0x4000, 0, 0)));
+	report("block_size", did(lt_configure(dev, file, 3, 0, 0, 0)));
+	report("directory", did(lt_configure(dev, directory, 0, 0, 0, 0)));
+	report("set_fd", did(ioctl(dev, LOOP_SET_FD, directory)));
+	report("zero", did(lt_configure(dev, zero, 0, 0, 0, 0)));
+	report("closed", did(lt_configure(dev, -1, 0, 0x4000, 0, 0)));
+	report("change_directory", did(ioctl(dev, LOOP_CHANGE_FD, directory)));
+
+	state = "order_unbound";
+	fresh();
+	remember();
+	report("change_directory", did(ioctl(dev, LOOP_CHANGE_FD, directory)));
+	report("change_zero", did(ioctl(dev, LOOP_CHANGE_FD, zero)));
+	report("change_closed", did(ioctl(dev, LOOP_CHANGE_FD, -1)));
+	report("flag_closed", did(lt_configure(dev, -1, 0, 0x4000, 0, 0)));
+	report("flag_directory", did(lt_configure(dev, directory, 0, 0x4000, 0,
+						  0)));
+	report("flag_offset", did(lt_configure(dev, file, 0, 0x4000, 1ULL << 63,
+					       0)));
+	report("set_status", did(status64(0, UINT64_MAX, 0, NULL)));
+	leave();
+	close(directory);
+	close(zero);
+}
+
 static void group_badfd(void)
 {
 	int p[2], fd;
@@ -1047,6 +1081,7 @@ static void group_badfd(void)
 				  O_RDWR));
 	try_fd("nsfs", must_open("/proc/self/ns/mnt", O_RDONLY));
 	try_fd("memfd", memfd_create("loop", 0));
+	bad_order();
 }
 
 /* Devices below devices */
@@ -1098,6 +1133,19 @@ static void group_cycle(void)
 		report("stacked", rc);
 		leave();
 		lt_destroy(LOWER, 100);
+
+		/* one that is unbound by its next close */
+		bind_number(LOWER, image[IMG_A].rw);
+		fd = open_number(LOWER, O_RDWR);
+		if (ioctl(fd, LOOP_CLR_FD, 0))
+			lt_die("LOOP_CLR_FD");
+		fresh();
+		remember();
+		rc = did(attach_via(via, fd));
+		report("rundown_below", rc);
+		leave();
+		close(fd);
+		lt_destroy(LOWER, 100);
 	}
 
 	/* A bound read-only one whose file would become what is above it. */
@@ -1132,7 +1180,7 @@ static void group_blocksize(void)
 	};
 	char name[64];
 	unsigned int i;
-	int rc;
+	int fd, rc;
 
 	state = "set";
 	enter_bound();
@@ -1168,6 +1216,30 @@ static void group_blocksize(void)
 		rc = did(ioctl(dev, LOOP_SET_FD, image[IMG_A].rw));
 		report(name, rc);
 	}
+
+	/* 0 is what direct I/O needs. */
+	state = "direct";
+	new_device(LOWER);
+	fd = open_number(LOWER, O_RDWR);
+	if (lt_configure(fd, image[IMG_A].rw, 4096, 0, 0, 0))
+		lt_die("bind below");
+	lt_know(fd, "lower");
+	fresh();
+	rc = did(lt_configure(dev, fd, 0, LO_FLAGS_DIRECT_IO, 0, 0));
+	close(fd);
+	report("configure", rc);
+	rc = did(ioctl(dev, LOOP_SET_BLOCK_SIZE, 0));
+	report("0", rc);
+	rc = did(ioctl(dev, LOOP_SET_BLOCK_SIZE, 4096));
+	report("4096", rc);
+	rc = did(ioctl(dev, LOOP_SET_DIRECT_IO, 1));
+	report("direct_io", rc);
+	rc = did(ioctl(dev, LOOP_SET_DIRECT_IO, 0));
+	report("buffered", rc);
+	rc = did(ioctl(dev, LOOP_SET_BLOCK_SIZE, 0));
+	report("buffered_0", rc);
+	leave();
+	lt_destroy(LOWER, 100);
 
 	/* What a block size does to an odd number of sectors. */
 	state = "odd";
@@ -2771,12 +2843,23 @@ static void list_device(void)
 	}
 }
 
-static void write_setting(const char *attr, const char *text)
+/* What the write says */
+static int try_setting(const char *attr, const char *text)
 {
 	char path[128];
+	int fd, rc;
 
 	snprintf(path, sizeof(path), "/sys/block/loop%d/queue/%s", NUMBER, attr);
-	lt_write_file(path, text);
+	fd = must_open(path, O_WRONLY);
+	rc = did(write(fd, text, strlen(text)));
+	close(fd);
+	return rc;
+}
+
+static void write_setting(const char *attr, const char *text)
+{
+	if (try_setting(attr, text) < 0)
+		lt_die("write %s to %s", text, attr);
 }
 
 static void group_sysfs(void)
@@ -2833,6 +2916,109 @@ static void settings_case(const char *name, int rc)
 		    lt_sysfs_num(NUMBER, "queue/stable_writes"));
 }
 
+/* What sysfs can set of a queue, on all drivers */
+static const struct {
+	const char *attr, *value, *other;
+} next_settings[] = {
+	{ "discard_max_bytes", "0", "0" },
+	{ "max_sectors_kb", "64", "64" },
+	{ "write_cache", "write through", "write through" },
+	{ "rotational", "1", "0" },
+	{ "stable_writes", "1", "0" },
+	{ "iostats", "0", "0" },
+	{ "add_random", "1", "0" },
+	{ "nomerges", "2", "2" },
+	{ "read_ahead_kb", "16", "16" },
+};
+
+static void next_case(const char *name)
+{
+	struct lt_buf b = { };
+	char attr[64], val[64];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(next_settings); i++) {
+		snprintf(attr, sizeof(attr), "queue/%s", next_settings[i].attr);
+		lt_comparable(NUMBER, attr, val, sizeof(val));
+		lt_add(&b, "%s%s=%s", i ? " " : "", next_settings[i].attr, val);
+	}
+	report_only(name, 0, "%s", b.s);
+}
+
+/* What is set for one file, when the next one is attached */
+static void settings_next(void)
+{
+	char attr[64], val[64];
+	unsigned int i;
+
+	state = "next";
+	fresh();
+	if (ioctl(dev, LOOP_SET_FD, image[IMG_A].rw))
+		lt_die("LOOP_SET_FD");
+	next_case("first");
+	for (i = 0; i < ARRAY_SIZE(next_settings); i++) {
+		snprintf(attr, sizeof(attr), "queue/%s", next_settings[i].attr);
+		lt_sysfs(NUMBER, attr, val, sizeof(val));
+		write_setting(next_settings[i].attr,
+			      strcmp(val, next_settings[i].value) ?
+			      next_settings[i].value : next_settings[i].other);
+	}
+	next_case("set");
+	release();
+	next_case("detached");
+	dev = open_number(NUMBER, O_RDWR);
+	if (ioctl(dev, LOOP_SET_FD, image[IMG_B].rw))
+		lt_die("LOOP_SET_FD");
+	next_case("second");
+	leave();
+}
+
+/* A limit of discards that is set by a user, and set back */
+static void settings_discard(void)
+{
+	char hw[64];
+
+	state = "discard";
+	enter_bound();
+	spoiled = true;
+	lt_sysfs(NUMBER, "queue/discard_max_hw_bytes", hw, sizeof(hw));
+	write_setting("discard_max_bytes", "65536");
+	report_only("set", 0, "max=%lld",
+		    lt_sysfs_num(NUMBER, "queue/discard_max_bytes"));
+	report_only("back", try_setting("discard_max_bytes", hw), "whole=%d",
+		    lt_sysfs_num(NUMBER, "queue/discard_max_bytes") ==
+		    strtoll(hw, NULL, 0));
+	leave();
+}
+
+/* A write error of one file is not told to those who use the next one. */
+static void settings_error(void)
+{
+	char path[PATH_MAX], buf[4096] = { 0 };
+	int fd, i, rc;
+
+	state = "error";
+	snprintf(path, sizeof(path), "%s/full", dir);
+	if (mkdir(path, 0700) || mount("full", path, "tmpfs", 0, "size=64k"))
+		lt_die("mount %s", path);
+	fd = in_dir("full/file", O_RDWR | O_CREAT | O_TRUNC);
+	if (ftruncate(fd, IMAGE_SIZE))
+		lt_die("ftruncate");
+	fresh();
+	rc = did(ioctl(dev, LOOP_SET_FD, fd));
+	close(fd);
+	for (i = 0; i < 32 && rc >= 0; i++)
+		rc = did(pwrite(dev, buf, sizeof(buf), i * sizeof(buf)));
+	release();
+	if (umount2(path, 0) || rmdir(path))
+		lt_die("umount %s", path);
+	dev = open_number(NUMBER, O_RDWR);
+	if (ioctl(dev, LOOP_SET_FD, image[IMG_B].rw))
+		lt_die("LOOP_SET_FD");
+	report_only("next_fsync", did(fsync(dev)), "-");
+	leave();
+}
+
 static void group_settings(void)
 {
 	struct loop_info64 info;
@@ -2866,6 +3052,10 @@ static void group_settings(void)
 		lt_die("LOOP_SET_FD");
 	report_only("set_before", 0, "ro=%lld", lt_sysfs_num(NUMBER, "ro"));
 	leave();
+
+	settings_next();
+	settings_discard();
+	settings_error();
 }
 
 /* Running */

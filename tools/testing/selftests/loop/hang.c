@@ -34,6 +34,7 @@
 #define UPPER 964		/* on A, in one test */
 #define NUMBERS 5
 #define SIZE (4 * LT_MIB)
+#define MAX_SIZE (2 * SIZE)
 #define PAGE 4096
 
 /* The server */
@@ -46,6 +47,7 @@ struct request {
 	union {
 		struct fuse_read_in read;
 		struct fuse_interrupt_in interrupt;
+		struct fuse_setattr_in setattr;
 		struct {
 			struct fuse_write_in in;
 			uint8_t data[MAX_WRITE];
@@ -60,7 +62,8 @@ struct server {
 	uint32_t hold;		/* the opcode that is not answered */
 	struct request *held[MAX_HELD];
 	int nr_held;
-	uint8_t data[SIZE];
+	uint64_t size;		/* of the file */
+	uint8_t data[MAX_SIZE];
 };
 
 static void reply(struct server *s, const struct request *r, int error,
@@ -78,10 +81,10 @@ static void reply(struct server *s, const struct request *r, int error,
 
 #define THE_FILE (FUSE_ROOT_ID + 1)
 
-static struct fuse_attr attr_of(uint64_t node)
+static struct fuse_attr attr_of(struct server *s, uint64_t node)
 {
 	return (struct fuse_attr) {
-		.ino = node, .size = SIZE, .blocks = SIZE / 512,
+		.ino = node, .size = s->size, .blocks = s->size / 512,
 		.mode = node == THE_FILE ? S_IFREG | 0600 : S_IFDIR | 0700,
 		.nlink = 1, .blksize = PAGE,
 	};
@@ -96,9 +99,9 @@ static void answer(struct server *s, const struct request *r)
 		.flags = s->writeback ? FUSE_WRITEBACK_CACHE : 0,
 		.max_write = MAX_WRITE,
 	};
-	struct fuse_attr_out attr = { .attr = attr_of(r->h.nodeid) };
+	struct fuse_attr_out attr = { .attr = attr_of(s, r->h.nodeid) };
 	struct fuse_entry_out entry = {
-		.nodeid = THE_FILE, .attr = attr_of(THE_FILE),
+		.nodeid = THE_FILE, .attr = attr_of(s, THE_FILE),
 	};
 	struct fuse_write_out written = { .size = r->write.in.size };
 	struct fuse_statfs_out statfs = { .st.bsize = PAGE };
@@ -111,8 +114,13 @@ static void answer(struct server *s, const struct request *r)
 	case FUSE_LOOKUP:
 		reply(s, r, 0, &entry, sizeof(entry));
 		break;
-	case FUSE_GETATTR:
 	case FUSE_SETATTR:
+		if (r->setattr.valid & FATTR_SIZE)
+			s->size = r->setattr.size;
+		attr.attr = attr_of(s, r->h.nodeid);
+		reply(s, r, 0, &attr, sizeof(attr));
+		break;
+	case FUSE_GETATTR:
 		reply(s, r, 0, &attr, sizeof(attr));
 		break;
 	case FUSE_OPEN:
@@ -218,6 +226,7 @@ static __noreturn void serve(int fuse, int ctl, bool writeback)
 	s.fuse = fuse;
 	s.ctl = ctl;
 	s.writeback = writeback;
+	s.size = SIZE;
 	for (;;) {
 		if (poll(p, 2, -1) < 0)
 			exit(1);
@@ -461,6 +470,19 @@ static int hang_write(struct _test_data_hang *self)
 
 	if (fd < 0 || pwrite(fd, lt_edge() - PAGE, PAGE, 0) != PAGE)
 		return errno;
+	return close(fd) ? errno : 0;
+}
+
+/* A change that no bio may see waits for the one in flight. */
+static int hang_drain(struct _test_data_hang *self)
+{
+	pid_t pid = start(hang_read, self);
+	int fd = lt_open(A, O_RDWR);
+
+	lt_sleep_ms(500);
+	if (fd < 0 || ioctl(fd, LOOP_SET_BLOCK_SIZE, PAGE))
+		return errno;
+	waitpid(pid, NULL, 0);
 	return close(fd) ? errno : 0;
 }
 
@@ -710,6 +732,24 @@ static int own_bind(struct _test_data_hang *self)
 	return bind_to(A, self->fast, 0);
 }
 
+/* Changes that concern no bio, and calls that change nothing. */
+static int own_settings(struct _test_data_hang *self)
+{
+	struct loop_info64 info;
+	int fd = lt_open(A, O_RDWR);
+
+	if (fd < 0 || ioctl(fd, LOOP_SET_CAPACITY, 0) ||
+	    ioctl(fd, LOOP_SET_DIRECT_IO, 0) ||
+	    ioctl(fd, LOOP_SET_BLOCK_SIZE, 512) ||
+	    ioctl(fd, LOOP_GET_STATUS64, &info))
+		return errno;
+	memcpy(info.lo_file_name, "name", 5);
+	if (ioctl(fd, LOOP_SET_STATUS64, &info) ||
+	    ioctl(fd, LOOP_GET_STATUS64, &info))
+		return errno;
+	return strcmp((char *)info.lo_file_name, "name") ? ERANGE : 0;
+}
+
 /* Another change, which waits for the one that hangs. */
 static int own_change(struct _test_data_hang *self)
 {
@@ -730,6 +770,8 @@ FIXTURE_VARIANT(hang)
 	bool attach;		/* needs the new ioctls */
 	bool read;		/* reads of A go on */
 	bool clear;		/* LOOP_CLR_FD of A, and it is unbound after */
+	bool settings;		/* own_settings() goes on */
+	int drains;		/* waits for a bio of this device, which it changes */
 };
 
 FIXTURE_VARIANT_ADD(hang, configure)
@@ -786,26 +828,33 @@ FIXTURE_VARIANT_ADD(hang, flush)
 {
 	.what = hang_flush, .at = FUSE_FSYNC,
 	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_UNBOUND,
-	.detach = EBUSY, .remove = EBUSY, .read = true, .clear = true,
+	.detach = EBUSY, .remove = EBUSY, .read = true, .clear = true, .settings = true,
 };
 
 FIXTURE_VARIANT_ADD(hang, read)
 {
 	.what = hang_read, .at = FUSE_READ,
 	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_UNBOUND,
-	.detach = EBUSY, .remove = EBUSY, .clear = true,
+	.detach = EBUSY, .remove = EBUSY, .clear = true, .settings = true,
+};
+
+FIXTURE_VARIANT_ADD(hang, drain)
+{
+	.what = hang_drain, .at = FUSE_READ, .drains = A,
+	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_BOUND,
+	.detach = EBUSY, .remove = EBUSY,
 };
 
 FIXTURE_VARIANT_ADD(hang, upper)
 {
-	.what = hang_upper, .at = FUSE_READ,
+	.what = hang_upper, .at = FUSE_READ, .drains = UPPER,
 	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_BOUND,
 	.detach = EBUSY, .remove = EBUSY,
 };
 
 FIXTURE_VARIANT_ADD(hang, upper_change)
 {
-	.what = hang_upper_change, .at = FUSE_READ,
+	.what = hang_upper_change, .at = FUSE_READ, .drains = UPPER,
 	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_BOUND,
 	.detach = EBUSY, .remove = EBUSY,
 };
@@ -814,7 +863,7 @@ FIXTURE_VARIANT_ADD(hang, write)
 {
 	.what = hang_write, .at = FUSE_WRITE,
 	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_UNBOUND,
-	.detach = EBUSY, .remove = EBUSY, .clear = true,
+	.detach = EBUSY, .remove = EBUSY, .clear = true, .settings = true,
 };
 
 FIXTURE_VARIANT_ADD(hang, close_dirty)
@@ -891,7 +940,8 @@ static pid_t start_hanging(struct _test_data_hang *self,
 	pid = start(what, self);
 	if (hear(self) == -at) {
 		/* the change, too, is to hang */
-		if (what == hang_upper || what == hang_upper_change)
+		if (what == hang_upper || what == hang_upper_change ||
+		    what == hang_drain)
 			lt_sleep_ms(1500);
 		return pid;
 	}
@@ -928,13 +978,30 @@ TEST_F_TIMEOUT(hang, others, 600)
 	EXPECT_EQ(0, ended(pid));
 }
 
+/* The size changes while partitions are looked for, and that is announced. */
+static void resize(struct __test_metadata *_metadata,
+		   struct _test_data_hang *self, int fd)
+{
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, truncate(self->slow, MAX_SIZE));
+	EXPECT_EQ(0, ioctl(fd, LOOP_SET_CAPACITY, 0));
+	EXPECT_EQ(MAX_SIZE, lt_size(fd));
+	close(fd);
+}
+
 TEST_F_TIMEOUT(hang, same, 600)
 {
+	bool scans = variant->what == hang_configure_partscan;
+	int early = scans ? lt_open(A, O_RDWR) : -1;
+	int ue = lt_uevent_open();
+	struct lt_buf b = { };
 	pid_t pid;
 
 	pid = start_hanging(self, variant->what, variant->at);
 	ASSERT_LT(0, pid);
 	EXPECT_GOES_ON(own_sysfs);
+	if (scans)
+		resize(_metadata, self, early);
 	if (variant->open >= 0)
 		EXPECT_ENDS(variant->open, own_status);
 	if (variant->read)
@@ -947,12 +1014,19 @@ TEST_F_TIMEOUT(hang, same, 600)
 		EXPECT_ENDS(variant->remove, own_remove);
 	if (variant->state == LOOP_STATE_BINDING)
 		EXPECT_ENDS(EBUSY, own_bind);
+	if (variant->settings)
+		EXPECT_GOES_ON(own_settings);
 	if (variant->clear)
 		EXPECT_GOES_ON(own_clear);
 	EXPECT_TRUE(running(pid));
 
 	hold(self, 0);
 	EXPECT_EQ(0, ended(pid));
+	if (scans) {
+		lt_uevents(ue, A, &b);
+		EXPECT_NE(NULL, strstr(b.s, ",resize"))
+			TH_LOG("got%s", b.s);
+	}
 	if (!self->has_attach)
 		return;
 	EXPECT_EQ(variant->after, state_of(A));
@@ -995,6 +1069,24 @@ static void kill_them(struct __test_metadata *_metadata,
 	lt_detach(A);
 }
 
+/* A task that waits for bios in flight can be killed, and has changed nothing. */
+static void kill_drain(struct __test_metadata *_metadata,
+		       struct _test_data_hang *self,
+		       int (*what)(struct _test_data_hang *self), int number)
+{
+	pid_t pid = start_hanging(self, what, FUSE_READ);
+
+	ASSERT_LT(0, pid);
+	EXPECT_TRUE(running(pid));
+	kill(pid, SIGKILL);
+	EXPECT_EQ(128 + SIGKILL, ended(pid));
+	EXPECT_EQ(512, lt_sysfs_num(number, "queue/logical_block_size"));
+	hold(self, 0);
+	if (number == UPPER)
+		EXPECT_TRUE(lt_destroy(UPPER, 2000));
+	EXPECT_GOES_ON(own_read);
+}
+
 /* If the server is killed, what hangs fails, and has changed nothing. */
 TEST_F_TIMEOUT(hang, killed, 600)
 {
@@ -1003,6 +1095,8 @@ TEST_F_TIMEOUT(hang, killed, 600)
 
 	if (variant->at == FUSE_GETATTR)
 		kill_them(_metadata, self, variant->what, variant->before < 0);
+	if (variant->drains)
+		kill_drain(_metadata, self, variant->what, variant->drains);
 	pid = start_hanging(self, variant->what, variant->at);
 	ASSERT_LT(0, pid);
 	kill(self->server, SIGKILL);

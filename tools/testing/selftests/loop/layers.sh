@@ -68,6 +68,76 @@ for type in ext4 xfs btrfs; do
 	i=$((i + 1))
 done
 
+# ---- the medium changes below a mounted file system ----
+
+# read_all: goes through the mounted file system again and again, uncached
+read_all()
+{
+	while :; do
+		echo 3 > /proc/sys/vm/drop_caches
+		find "$at" -type f -exec cat {} + > /dev/null 2>&1
+	done
+}
+
+# read_while_changed DEVICE FILE: the file system has ended before the device has
+# another file, so nothing of that file is taken for its own.
+read_while_changed()
+{
+	local readers=() mark=loop-selftest-$RANDOM status=0
+
+	echo "$mark" > /dev/kmsg
+	for _ in 1 2 3; do
+		read_all &
+		readers+=($!)
+	done
+	sleep 1
+	"$paths" change-fd "$1" "$2" || status=1
+	sleep 0.5
+	kill "${readers[@]}"
+	wait "${readers[@]}" 2> /dev/null
+	echo 3 > /proc/sys/vm/drop_caches
+	if cat "$at"/*/default/* > /dev/null 2>&1; then
+		echo "the file system goes on"
+		status=1
+	fi
+	umount "$at" || status=1
+	if dmesg | sed "1,/$mark/d" | grep -aE 'EXT4-fs error|[Mm]etadata corruption|bad magic'; then
+		status=1
+	fi
+	return "$status"
+}
+
+# changed_under TYPE disk|part
+changed_under()
+{
+	local type=$1 a=$LOOP_SCRATCH/a b=$LOOP_SCRATCH/b dev node i
+
+	rm -f "$a" "$b"
+	truncate -s 322M "$a" && truncate -s 322M "$b" || return
+	[ "$2" = disk ] || echo '2048,' | sfdisk -q "$a" || return
+	dev=$(losetup -P -f --show "$a") && udev_settle || return
+	node=$dev
+	[ "$2" = disk ] || node=${dev}p1
+	make_fs "$type" "$node" && mount "$node" "$at" || return
+	for i in {1..20}; do
+		mkdir "$at/d$i" && cp -r /etc/default "$at/d$i" || return
+	done
+	umount "$at" && detach "$dev" || return
+	for i in {1..4}; do
+		dev=$(losetup -r -P -f --show "$a") && udev_settle || return
+		mount -o ro "${dev}${node#/dev/loop*[0-9]}" "$at" && read_while_changed "$dev" "$b" &&
+			detach "$dev" || return
+	done
+	rm "$a" "$b"
+}
+
+for type in ext4 xfs; do
+	for where in disk part; do
+		claim "LOOP_CHANGE_FD under $type on a $where: it ends before the new file is seen" \
+			changed_under $type $where
+	done
+done
+
 # ---- eight deep ----
 
 # verify DEVICE...: fio with a job for each

@@ -529,6 +529,18 @@ static inline void lt_add_info64(struct lt_buf *b, int number,
 		       (unsigned long long)i->lo_init[1]);
 }
 
+/* The largest discards are those of a bio, in whole granules. */
+#define LT_MOST_DISCARD (UINT32_MAX - UINT16_MAX)
+
+static inline void lt_comparable(int number, const char *attr, char *buf,
+				 size_t size)
+{
+	lt_sysfs(number, attr, buf, size);
+	if (!strcmp(attr, "queue/discard_max_bytes") &&
+	    strtoull(buf, NULL, 0) >= LT_MOST_DISCARD)
+		snprintf(buf, size, "most");
+}
+
 static inline void lt_add_attrs(struct lt_buf *b, int number,
 				const char *const *attrs)
 {
@@ -536,7 +548,7 @@ static inline void lt_add_attrs(struct lt_buf *b, int number,
 	char val[512];
 
 	for (; *attrs; attrs++) {
-		lt_sysfs(number, *attrs, val, sizeof(val));
+		lt_comparable(number, *attrs, val, sizeof(val));
 		lt_add(b, "%s", sep);
 		lt_add_name(b, val, sizeof(val));
 		sep = "/";
