@@ -119,7 +119,6 @@ enum loop_stat {
 	LOOP_STAT_WORKER_SWAP,		/* in, or out to a lane of its own */
 	LOOP_STAT_WORKER_FILE,		/* the file always waits */
 	LOOP_STAT_WORKER_ALIGN,		/* direct I/O that must be buffered */
-	LOOP_STAT_WORKER_FUA,		/* buffered, and then synced */
 	LOOP_STAT_WORKER_BACKOFF,	/* the last such one would have waited */
 	LOOP_STAT_WORKER_TRANSACTION,	/* a file system's is open above */
 	LOOP_STAT_WORKER_META,		/* a file system's locks are held above */
@@ -149,7 +148,6 @@ static const char * const loop_stat_names[LOOP_NR_STATS] = {
 	[LOOP_STAT_WORKER_SWAP]		= "worker_swap",
 	[LOOP_STAT_WORKER_FILE]		= "worker_file",
 	[LOOP_STAT_WORKER_ALIGN]	= "worker_align",
-	[LOOP_STAT_WORKER_FUA]		= "worker_fua",
 	[LOOP_STAT_WORKER_BACKOFF]	= "worker_backoff",
 	[LOOP_STAT_WORKER_TRANSACTION]	= "worker_transaction",
 	[LOOP_STAT_WORKER_META]		= "worker_meta",
@@ -211,11 +209,12 @@ struct loop_backing {
 	bool			swap_out;	/* through swap_file */
 	bool			inline_read;	/* the file can, without waiting */
 	bool			inline_write;
+	bool			honours_dsync;	/* direct writes are synced on demand */
 	struct block_device	*clone_bdev;	/* gets clones of bios, or NULL */
 	struct bio_set		*clones;	/* there is one with clone_bdev */
 
 	/* flushes waiting for the next fsync */
-	spinlock_t		flush_lock;	/* taken by tasks only */
+	spinlock_t		flush_lock;	/* taken in any context */
 	struct list_head	flush_list;	/* F: of struct loop_io */
 	struct work_struct	flush_work;
 
@@ -320,6 +319,7 @@ struct loop_io {
 	bool			late;		/* the try was still under way */
 	bool			buffered;	/* direct I/O was refused */
 	bool			patient;	/* the worker waits for the page */
+	bool			unsynced;	/* FUA: a flush is due at the end */
 	bool			has_clone;	/* it lies in front of one */
 	unsigned int		stale;		/* bytes before pos, in the cache */
 	loff_t			pos;		/* next byte, in the file */
@@ -440,6 +440,20 @@ static struct loop_device *loop_file_lower_device(struct file *file)
 	if (!bdev || bdev->bd_disk->major != LOOP_MAJOR)
 		return NULL;
 	return bdev->bd_disk->private_data;
+}
+
+/*
+ * Whether a direct write with IOCB_DSYNC is on the medium when it ends, also if it
+ * ends by its completion. Many file systems do not look at the flag then, so only
+ * those are trusted whose name is here. The tests ("promises") show it of each.
+ */
+static bool loop_file_honours_dsync(struct file *file)
+{
+	static const char * const names[] = { "ext4", "xfs", "btrfs" };
+
+	return loop_file_bdev(file) ||
+	       match_string(names, ARRAY_SIZE(names),
+			    loop_file_inode(file)->i_sb->s_type->name) >= 0;
 }
 
 static int loop_file_validate(struct file *file)
@@ -722,6 +736,7 @@ static void loop_backing_offer(struct loop_backing *b)
 	struct block_device *lower = loop_file_lower_bdev(b->file);
 
 	b->write_cache = b->file->f_op->fsync && !b->params.read_only;
+	b->honours_dsync = b->params.direct && loop_file_honours_dsync(b->file);
 	/* with direct I/O, the pages of the bio are those that go below */
 	b->stable_writes = (b->params.direct || b->swap_out) && lower &&
 			   bdev_stable_writes(lower);
@@ -821,7 +836,10 @@ static blk_features_t loop_backing_features(const struct loop_backing *b)
 	blk_features_t features = 0;
 
 	if (b->write_cache)
-		features |= BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA;
+		features |= BLK_FEAT_WRITE_CACHE;
+	/* else the layer above had better flush once for many writes */
+	if (b->write_cache && b->honours_dsync)
+		features |= BLK_FEAT_FUA;
 	if (b->rotational)
 		features |= BLK_FEAT_ROTATIONAL;
 	if (b->stable_writes)
@@ -1379,6 +1397,27 @@ static void loop_io_requeue(struct loop_io *io)
 	loop_lane_queue(io, false);
 }
 
+/* In any context, as a write with FUA that has ended is followed by a flush. */
+static void loop_flush_queue(struct loop_io *io)
+{
+	struct loop_backing *b = io->b;
+
+	loop_count(b->lo, LOOP_STAT_FLUSH);
+	guard(spinlock_irqsave)(&b->flush_lock);
+	list_add_tail(&io->node, &b->flush_list);
+	/* once unlocked, the bio may be done and the backing gone */
+	queue_work(b->lo->workqueue, &b->flush_work);
+}
+
+/* All of the bio is transferred. */
+static void loop_io_finish(struct loop_io *io)
+{
+	if (unlikely(io->unsynced))
+		loop_flush_queue(io);
+	else
+		loop_io_end(io, BLK_STS_OK);
+}
+
 /*
  * Reads and writes of the file
  */
@@ -1480,8 +1519,8 @@ static void loop_io_move_on(struct loop_io *io, unsigned int len, bool stale)
 
 /*
  * What a try has transferred is done; true: that was all, and the bio has
- * ended. A worker's try fails the bio if it moves nothing, but for direct I/O
- * that the file refuses: that is tried again buffered.
+ * ended, or a flush ends it. A worker's try fails the bio if it moves nothing,
+ * but for direct I/O that the file refuses: that is tried again buffered.
  */
 static bool loop_io_advance(struct loop_io *io)
 {
@@ -1503,7 +1542,7 @@ static bool loop_io_advance(struct loop_io *io)
 		if (!bio->bi_iter.bi_size) {
 			if (io->inlined && READ_ONCE(lo->waits[write]))
 				WRITE_ONCE(lo->waits[write], false);
-			loop_io_end(io, BLK_STS_OK);
+			loop_io_finish(io);
 			return true;
 		}
 	} else if (ret == -EINVAL && direct) {
@@ -1581,8 +1620,12 @@ static bool loop_io_try(struct loop_io *io, int flags)
 	}
 	if (loop_io_is_write(io)) {
 		iocb->ki_flags |= IOCB_WRITE;
-		if (io->bio->bi_opf & REQ_FUA)
-			iocb->ki_flags |= IOCB_DSYNC;
+		if (io->bio->bi_opf & REQ_FUA) {
+			if (io->b->honours_dsync && (flags & IOCB_DIRECT))
+				iocb->ki_flags |= IOCB_DSYNC;
+			else
+				io->unsynced = true;
+		}
 		ret = file->f_op->write_iter(iocb, &iter);
 	} else {
 		ret = file->f_op->read_iter(iocb, &iter);
@@ -1843,8 +1886,6 @@ static enum loop_stat loop_io_path_rw(const struct loop_io *io)
 		return LOOP_STAT_WORKER_FILE;
 	if (b->params.direct && !loop_io_aligned(io))
 		return LOOP_STAT_WORKER_ALIGN;
-	if (!b->params.direct && (bio->bi_opf & REQ_FUA))
-		return LOOP_STAT_WORKER_FUA;
 	/* a file system's transaction in the task's journal_info, or its mark */
 	if (current->journal_info || (current->flags & PF_MEMALLOC_NOFS))
 		return LOOP_STAT_WORKER_TRANSACTION;
@@ -2014,7 +2055,7 @@ static void loop_io_issue(struct loop_io *io)
 	if (io->stale)
 		loop_io_invalidate(io);
 	if (!io->bio->bi_iter.bi_size) {
-		loop_io_end(io, BLK_STS_OK);
+		loop_io_finish(io);
 		return;
 	}
 	switch (bio_op(io->bio)) {
@@ -2063,14 +2104,16 @@ static void loop_lane_work(struct work_struct *work)
  * Flushes
  */
 
-/* A bio without a lane has no data, and is done. */
+/* What is left of a bio has room in its lane. Else it has no data, or had FUA. */
 static void loop_io_flushed(struct loop_io *io, int err)
 {
-	if (io->lane && !err) {
+	bool left = io->bio->bi_iter.bi_size;
+
+	if (left && !err) {
 		loop_lane_queue(io, true);
 		return;
 	}
-	if (io->lane)
+	if (left)
 		loop_lane_leave(io->lane);
 	loop_io_end(io, errno_to_blk_status(err));
 }
@@ -2088,9 +2131,8 @@ static void loop_flush_work(struct work_struct *work)
 	LIST_HEAD(served);
 	int err = 0;
 
-	spin_lock(&b->flush_lock);
-	list_splice_init(&b->flush_list, &served);
-	spin_unlock(&b->flush_lock);
+	scoped_guard(spinlock_irq, &b->flush_lock)
+		list_splice_init(&b->flush_list, &served);
 
 	if (!list_empty(&served)) {
 		loop_count(b->lo, LOOP_STAT_FSYNC);
@@ -2102,18 +2144,6 @@ static void loop_flush_work(struct work_struct *work)
 	list_for_each_entry_safe(io, next, &served, node)
 		loop_io_flushed(io, err);
 	memalloc_noio_restore(noio);
-}
-
-static void loop_flush_queue(struct loop_io *io)
-{
-	struct loop_backing *b = io->b;
-
-	loop_count(b->lo, LOOP_STAT_FLUSH);
-	spin_lock(&b->flush_lock);
-	list_add_tail(&io->node, &b->flush_list);
-	/* once unlocked, the bio may be done and the backing gone */
-	queue_work(b->lo->workqueue, &b->flush_work);
-	spin_unlock(&b->flush_lock);
 }
 
 /*
@@ -2213,6 +2243,7 @@ static struct loop_io *loop_io_start(struct bio *bio)
 	io->buffered = false;
 	io->late = false;
 	io->patient = false;
+	io->unsynced = false;
 	io->stale = 0;
 	io->pos = b->params.offset +
 		  ((loff_t)bio->bi_iter.bi_sector << SECTOR_SHIFT);
