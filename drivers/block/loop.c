@@ -456,6 +456,17 @@ static bool loop_file_honours_dsync(struct file *file)
 			    loop_file_inode(file)->i_sb->s_type->name) >= 0;
 }
 
+/* Pages that direct I/O is writing must not change before it has ended. */
+static bool loop_file_wants_stable_pages(struct file *file)
+{
+	struct block_device *bdev = loop_file_bdev(file);
+
+	if (bdev)
+		return bdev_stable_writes(bdev);
+	/* of the file that an overlay stands for */
+	return mapping_stable_writes(d_real_inode(file->f_path.dentry)->i_mapping);
+}
+
 static int loop_file_validate(struct file *file)
 {
 	umode_t mode = loop_file_inode(file)->i_mode;
@@ -738,8 +749,8 @@ static void loop_backing_offer(struct loop_backing *b)
 	b->write_cache = b->file->f_op->fsync && !b->params.read_only;
 	b->honours_dsync = b->params.direct && loop_file_honours_dsync(b->file);
 	/* with direct I/O, the pages of the bio are those that go below */
-	b->stable_writes = (b->params.direct || b->swap_out) && lower &&
-			   bdev_stable_writes(lower);
+	b->stable_writes = (b->params.direct || b->swap_out) &&
+			   loop_file_wants_stable_pages(b->file);
 	b->rotational = lower && blk_queue_rot(bdev_get_queue(lower));
 
 	if (bdev) {
@@ -960,6 +971,17 @@ static int loop_backing_replace_nested(struct loop_device *lo,
 	return err;
 }
 
+/* The block layer looks at the limit only when it adds a disk or a partition. */
+static void loop_disk_set_stable_pages(struct gendisk *disk, bool stable)
+{
+	struct address_space *mapping = disk->part0->bd_mapping;
+
+	if (stable)
+		mapping_set_stable_writes(mapping);
+	else
+		mapping_clear_stable_writes(mapping);
+}
+
 /*
  * Keeps new bios out, and waits until none is in flight. What is below may take
  * for ever: a killed task gives up, with -EINTR and the queue as it was.
@@ -1018,6 +1040,7 @@ static int loop_backing_publish(struct loop_device *lo,
 	if (err)
 		return err;
 	set_disk_ro(lo->disk, b->params.read_only);
+	loop_disk_set_stable_pages(lo->disk, b->stable_writes);
 	*bp = old;
 	return 0;
 }
@@ -1037,6 +1060,7 @@ static struct loop_backing *loop_backing_unpublish(struct loop_device *lo)
 	loop_backing_replace(lo, NULL, &lim);
 	lo->disk->bdi->ra_pages = VM_READAHEAD_PAGES;
 	set_disk_ro(lo->disk, false);
+	loop_disk_set_stable_pages(lo->disk, false);
 	wait_event(lo->drained, loop_device_is_idle(lo));
 	return b;
 }
