@@ -119,6 +119,7 @@ enum loop_stat {
 	LOOP_STAT_WORKER_SWAP,		/* in, or out to a lane of its own */
 	LOOP_STAT_WORKER_FILE,		/* the file always waits */
 	LOOP_STAT_WORKER_ALIGN,		/* direct I/O that must be buffered */
+	LOOP_STAT_WORKER_KWORKER,	/* a buffered write by a worker of others */
 	LOOP_STAT_WORKER_BACKOFF,	/* the last such one would have waited */
 	LOOP_STAT_WORKER_TRANSACTION,	/* a file system's is open above */
 	LOOP_STAT_WORKER_META,		/* a file system's locks are held above */
@@ -148,6 +149,7 @@ static const char * const loop_stat_names[LOOP_NR_STATS] = {
 	[LOOP_STAT_WORKER_SWAP]		= "worker_swap",
 	[LOOP_STAT_WORKER_FILE]		= "worker_file",
 	[LOOP_STAT_WORKER_ALIGN]	= "worker_align",
+	[LOOP_STAT_WORKER_KWORKER]	= "worker_kworker",
 	[LOOP_STAT_WORKER_BACKOFF]	= "worker_backoff",
 	[LOOP_STAT_WORKER_TRANSACTION]	= "worker_transaction",
 	[LOOP_STAT_WORKER_META]		= "worker_meta",
@@ -1797,8 +1799,8 @@ static bool loop_file_start_write_trylock(struct file *file)
  * By the submitter: true if the bio is taken care of. The file system below
  * must neither start I/O to make room for itself, nor have its own bios parked
  * behind those of the submitter's submit_bio(), for which it may wait.
- * Buffered reads take what is cached: to start reading from the device is for
- * the workers.
+ * Reads take no more than what is cached of the page cache, also direct ones that
+ * the file system does by way of it: to start reading into it is for the workers.
  */
 static bool loop_io_inline(struct loop_io *io)
 {
@@ -1811,12 +1813,11 @@ static bool loop_io_inline(struct loop_io *io)
 		loop_count(io->b->lo, LOOP_STAT_RETRY_FROZEN);
 		return false;
 	}
+	flags = IOCB_NOWAIT;
 	if (io->b->params.direct)
-		flags = IOCB_NOWAIT | IOCB_DIRECT;
-	else if (loop_io_is_write(io))
-		flags = IOCB_NOWAIT;
-	else
-		flags = IOCB_NOWAIT | IOCB_NOIO;
+		flags |= IOCB_DIRECT;
+	if (!loop_io_is_write(io))
+		flags |= IOCB_NOIO;
 
 	io->inlined = true;
 	noio = memalloc_noio_save();
@@ -1910,6 +1911,9 @@ static enum loop_stat loop_io_path_rw(const struct loop_io *io)
 		return LOOP_STAT_WORKER_FILE;
 	if (b->params.direct && !loop_io_aligned(io))
 		return LOOP_STAT_WORKER_ALIGN;
+	/* to sync what is full, or out of date, may wait for other workers */
+	if (write && !b->params.direct && (current->flags & PF_WQ_WORKER))
+		return LOOP_STAT_WORKER_KWORKER;
 	/* a file system's transaction in the task's journal_info, or its mark */
 	if (current->journal_info || (current->flags & PF_MEMALLOC_NOFS))
 		return LOOP_STAT_WORKER_TRANSACTION;
