@@ -212,6 +212,7 @@ struct loop_backing {
 	bool			inline_read;	/* the file can, without waiting */
 	bool			inline_write;
 	bool			honours_dsync;	/* direct writes are synced on demand */
+	bool			write_waits;	/* writes of workers are synchronous */
 	struct block_device	*clone_bdev;	/* gets clones of bios, or NULL */
 	struct bio_set		*clones;	/* there is one with clone_bdev */
 
@@ -456,6 +457,15 @@ static bool loop_file_honours_dsync(struct file *file)
 	return loop_file_bdev(file) ||
 	       match_string(names, ARRAY_SIZE(names),
 			    loop_file_inode(file)->i_sb->s_type->name) >= 0;
+}
+
+/*
+ * f2fs notes after a direct write that there is something to flush, and not at all
+ * if the write completes later: an fsync then leaves it in the disk's cache.
+ */
+static bool loop_file_forgets_async(struct file *file)
+{
+	return loop_file_inode(file)->i_sb->s_magic == F2FS_SUPER_MAGIC;
 }
 
 /* Pages that direct I/O is writing must not change before it has ended. */
@@ -777,9 +787,10 @@ static int loop_backing_shortcuts(struct loop_backing *b)
 	struct file *file = b->file;
 	int err;
 
+	b->write_waits = b->params.direct && loop_file_forgets_async(file);
 	if (file->f_mode & FMODE_NOWAIT) {
 		b->inline_read = true;
-		b->inline_write = b->params.direct ||
+		b->inline_write = b->params.direct ? !b->write_waits :
 				  (file->f_op->fop_flags & FOP_BUFFER_WASYNC);
 	}
 	if (!b->params.direct || !loop_file_bdev(file))
@@ -1633,10 +1644,11 @@ static bool loop_io_try(struct loop_io *io, int flags)
 	*iocb = (struct kiocb) {
 		.ki_filp	= file,
 		.ki_pos		= io->pos,
-		.ki_complete	= loop_io_complete,
 		.ki_flags	= flags,
 		.ki_ioprio	= io->bio->bi_ioprio,
 	};
+	if (!(loop_io_is_write(io) && io->b->write_waits))
+		iocb->ki_complete = loop_io_complete;
 
 	if (flags & IOCB_WAITQ) {
 		io->page_wait.wait.func = loop_io_page_read;
