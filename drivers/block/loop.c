@@ -72,6 +72,7 @@
 #include <linux/pagemap.h>
 #include <linux/percpu.h>
 #include <linux/random.h>
+#include <linux/ratelimit.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
@@ -195,6 +196,7 @@ struct loop_params {
 /*
  * Constant from publication on, but for the users and the fields with a letter:
  *
+ * A: changed by atomic operations
  * F: protected by flush_lock
  * G: protected by loop_mapping_lock
  * S: written with lo->mutex held, by WRITE_ONCE() or atomic64_set(); read
@@ -215,6 +217,8 @@ struct loop_backing {
 	bool			write_waits;	/* writes of workers are synchronous */
 	struct block_device	*clone_bdev;	/* gets clones of bios, or NULL */
 	struct bio_set		*clones;	/* there is one with clone_bdev */
+
+	DECLARE_BITMAP(refused, REQ_OP_LAST);	/* A: what the log has told of */
 
 	/* flushes waiting for the next fsync */
 	spinlock_t		flush_lock;	/* taken in any context */
@@ -291,6 +295,7 @@ struct loop_device {
 	/* of reads and of writes, discards included */
 	atomic_t		worker_bios[2];	/* queued or being done */
 	bool			waits[2];	/* so would the last inline one */
+	struct ratelimit_state	error_limit;	/* of lines in the log */
 
 	struct mutex		mutex;		/* reconfiguration */
 	struct mutex		uevent_mutex;	/* CHANGE events of the disk */
@@ -1397,11 +1402,73 @@ static void loop_io_trace_end(struct loop_io *io, blk_status_t status)
 				    ktime_get_ns() - io->traced);
 }
 
+/* The words of the block layer's request code, which tools look for. */
+static const char * const loop_status_names[] = {
+	[BLK_STS_NOTSUPP]		= "operation not supported",
+	[BLK_STS_TIMEOUT]		= "timeout",
+	[BLK_STS_NOSPC]			= "critical space allocation",
+	[BLK_STS_TRANSPORT]		= "recoverable transport",
+	[BLK_STS_TARGET]		= "critical target",
+	[BLK_STS_RESV_CONFLICT]		= "reservation conflict",
+	[BLK_STS_MEDIUM]		= "critical medium",
+	[BLK_STS_PROTECTION]		= "protection",
+	[BLK_STS_RESOURCE]		= "kernel resource",
+	[BLK_STS_DEV_RESOURCE]		= "device resource",
+	[BLK_STS_OFFLINE]		= "device offline",
+	[BLK_STS_INVAL]			= "invalid",
+};
+
+/*
+ * Logs a bio that fails, in the form that the block layer has for requests. An
+ * error that the submitter expects is not worth a line: it reads ahead, does
+ * not want to wait, or has said that the bio is to be quiet.
+ */
+static void loop_bio_log_error(struct loop_device *lo, struct bio *bio,
+			       sector_t sector, blk_status_t status)
+{
+	unsigned int nr = (__force unsigned int)status;
+	const char *name = NULL;
+	struct bvec_iter pos;
+	struct bio_vec bvec;
+	unsigned int nr_segments = 0;
+
+	if (status == BLK_STS_AGAIN || (bio->bi_opf & REQ_RAHEAD) ||
+	    bio_flagged(bio, BIO_QUIET) || !__ratelimit(&lo->error_limit))
+		return;
+	if (nr < ARRAY_SIZE(loop_status_names))
+		name = loop_status_names[nr];
+	if (bio_has_data(bio))
+		bio_for_each_bvec(bvec, bio, pos)
+			nr_segments++;
+	pr_err("%s error, dev %s, sector %llu op 0x%x:(%s) flags 0x%x phys_seg %u prio class %u\n",
+	       name ?: "I/O", lo->disk->disk_name, sector, bio_op(bio),
+	       blk_op_str(bio_op(bio)),
+	       (__force u32)(bio->bi_opf & ~REQ_OP_MASK), nr_segments,
+	       IOPRIO_PRIO_CLASS(bio->bi_ioprio));
+}
+
+/*
+ * What the file does not do is told once for each operation and backing, and
+ * from then on the device does not offer it.
+ */
+static void loop_io_log_error(const struct loop_io *io, blk_status_t status)
+{
+	struct loop_backing *b = io->b;
+
+	if (status == BLK_STS_NOTSUPP &&
+	    test_and_set_bit(bio_op(io->bio), b->refused))
+		return;
+	loop_bio_log_error(b->lo, io->bio,
+			   (io->pos - b->params.offset) >> SECTOR_SHIFT, status);
+}
+
 static void loop_io_end(struct loop_io *io, blk_status_t status)
 {
 	struct loop_device *lo = io->b->lo;
 	struct bio *bio = io->bio;
 
+	if (unlikely(status))
+		loop_io_log_error(io, status);
 	loop_io_trace_end(io, status);
 	if (io->sectors)
 		bdev_end_io_acct(bio->bi_bdev, bio_op(bio), io->sectors,
@@ -2295,6 +2362,18 @@ static struct loop_io *loop_io_start(struct bio *bio)
 	return io;
 }
 
+/* It has no object yet. */
+static void loop_bio_fail(struct bio *bio, int err)
+{
+	if (err == -EAGAIN) {
+		bio_wouldblock_error(bio);
+		return;
+	}
+	loop_bio_log_error(bio->bi_bdev->bd_disk->private_data, bio,
+			   bio->bi_iter.bi_sector, errno_to_blk_status(err));
+	bio_io_error(bio);
+}
+
 static void loop_submit_bio(struct bio *bio)
 {
 	struct loop_io *io;
@@ -2305,10 +2384,7 @@ static void loop_submit_bio(struct bio *bio)
 		return;
 	io = loop_io_start(bio);
 	if (IS_ERR(io)) {
-		if (PTR_ERR(io) == -EAGAIN)
-			bio_wouldblock_error(bio);
-		else
-			bio_io_error(bio);
+		loop_bio_fail(bio, PTR_ERR(io));
 		return;
 	}
 	if (!io) {
@@ -3670,6 +3746,8 @@ static struct loop_device *loop_device_alloc(int number, unsigned int state)
 	mutex_init(&lo->uevent_mutex);
 	spin_lock_init(&lo->lane_lock);
 	INIT_LIST_HEAD(&lo->lanes);
+	ratelimit_state_init(&lo->error_limit, DEFAULT_RATELIMIT_INTERVAL,
+			     DEFAULT_RATELIMIT_BURST);
 	loop_lane_init(&lo->root_lane, lo, false);
 	loop_lane_init(&lo->swap_lane, lo, true);
 
