@@ -26,6 +26,11 @@
 #define FMODE_NONOTIFY_PERM	0
 #endif
 
+/* Where files cannot be filled on demand, none is. */
+#ifndef FMODE_FSNOTIFY_HSM
+#define FMODE_FSNOTIFY_HSM(mode)	0
+#endif
+
 /* A new name of what the old function does; Kbuild looks for it. */
 #ifndef LOOP_HAVE_FREEZE_NOMEMSAVE
 #define blk_mq_unfreeze_queue_nomemrestore(q)	blk_mq_unfreeze_queue(q)

@@ -56,6 +56,7 @@
 #include <linux/falloc.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/fsnotify.h>
 #include <linux/hashtable.h>
 #include <linux/hrtimer.h>
 #include <linux/ioctl.h>
@@ -210,6 +211,7 @@ struct loop_backing {
 	unsigned int		dio_mem_mask;
 	unsigned int		dio_offset_mask;
 	struct file		*swap_file;	/* the same, for swap; or NULL */
+	mempool_t		swap_pool;	/* there is one with swap_file */
 	bool			swap_out;	/* through swap_file */
 	bool			inline_read;	/* the file can, without waiting */
 	bool			inline_write;
@@ -284,6 +286,7 @@ struct loop_device {
 	struct loop_backing __rcu *backing;	/* R */
 	mempool_t		io_pool;
 	struct workqueue_struct	*workqueue;	/* M: made at the first bind */
+	struct workqueue_struct	*flush_queue;	/* M: the same */
 	struct loop_counters __percpu *counters;
 	wait_queue_head_t	drained;	/* a bio ended, or a user of a backing left */
 	struct queue_limits	unbound_limits;	/* constant */
@@ -363,9 +366,8 @@ static DEFINE_XARRAY_ALLOC(loop_index);
 /* Where devices go that remove themselves. */
 static struct workqueue_struct *loop_remove_workqueue;
 
-/* For what is swapped out to all devices: its workers, and its reserve. */
+/* The workers for what is swapped out to all devices. */
 static struct workqueue_struct *loop_swap_workqueue;
-static mempool_t loop_swap_pool;
 
 static DEFINE_MUTEX(loop_chain_mutex);
 
@@ -484,6 +486,12 @@ static bool loop_file_wants_stable_pages(struct file *file)
 	return mapping_stable_writes(d_real_inode(file->f_path.dentry)->i_mapping);
 }
 
+/* Somebody is asked before a range of @file is read or written, and may fill it. */
+static bool loop_file_is_on_demand(struct file *file)
+{
+	return FMODE_FSNOTIFY_HSM(file->f_mode);
+}
+
 static int loop_file_validate(struct file *file)
 {
 	umode_t mode = loop_file_inode(file)->i_mode;
@@ -597,6 +605,17 @@ static struct loop_backing *loop_backing_alloc(struct loop_device *lo,
 }
 
 /*
+ * For what is swapped out, with a reserve of its own: who has the device's may
+ * be waiting for the memory that it frees, and another device's may hang.
+ */
+static int loop_backing_set_swap(struct loop_backing *b, struct file *swap_file)
+{
+	b->swap_file = get_file(swap_file);
+	return mempool_init_slab_pool(&b->swap_pool, LOOP_SWAP_DEPTH,
+				      loop_io_cache);
+}
+
+/*
  * A backing that nobody uses: never published, or drained. Somebody may still
  * look at whether it is that.
  */
@@ -608,6 +627,7 @@ static void loop_backing_free(struct loop_backing *b)
 	kfree(b->clones);
 	if (b->swap_file)
 		fput(b->swap_file);
+	mempool_exit(&b->swap_pool);
 	fput(b->file);
 	kfree_rcu(b, rcu);
 }
@@ -786,6 +806,20 @@ static void loop_backing_offer(struct loop_backing *b)
 	}
 }
 
+/*
+ * The file can be tried without waiting. Direct I/O goes on to the device below,
+ * which refuses it if it cannot do that, and the file system counts it as an
+ * error of the disk. Buffered tries take no more than what is cached.
+ */
+static bool loop_backing_can_inline(const struct loop_backing *b)
+{
+	struct block_device *lower = loop_file_lower_bdev(b->file);
+
+	if (!(b->file->f_mode & FMODE_NOWAIT) || loop_file_is_on_demand(b->file))
+		return false;
+	return !b->params.direct || !lower || bdev_nowait(lower);
+}
+
 /* How bios can reach the file without a worker. */
 static int loop_backing_shortcuts(struct loop_backing *b)
 {
@@ -793,7 +827,7 @@ static int loop_backing_shortcuts(struct loop_backing *b)
 	int err;
 
 	b->write_waits = b->params.direct && loop_file_forgets_async(file);
-	if (file->f_mode & FMODE_NOWAIT) {
+	if (loop_backing_can_inline(b)) {
 		b->inline_read = true;
 		b->inline_write = b->params.direct ? !b->write_waits :
 				  (file->f_op->fop_flags & FOP_BUFFER_WASYNC);
@@ -1352,13 +1386,17 @@ static bool loop_bio_is_swap_in(struct bio *bio)
  */
 static mempool_t *loop_bio_pool(struct loop_backing *b, const struct bio *bio)
 {
-	return loop_bio_is_swap_out(b, bio) ? &loop_swap_pool : &b->lo->io_pool;
+	return loop_bio_is_swap_out(b, bio) ? &b->swap_pool : &b->lo->io_pool;
 }
 
-/* The reserve is filled up first: there may be somebody waiting for it. */
+/*
+ * The reserve is filled up first: there may be somebody waiting for it. KASAN
+ * sees a use after free only of what has been given back.
+ */
 static void loop_io_release(mempool_t *pool, struct loop_io *io)
 {
-	if (READ_ONCE(pool->curr_nr) == pool->min_nr)
+	if (!IS_ENABLED(CONFIG_KASAN) &&
+	    READ_ONCE(pool->curr_nr) == pool->min_nr)
 		io = this_cpu_xchg(loop_io_spare, io);
 	if (io)
 		mempool_free(io, pool);
@@ -1510,7 +1548,7 @@ static void loop_flush_queue(struct loop_io *io)
 	guard(spinlock_irqsave)(&b->flush_lock);
 	list_add_tail(&io->node, &b->flush_list);
 	/* once unlocked, the bio may be done and the backing gone */
-	queue_work(b->lo->workqueue, &b->flush_work);
+	queue_work(b->lo->flush_queue, &b->flush_work);
 }
 
 /* All of the bio is transferred. */
@@ -1622,6 +1660,16 @@ static void loop_io_move_on(struct loop_io *io, unsigned int len, bool stale)
 }
 
 /*
+ * One of the devices below, of which a file system may have several, does no
+ * direct I/O without waiting. Only that of the superblock was asked before.
+ */
+static void loop_backing_stop_inline(struct loop_backing *b)
+{
+	WRITE_ONCE(b->inline_read, false);
+	WRITE_ONCE(b->inline_write, false);
+}
+
+/*
  * What a try has transferred is done; true: that was all, and the bio has
  * ended, or a flush ends it. A worker's try fails the bio if it moves nothing,
  * but for direct I/O that the file refuses: that is tried again buffered.
@@ -1649,6 +1697,8 @@ static bool loop_io_advance(struct loop_io *io)
 			loop_io_finish(io);
 			return true;
 		}
+	} else if (ret == -EOPNOTSUPP && direct && io->inlined) {
+		loop_backing_stop_inline(io->b);
 	} else if (ret == -EINVAL && direct) {
 		loop_count(lo, LOOP_STAT_BUFFERED);
 		io->buffered = true;
@@ -1813,6 +1863,22 @@ static void loop_io_swap_out(struct loop_io *io)
 }
 
 /*
+ * Has the range filled that the bio is about. Whoever fills it may write to the
+ * file system, which therefore must not be kept from freezing yet. False: it
+ * cannot be had, and the bio has ended.
+ */
+static bool loop_io_demand(struct loop_io *io)
+{
+	int err = rw_verify_area(loop_io_is_write(io) ? WRITE : READ,
+				 io->b->file, &io->pos,
+				 io->bio->bi_iter.bi_size);
+
+	if (err)
+		loop_io_end(io, errno_to_blk_status(err));
+	return !err;
+}
+
+/*
  * By a worker, which may wait. For the page of a buffered read it does so only
  * if it must: it starts reading, goes on with another bio, and comes back.
  *
@@ -1839,6 +1905,8 @@ static void loop_io_rw(struct loop_io *io)
 		 (io->b->file->f_op->fop_flags & FOP_BUFFER_RASYNC))
 		flags = IOCB_WAITQ;
 	io->inlined = false;
+	if (loop_file_is_on_demand(io->b->file) && !loop_io_demand(io))
+		return;
 	if (loop_io_is_write(io))
 		loop_io_start_write(io);
 	else if (!again)
@@ -1986,7 +2054,7 @@ static enum loop_stat loop_io_path_rw(const struct loop_io *io)
 
 	if (loop_bio_is_swap_out(io->b, io->bio))
 		return LOOP_STAT_WORKER_SWAP;
-	if (!(write ? b->inline_write : b->inline_read))
+	if (!READ_ONCE(*(write ? &b->inline_write : &b->inline_read)))
 		return LOOP_STAT_WORKER_FILE;
 	if (b->params.direct && !loop_io_aligned(io))
 		return LOOP_STAT_WORKER_ALIGN;
@@ -2115,6 +2183,35 @@ static int loop_io_discard_bdev(struct block_device *bdev, loff_t pos,
 	return err;
 }
 
+/*
+ * vfs_fallocate(), but for a file that may only be appended to. That is a rule
+ * for those who open the file. The device overwrites what is there, and so it
+ * may zero it.
+ */
+static int loop_file_fallocate(struct file *file, int mode, loff_t pos,
+			       loff_t len)
+{
+	struct inode *inode = file_inode(file);
+	int err;
+
+	if (!IS_APPEND(inode) || loop_file_is_on_demand(file))
+		return vfs_fallocate(file, mode, pos, len);
+	if (IS_IMMUTABLE(inode))
+		return -EPERM;
+	if (IS_SWAPFILE(inode))
+		return -ETXTBSY;
+	if (len > inode->i_sb->s_maxbytes - pos)
+		return -EFBIG;
+	if (!file->f_op->fallocate)
+		return -EOPNOTSUPP;
+	file_start_write(file);
+	err = file->f_op->fallocate(file, mode, pos, len);
+	if (!err)
+		fsnotify_modify(file);
+	file_end_write(file);
+	return err;
+}
+
 static void loop_io_unmap(struct loop_io *io)
 {
 	struct block_device *bdev = loop_file_bdev(io->b->file);
@@ -2133,7 +2230,7 @@ static void loop_io_unmap(struct loop_io *io)
 	else if (op == REQ_OP_DISCARD && bdev)
 		err = loop_io_discard_bdev(bdev, pos, len);
 	else
-		err = vfs_fallocate(io->b->file, mode, pos, len);
+		err = loop_file_fallocate(io->b->file, mode, pos, len);
 
 	if (err == -EOPNOTSUPP) {
 		loop_count(io->b->lo, LOOP_STAT_UNMAP_REFUSED);
@@ -2198,8 +2295,10 @@ static void loop_lane_work(struct work_struct *work)
 	current->flags |= PF_LOCAL_THROTTLE;
 	kthread_associate_blkcg(lane->blkcg);
 
-	while ((io = loop_lane_next(worker)))
+	while ((io = loop_lane_next(worker))) {
 		loop_io_issue(io);
+		cond_resched();
+	}
 
 	kthread_associate_blkcg(NULL);
 	current_restore_flags(throttle, PF_LOCAL_THROTTLE);
@@ -2670,16 +2769,19 @@ static int loop_reconf_clone(struct loop_reconf *rc, struct loop_backing *old,
 			     struct file *file)
 {
 	struct loop_backing *b;
+	int err = 0;
 
 	b = loop_backing_alloc(rc->lo, file ?: old->file);
 	if (!b)
 		return -ENOMEM;
+	rc->b = b;
 	if (!file && old->swap_file)
-		b->swap_file = get_file(old->swap_file);
+		err = loop_backing_set_swap(b, old->swap_file);
+	if (err)
+		return err;
 	b->params = old->params;
 	atomic64_set(&b->nr_sectors, atomic64_read(&old->nr_sectors));
 	b->cut = old->cut;
-	rc->b = b;
 	/*
 	 * The file may need more by now, as on xfs if its blocks are shared since:
 	 * it copes with less, and direct I/O stays on. A block device does not.
@@ -2813,7 +2915,7 @@ static struct file *loop_bind_open_swap(const struct loop_bind_arg *bind)
 	struct inode *inode = file_inode(file);
 
 	if (loop_bind_is_read_only(bind) || !S_ISREG(inode->i_mode) ||
-	    !(file->f_mode & FMODE_CAN_ODIRECT) ||
+	    !(file->f_mode & FMODE_CAN_ODIRECT) || loop_file_is_on_demand(file) ||
 	    (inode->i_sb->s_magic != EXT4_SUPER_MAGIC &&
 	     inode->i_sb->s_magic != XFS_SUPER_MAGIC))
 		return NULL;
@@ -2869,7 +2971,16 @@ static int loop_device_prepare(struct loop_device *lo)
 		lo->workqueue = alloc_workqueue("loop%d",
 						WQ_UNBOUND | WQ_FREEZABLE,
 						WQ_MAX_ACTIVE, lo->number);
-	return lo->workqueue ? 0 : -ENOMEM;
+	/*
+	 * The workers of many cgroups may be all that one queue runs at a time.
+	 * Nor is it one queue for all devices: a flush of a file on another loop
+	 * device waits for a flush of that one.
+	 */
+	if (!lo->flush_queue)
+		lo->flush_queue = alloc_workqueue("loop%d-flush",
+						  WQ_UNBOUND | WQ_FREEZABLE,
+						  0, lo->number);
+	return lo->workqueue && lo->flush_queue ? 0 : -ENOMEM;
 }
 
 /* Nothing that was asked for is dropped or cut. */
@@ -2985,8 +3096,9 @@ static int loop_change_bind(struct loop_reconf *rc, const void *arg)
 		return -ENOMEM;
 	rc->b = b;
 	if (bind->swap_file)
-		b->swap_file = get_file(bind->swap_file);
-	err = loop_backing_stat_direct(b);
+		err = loop_backing_set_swap(b, bind->swap_file);
+	if (!err)
+		err = loop_backing_stat_direct(b);
 	if (err)
 		return err;
 	err = loop_bind_params(b, bind);
@@ -3685,6 +3797,8 @@ static void loop_release(struct gendisk *disk)
 
 static void loop_device_free(struct loop_device *lo)
 {
+	if (lo->flush_queue)
+		destroy_workqueue(lo->flush_queue);
 	if (lo->workqueue)
 		destroy_workqueue(lo->workqueue);
 	for (unsigned int i = 0; i < lo->swap_lane.nr_workers; i++)
@@ -4708,14 +4822,10 @@ static int __init loop_init(void)
 		err = -ENOMEM;
 		goto out_remove_workqueue;
 	}
-	err = mempool_init_slab_pool(&loop_swap_pool, LOOP_IO_RESERVE,
-				     loop_io_cache);
-	if (err)
-		goto out_swap_workqueue;
 	err = __register_blkdev(LOOP_MAJOR, "loop", loop_probe);
 	if (err) {
 		err = -EIO;
-		goto out_swap_pool;
+		goto out_swap_workqueue;
 	}
 	err = misc_register(&loop_control);
 	if (err)
@@ -4727,8 +4837,6 @@ out_unregister:
 	unregister_blkdev(LOOP_MAJOR, "loop");
 	/* the probe may have made some */
 	loop_device_delete_all();
-out_swap_pool:
-	mempool_exit(&loop_swap_pool);
 out_swap_workqueue:
 	destroy_workqueue(loop_swap_workqueue);
 out_remove_workqueue:
@@ -4749,7 +4857,6 @@ static void __exit loop_exit(void)
 	/* ephemeral devices that are on their way out get there first */
 	destroy_workqueue(loop_remove_workqueue);
 	loop_device_delete_all();
-	mempool_exit(&loop_swap_pool);
 	destroy_workqueue(loop_swap_workqueue);
 	xa_destroy(&loop_index);
 	loop_io_cache_destroy();

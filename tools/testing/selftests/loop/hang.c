@@ -585,6 +585,85 @@ static int hang_detach(struct _test_data_hang *self)
 	return hang_write(self) ?: detach(A);
 }
 
+/* So many cgroups, with 16 workers each, are as many workers as there can be. */
+#define CROWD 130
+#define CROWD_READS 16
+
+/* Into a cgroup of its own, whose I/O is apart from that of others. */
+static int enter_cgroup(int nr)
+{
+	char path[96];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/fs/cgroup/loop-crowd-%d", nr);
+	if (mkdir(path, 0700) && errno != EEXIST)
+		return errno;
+	strcat(path, "/cgroup.procs");
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "0", 1) != 1)
+		return errno;
+	close(fd);
+	return 0;
+}
+
+/* All read the same page: the file is asked for it once, and all wait. */
+static int read_in_cgroup(int nr)
+{
+	static uint8_t buf[2 * PAGE];
+	struct iocb cb[CROWD_READS], *p;
+	struct io_event events[CROWD_READS];
+	aio_context_t ctx = 0;
+	int i, fd, err = enter_cgroup(nr);
+
+	fd = lt_open(A, O_RDONLY | O_DIRECT);
+	if (err || fd < 0 || syscall(SYS_io_setup, CROWD_READS, &ctx))
+		return err ?: errno;
+	for (i = 0; i < CROWD_READS; i++) {
+		cb[i] = (struct iocb) {
+			.aio_lio_opcode = IOCB_CMD_PREAD, .aio_fildes = fd,
+			.aio_buf = ((uintptr_t)buf + PAGE) & -PAGE,
+			.aio_nbytes = PAGE,
+		};
+		p = &cb[i];
+		if (syscall(SYS_io_submit, ctx, 1, &p) != 1)
+			return errno;
+	}
+	if (syscall(SYS_io_getevents, ctx, CROWD_READS, CROWD_READS, events,
+		    NULL) != CROWD_READS)
+		return errno;
+	for (i = 0; i < CROWD_READS; i++)
+		if (events[i].res != PAGE)
+			return EIO;
+	return 0;
+}
+
+/* Every worker that there can be waits for the file. */
+static int hang_crowd(struct _test_data_hang *self)
+{
+	int i, status, err = 0;
+	char path[64];
+	pid_t pid;
+
+	lt_write_file("/sys/fs/cgroup/cgroup.subtree_control", "+io");
+	for (i = 0; i < CROWD; i++) {
+		pid = fork();
+		if (pid < 0)
+			return errno;
+		if (!pid) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			_exit(read_in_cgroup(i));
+		}
+	}
+	while (wait(&status) > 0)
+		if (status)
+			err = WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
+	for (i = 0; i < CROWD; i++) {
+		snprintf(path, sizeof(path), "/sys/fs/cgroup/loop-crowd-%d", i);
+		rmdir(path);
+	}
+	return err;
+}
+
 /* What goes on, of other devices */
 
 static int use_other(struct _test_data_hang *self)
@@ -776,6 +855,7 @@ FIXTURE_VARIANT(hang)
 	bool writeback;
 	bool attach;		/* needs the new ioctls */
 	bool read;		/* reads of A go on */
+	bool flush;		/* flushes of A do */
 	bool clear;		/* LOOP_CLR_FD of A, and it is unbound after */
 	bool settings;		/* own_settings() goes on */
 	int drains;		/* waits for a bio of this device, which it changes */
@@ -850,6 +930,13 @@ FIXTURE_VARIANT_ADD(hang, drain)
 	.what = hang_drain, .at = FUSE_READ, .drains = A,
 	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_BOUND,
 	.detach = EBUSY, .remove = EBUSY,
+};
+
+FIXTURE_VARIANT_ADD(hang, crowd)
+{
+	.what = hang_crowd, .at = FUSE_READ,
+	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_UNBOUND,
+	.detach = EBUSY, .remove = EBUSY, .clear = true, .flush = true,
 };
 
 FIXTURE_VARIANT_ADD(hang, upper)
@@ -937,6 +1024,36 @@ FIXTURE_TEARDOWN_PARENT(hang)
 	rmdir(self->dir);
 }
 
+/* How many bios the device has given to its workers, as the file always waits. */
+static unsigned long worker_bios(int index)
+{
+	char path[64], line[64];
+	unsigned long nr = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/block/loop%d/loop_stats", index);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "worker_file %lu", &nr) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return nr;
+}
+
+/* Until all have submitted; the workers are started one by one after that. */
+static void wait_for_crowd(void)
+{
+	int i;
+
+	for (i = 0; i < PATIENCE * 10; i++) {
+		if (worker_bios(A) >= CROWD * CROWD_READS)
+			break;
+		lt_sleep_ms(100);
+	}
+	lt_sleep_ms(5000);
+}
+
 /* Until it hangs where it is to hang; if it does not, the server goes on. */
 static pid_t start_hanging(struct _test_data_hang *self,
 			   int (*what)(struct _test_data_hang *self), int at)
@@ -950,6 +1067,8 @@ static pid_t start_hanging(struct _test_data_hang *self,
 		if (what == hang_upper || what == hang_upper_change ||
 		    what == hang_drain)
 			lt_sleep_ms(1500);
+		if (what == hang_crowd)
+			wait_for_crowd();
 		return pid;
 	}
 	printf("# does not hang: %d\n", ended(pid));
@@ -1013,6 +1132,8 @@ TEST_F_TIMEOUT(hang, same, 600)
 		EXPECT_ENDS(variant->open, own_status);
 	if (variant->read)
 		EXPECT_GOES_ON(own_read);
+	if (variant->flush)
+		EXPECT_GOES_ON(hang_flush);
 	if (variant->detach >= 0 && self->has_attach)
 		EXPECT_ENDS(variant->detach, own_detach);
 	if (variant->detach < 0 && self->has_attach)

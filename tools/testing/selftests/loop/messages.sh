@@ -156,8 +156,9 @@ words()
 }
 
 fat=$(brd_take) || bail_out "no RAM disk"
-mkfs.vfat "$fat" 32768 >/dev/null && mount -t vfat "$fat" "$LOOP_SCRATCH/fat" &&
-	head -c 16M /dev/zero > "$LOOP_SCRATCH/fat/img" || bail_out "no vfat"
+mkfs.vfat "$fat" >/dev/null
+mount -t vfat "$fat" "$LOOP_SCRATCH/fat" || bail_out "no vfat"
+head -c 16M /dev/zero > "$LOOP_SCRATCH/fat/img"
 
 declare -A stock
 for s in $scenes; do

@@ -23,6 +23,11 @@
  *   sys_helper extents FILE DEVICE      checksums where FILE has data; reads
  *                                       DEVICE for zeroes where it has none
  *   sys_helper direct-align FILE        what direct I/O needs, in bytes, or 0
+ *   sys_helper fill FILE SOURCE END READY
+ *                                       fills FILE from SOURCE when somebody
+ *                                       wants it, up to END, and denies what is
+ *                                       beyond; makes READY when it begins; 4:
+ *                                       the kernel cannot do that
  *   sys_helper records-write TARGET COUNT READY   see records_write()
  *   sys_helper records-check TARGET COUNT
  */
@@ -39,6 +44,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fanotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -689,6 +695,85 @@ static int cmd_direct_align(char **arg)
 	return 0;
 }
 
+#ifndef FAN_PRE_ACCESS
+#define FAN_PRE_ACCESS 0x00100000
+#endif
+
+#ifndef FAN_EVENT_INFO_TYPE_RANGE
+#define FAN_EVENT_INFO_TYPE_RANGE 6
+#endif
+
+/* struct fanotify_event_info_range, of newer headers */
+struct fill_range {
+	struct fanotify_event_info_header header;
+	__u32 pad;
+	__u64 offset;
+	__u64 count;
+};
+
+/* Whatever of the range is not there yet, in whole slots: what was is not undone. */
+static int fill_range(int fd, int source, __u64 offset, __u64 count)
+{
+	static bool there[1024];
+	static char buf[SLOT];
+
+	for (__u64 i = offset / SLOT; i * SLOT < offset + count; i++) {
+		ssize_t n;
+
+		if (i >= ARRAY_SIZE(there))
+			return -1;
+		if (there[i])
+			continue;
+		n = pread(source, buf, SLOT, i * SLOT);
+		if (n < 0 || pwrite(fd, buf, n, i * SLOT) != n)
+			die("fill");
+		there[i] = true;
+	}
+	return 0;
+}
+
+static void fill_event(int group, int source, __u64 end,
+		       const struct fanotify_event_metadata *event)
+{
+	const struct fill_range *range = (const void *)(event + 1);
+	struct fanotify_response response = {
+		.fd = event->fd, .response = FAN_DENY,
+	};
+
+	if (event->event_len < sizeof(*event) + sizeof(*range) ||
+	    range->header.info_type != FAN_EVENT_INFO_TYPE_RANGE)
+		die("an event without a range");
+	if (range->offset + range->count <= end &&
+	    !fill_range(event->fd, source, range->offset, range->count))
+		response.response = FAN_ALLOW;
+	if (write(group, &response, sizeof(response)) != sizeof(response))
+		die("response");
+	close(event->fd);
+}
+
+static int cmd_fill(char **arg)
+{
+	int group = fanotify_init(FAN_CLASS_PRE_CONTENT | FAN_CLOEXEC,
+				  O_RDWR | O_LARGEFILE);
+	int source = open_file(arg[1]);
+	char buf[4096] __attribute__((aligned(8)));
+	const struct fanotify_event_metadata *event;
+	ssize_t n;
+
+	if (group < 0 ||
+	    fanotify_mark(group, FAN_MARK_ADD, FAN_PRE_ACCESS, AT_FDCWD, arg[0])) {
+		fprintf(stderr, "sys_helper: fanotify: %s\n", strerror(errno));
+		return 4;
+	}
+	close(open(arg[3], O_CREAT | O_CLOEXEC | O_WRONLY, 0600));
+	while ((n = read(group, buf, sizeof(buf))) > 0)
+		for (event = (const void *)buf; FAN_EVENT_OK(event, n);
+		     event = FAN_EVENT_NEXT(event, n))
+			fill_event(group, source, strtoull(arg[2], NULL, 0), event);
+	die("read of events");
+	return 2;
+}
+
 static const struct {
 	const char *name;
 	int arguments;
@@ -709,6 +794,7 @@ static const struct {
 	{ "storm", 2, cmd_storm },
 	{ "extents", 2, cmd_extents },
 	{ "direct-align", 1, cmd_direct_align },
+	{ "fill", 4, cmd_fill },
 	{ "records-write", 3, cmd_records_write },
 	{ "records-check", 2, cmd_records_check },
 };

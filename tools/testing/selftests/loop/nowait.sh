@@ -1,0 +1,122 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Direct I/O on files that lie on a device which cannot take it without waiting:
+# it is not tried in vain.  That is known of one device below before the first
+# bio; of a file system on several, after the first try.
+
+# shellcheck disable=SC2317,SC2119 # claims call functions by name
+
+cd "$(dirname "$0")" || exit 1
+# shellcheck source=paths-lib.sh
+. ./paths-lib.sh
+need_root
+need_cmd losetup dmsetup mkfs.ext4 mkfs.xfs mkfs.btrfs
+tap_start
+
+crypt=loop-selftest
+at=$LOOP_SCRATCH/at
+
+finish()
+{
+	loop_detach_all
+	umount "$at" 2>/dev/null
+	! dmsetup info "$crypt" >/dev/null 2>&1 || dmsetup remove --noudevsync "$crypt"
+	scratch_exit
+}
+
+scratch_init || bail_out "no scratch space"
+trap finish EXIT
+loop_load || bail_out "the module does not load"
+mkdir "$at"
+disk=$(brd_take) || bail_out "no RAM disk"
+disk2=$(brd_take) || bail_out "no second RAM disk"
+sectors=$(blockdev --getsz "$disk")
+
+map()
+{
+	dmsetup create --noudevsync "$crypt" --table "$1" || return
+	[ -e "$mapper" ] || dmsetup mknodes "$crypt"
+}
+
+unmap()
+{
+	dmsetup remove --noudevsync --retry "$crypt"
+}
+
+encrypted()
+{
+	map "0 $sectors crypt aes-xts-plain64 $(printf '%064d' 1) 0 $disk 0"
+}
+
+# io DEVICE: as many writes as reads, one after the other
+io()
+{
+	dd if="$1" of=/dev/null bs=4k count=64 iflag=direct status=none &&
+		dd if=/dev/zero of="$1" bs=4k count=64 oflag=direct conv=notrunc status=none
+}
+
+# tries DIRECTORY VAIN INLINE: of the reads and writes of a file there, at most so
+# many are tried and refused by the device below, and so many are tried at all
+tries()
+{
+	local dev vain inline ok=0
+
+	written_image "$1/img" 128 && dev=$(bind_to "$1/img" on) || return
+	snap "$dev"
+	io "$dev" || ok=1
+	all_since "$dev"
+	vain=$(($(since "$dev" retry_late) + $(since "$dev" retry_error)))
+	inline=$(since "$dev" inline)
+	[ "$vain" -le "$2" ] || ok=1
+	case $3 in
+	none) [ "$inline" = 0 ] || ok=1 ;;
+	all) [ "$inline" -ge 128 ] || ok=1 ;;
+	esac
+	detach "$dev"
+	return "$ok"
+}
+
+# fs_on DEVICE TYPE: made and mounted
+fs_on()
+{
+	make_fs "$2" "$1" >/dev/null
+	mount -t "$2" -o noatime "$1" "$at" ||
+		bail_out "no $2"
+}
+
+if modprobe -q dm_crypt && encrypted; then
+	for fs in ext4 xfs; do
+		fs_on "$mapper" $fs
+		claim "$fs on dm-crypt: nothing is tried" tries "$at" 0 none
+		umount "$at"
+	done
+	# it is on several devices, and asks none of them
+	fs_on "$mapper" btrfs
+	claim "btrfs on dm-crypt: nothing is tried in vain" tries "$at" 0 some
+	umount "$at"
+	# the file is on another device than the superblock
+	if mkfs.xfs -q -f -d rtinherit=1 -r rtdev="$mapper" "$disk2" >/dev/null &&
+		mount -t xfs -o noatime,rtdev="$mapper" "$disk2" "$at"; then
+		claim "xfs, its realtime device on dm-crypt: one try is in vain" \
+			tries "$at" 1 some
+		umount "$at"
+	else
+		tap_skip "xfs, its realtime device on dm-crypt" "no realtime device"
+	fi
+	unmap
+else
+	tap_skip "file systems on dm-crypt" "no dm-crypt"
+fi
+
+map "0 $sectors linear $disk 0"
+fs_on "$mapper" ext4
+claim "ext4 on dm-linear on a RAM disk: all is inline, nothing in vain" \
+	tries "$at" 0 all
+umount "$at"
+unmap
+
+finish
+trap - EXIT
+claim "the module unloads" loop_unload
+tap_plan_end
