@@ -453,11 +453,12 @@ static struct loop_device *loop_file_lower_device(struct file *file)
 }
 
 /*
- * Whether a direct write with IOCB_DSYNC is on the medium when it ends, also if it
- * ends by its completion. Many file systems do not look at the flag then, so only
- * those are trusted whose name is here. The tests ("promises") show it of each.
+ * Whether the file does what IOCB_NOWAIT and IOCB_DSYNC say, also in a call that
+ * completes later. Many file systems wait for what is below all the same, or do not
+ * sync such a write, so only those are trusted that have been read and tested:
+ * Documentation/block/loop.rst has a table of each.
  */
-static bool loop_file_honours_dsync(struct file *file)
+static bool loop_file_is_trusted(struct file *file)
 {
 	static const char * const names[] = { "ext4", "xfs", "btrfs" };
 
@@ -784,7 +785,7 @@ static void loop_backing_offer(struct loop_backing *b)
 	struct block_device *lower = loop_file_lower_bdev(b->file);
 
 	b->write_cache = b->file->f_op->fsync && !b->params.read_only;
-	b->honours_dsync = b->params.direct && loop_file_honours_dsync(b->file);
+	b->honours_dsync = b->params.direct && loop_file_is_trusted(b->file);
 	/* with direct I/O, the pages of the bio are those that go below */
 	b->stable_writes = (b->params.direct || b->swap_out) &&
 			   loop_file_wants_stable_pages(b->file);
@@ -815,7 +816,8 @@ static bool loop_backing_can_inline(const struct loop_backing *b)
 {
 	struct block_device *lower = loop_file_lower_bdev(b->file);
 
-	if (!(b->file->f_mode & FMODE_NOWAIT) || loop_file_is_on_demand(b->file))
+	if (!(b->file->f_mode & FMODE_NOWAIT) ||
+	    !loop_file_is_trusted(b->file) || loop_file_is_on_demand(b->file))
 		return false;
 	return !b->params.direct || !lower || bdev_nowait(lower);
 }
@@ -829,7 +831,7 @@ static int loop_backing_shortcuts(struct loop_backing *b)
 	b->write_waits = b->params.direct && loop_file_forgets_async(file);
 	if (loop_backing_can_inline(b)) {
 		b->inline_read = true;
-		b->inline_write = b->params.direct ? !b->write_waits :
+		b->inline_write = b->params.direct ||
 				  (file->f_op->fop_flags & FOP_BUFFER_WASYNC);
 	}
 	if (!b->params.direct || !loop_file_bdev(file))

@@ -806,7 +806,7 @@ static const struct {
 	{ "worker_swap", "by a worker: swapped in, or out to ext4 or xfs" },
 	{ "worker_file", "by a worker: the file cannot do it without waiting" },
 	{ "worker_align", "by a worker: direct I/O that the file does not take" },
-	{ "worker_fua", "by a worker: a buffered write to be on the medium" },
+	{ "worker_kworker", "by a worker: a buffered write of a kernel worker" },
 	{ "worker_backoff", "by a worker: one before it would have waited" },
 	{ "worker_transaction", "by a worker: a file system's transaction is open" },
 	{ "worker_meta", "by a worker: metadata of a file system" },

@@ -123,7 +123,7 @@ uncached()
 }
 claim "reads of what is not cached wait, and the next ones do not try" uncached
 
-# FUA is 1 of 2, the other one is a flush
+# A direct write with O_DSYNC is one with FUA, and a flush.
 fua()
 {
 	local file=${on[xfs]}/fua dev
@@ -131,12 +131,62 @@ fua()
 	written_image "$file" 64
 	dev=$(bind_to "$file" off) && snap "$dev" &&
 		dd if="$random" of="$dev" bs=4k count=8 oflag=direct,dsync status=none &&
-		counted "$dev" worker_fua:8 && uncounted "$dev" inline && snap "$dev" &&
+		counted "$dev" inline:8 worker_flush:8 flush:16 fsync:16 && snap "$dev" &&
 		dd if="$random" of="$dev" bs=4k count=8 oflag=direct conv=fsync status=none &&
 		counted "$dev" inline:8 worker_flush:1 flush:1 fsync:1 &&
 		cmp -n 32768 "$random" "$file" && detach "$dev"
 }
-claim "buffered: FUA is for workers, and so are flushes" fua
+claim "buffered: FUA is inline, and a flush follows" fua
+
+# flusher_soon COMMAND...: with dirty pages written back at once
+flusher_soon()
+{
+	local vm=/proc/sys/vm rc=0 every after
+
+	every=$(cat "$vm"/dirty_writeback_centisecs) && after=$(cat "$vm"/dirty_expire_centisecs)
+	echo 20 > "$vm"/dirty_writeback_centisecs && echo 20 > "$vm"/dirty_expire_centisecs &&
+		"$@" || rc=$?
+	echo "$every" > "$vm"/dirty_writeback_centisecs
+	echo "$after" > "$vm"/dirty_expire_centisecs
+	return "$rc"
+}
+
+# flusher FILE COUNT: somebody has the device open, so that closing it does not
+# write back; pages are far from each other, so that each is a bio
+flusher()
+{
+	local dev i
+
+	dev=$(bind_new "$1" off) && exec 9< "$dev" && snap "$dev" || return
+	for ((i = 0; i < $2; i++)); do
+		dd if="$random" of="$dev" bs=4k count=1 seek=$((i * 16)) conv=notrunc \
+			status=none || return
+	done
+	flusher_soon wait_for 20 counted "$dev" "worker_kworker:$2" &&
+		uncounted "$dev" inline && exec 9<&- && detach "$dev" && rm "$1"
+}
+
+flusher_full()
+{
+	local dir=${on[xfs]} file=${on[xfs]}/flusher rc=0
+
+	mount -o remount,lazytime "$dir" && image "$file" 16M || return
+	fallocate -l $(($(df --output=avail -B1 "$dir" | tail -n 1) - (8 << 20))) "$dir/fill" || rc=1
+	! dd if=/dev/zero of="$dir/fill2" bs=64k status=none 2>/dev/null || rc=2
+	! dd if=/dev/zero of="$dir/fill3" bs=4k status=none 2>/dev/null || rc=3
+	sync -f "$dir"
+	[ "$rc" != 0 ] || flusher "$file" 16 || rc=4
+	rm -f "$dir"/fill*
+	mount -o remount,nolazytime "$dir" && same "where it went wrong" 0 "$rc"
+}
+
+flusher_overwrites()
+{
+	written_image "${on[xfs]}/flusher" 256 && flusher "${on[xfs]}/flusher" 16
+}
+
+claim "buffered: what the kernel's flusher writes is for workers" flusher_overwrites
+claim "xfs that is full, and syncs itself: the flusher does not wait for it" flusher_full
 
 unmap()
 {

@@ -173,7 +173,7 @@ shapes()
 		cmp -n 65536 "$random" "$where" &&
 			cmp -i 131072 -n $((from - 131072)) "$random" "$where" &&
 			cmp -i "$from:0" -n "$len" "$where" /dev/zero &&
-			cmp -i $((from + len)) "$random" "$where" || return
+			cmp -i $((from + len)) -n $((1048576 - from - len)) "$random" "$where" || return
 	done
 }
 
