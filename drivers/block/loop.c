@@ -1547,10 +1547,11 @@ static void loop_flush_queue(struct loop_io *io)
 	struct loop_backing *b = io->b;
 
 	loop_count(b->lo, LOOP_STAT_FLUSH);
-	guard(spinlock_irqsave)(&b->flush_lock);
-	list_add_tail(&io->node, &b->flush_list);
-	/* once unlocked, the bio may be done and the backing gone */
-	queue_work(b->lo->flush_queue, &b->flush_work);
+	scoped_guard(spinlock_irqsave, &b->flush_lock) {
+		list_add_tail(&io->node, &b->flush_list);
+		/* once unlocked, the bio may be done and the backing gone */
+		queue_work(b->lo->flush_queue, &b->flush_work);
+	}
 }
 
 /* All of the bio is transferred. */

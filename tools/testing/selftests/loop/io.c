@@ -252,13 +252,12 @@ TEST_F(io, sync)
 	EXPECT_EQ(0, ioctl(self->fd, BLKFLSBUF, 0));
 }
 
-/* The device says that it can do forced unit access. */
-TEST_F(io, fua_is_advertised)
+/* Where FUA is offered as well depends on the file: see promises.sh. */
+TEST_F(io, write_cache_is_advertised)
 {
 	char buf[32];
 
 	ASSERT_EQ(0, bind_file(self, variant, 0, 0));
-	EXPECT_EQ(1, lt_sysfs_num(NUMBER, "queue/fua"));
 	EXPECT_STREQ("write_back", lt_sysfs(NUMBER, "queue/write_cache", buf,
 					    sizeof(buf)));
 }

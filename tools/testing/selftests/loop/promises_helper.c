@@ -274,8 +274,8 @@ static char state_of(pid_t pid)
 static int cmd_stable(char **arg)
 {
 	int fd = open_or_die(arg[0], O_RDWR);
-	volatile char *page = mmap(NULL, BLOCK, PROT_READ | PROT_WRITE,
-				   MAP_SHARED, fd, 0);
+	char *page = mmap(NULL, BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED,
+			  fd, 0);
 	bool waits = false;
 	char state;
 	pid_t pid;
