@@ -128,7 +128,7 @@ counted()
 	for name in "$@"; do
 		n=1
 		[ "${name#*:}" = "$name" ] || n=${name#*:}
-		[ "$(since "$dev" "${name%:*}")" -lt "$n" ] || continue
+		[ "$(since "$dev" "${name%:*}")" -ge "$n" ] && continue
 		echo "not $name, but:" && all_since "$dev"
 		return 1
 	done
