@@ -473,7 +473,10 @@ static bool loop_file_is_trusted(struct file *file)
  */
 static bool loop_file_forgets_async(struct file *file)
 {
-	return loop_file_inode(file)->i_sb->s_magic == F2FS_SUPER_MAGIC;
+	/* of the file that an overlay stands for, not of a disk's node */
+	return !loop_file_bdev(file) &&
+	       d_real_inode(file->f_path.dentry)->i_sb->s_magic ==
+	       F2FS_SUPER_MAGIC;
 }
 
 /* Pages that direct I/O is writing must not change before it has ended. */
@@ -902,7 +905,7 @@ static blk_features_t loop_backing_features(const struct loop_backing *b)
 
 	if (b->write_cache)
 		features |= BLK_FEAT_WRITE_CACHE;
-	/* else the layer above had better flush once for many writes */
+	/* elsewhere it is a flush, and one of the submitter's serves many writes */
 	if (b->write_cache && b->honours_dsync)
 		features |= BLK_FEAT_FUA;
 	if (b->rotational)
@@ -2061,7 +2064,7 @@ static enum loop_stat loop_io_path_rw(const struct loop_io *io)
 		return LOOP_STAT_WORKER_FILE;
 	if (b->params.direct && !loop_io_aligned(io))
 		return LOOP_STAT_WORKER_ALIGN;
-	/* to sync what is full, or out of date, may wait for other workers */
+	/* a file system that is full syncs itself, and may wait for its workers */
 	if (write && !b->params.direct && (current->flags & PF_WQ_WORKER))
 		return LOOP_STAT_WORKER_KWORKER;
 	/* a file system's transaction in the task's journal_info, or its mark */
