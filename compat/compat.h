@@ -28,7 +28,7 @@
 
 /* Where files cannot be filled on demand, none is. */
 #ifndef FMODE_FSNOTIFY_HSM
-#define FMODE_FSNOTIFY_HSM(mode)	0
+#define FMODE_FSNOTIFY_HSM(mode)	((mode) & 0)
 #endif
 
 /* A new name of what the old function does; Kbuild looks for it. */

@@ -1868,6 +1868,57 @@ static void loop_io_swap_out(struct loop_io *io)
 		loop_io_requeue(io);
 }
 
+/* The device takes it from other memory than the bio's. */
+static bool loop_io_can_bounce(const struct loop_io *io)
+{
+	const struct loop_backing *b = io->b;
+
+	return b->clone_bdev && !io->buffered && !loop_io_aligned(io) &&
+	       !((io->pos | io->bio->bi_iter.bi_size) & b->dio_offset_mask) &&
+	       !(PAGE_SIZE & (b->dio_offset_mask | b->dio_mem_mask));
+}
+
+/*
+ * Direct I/O on a block device by way of a page, and no more than that. The page
+ * cache would read what is beside a block that is written, and write it once
+ * more, while a clone of another bio may have changed it.
+ */
+static bool loop_io_bounce(struct loop_io *io)
+{
+	unsigned int len = min_t(unsigned int, io->bio->bi_iter.bi_size,
+				 PAGE_SIZE);
+	struct page *page = alloc_page(GFP_NOIO);
+	bool write = loop_io_is_write(io);
+	struct iov_iter data, iter;
+	struct bio_vec bvec;
+
+	if (!page)
+		return false;
+	loop_io_iter(io, &data);
+	bvec_set_page(&bvec, page, len, 0);
+	iov_iter_bvec(&iter, write ? ITER_SOURCE : ITER_DEST, &bvec, 1, len);
+	init_sync_kiocb(&io->iocb, io->b->file);
+	io->iocb.ki_pos = io->pos;
+	io->iocb.ki_flags |= IOCB_DIRECT;
+	io->iocb.ki_ioprio = io->bio->bi_ioprio;
+	if (write) {
+		io->iocb.ki_flags |= IOCB_WRITE;
+		if (io->bio->bi_opf & REQ_FUA)
+			io->iocb.ki_flags |= IOCB_DSYNC;
+		io->ret = copy_from_iter(page_address(page), len, &data) == len ?
+			  io->b->file->f_op->write_iter(&io->iocb, &iter) : -EIO;
+	} else {
+		io->ret = io->b->file->f_op->read_iter(&io->iocb, &iter);
+		if (io->ret > 0)
+			io->ret = copy_to_iter(page_address(page), io->ret,
+					       &data) ?: -EIO;
+	}
+	__free_page(page);
+	if (!loop_io_advance(io))
+		loop_io_requeue(io);
+	return true;
+}
+
 /*
  * Has the range filled that the bio is about. Whoever fills it may write to the
  * file system, which therefore must not be kept from freezing yet. False: it
@@ -1912,6 +1963,8 @@ static void loop_io_rw(struct loop_io *io)
 		flags = IOCB_WAITQ;
 	io->inlined = false;
 	if (loop_file_is_on_demand(io->b->file) && !loop_io_demand(io))
+		return;
+	if (unlikely(loop_io_can_bounce(io)) && loop_io_bounce(io))
 		return;
 	if (loop_io_is_write(io))
 		loop_io_start_write(io);

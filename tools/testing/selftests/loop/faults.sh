@@ -11,7 +11,7 @@ cd "$(dirname "$0")" || exit 1
 # shellcheck source=system.sh
 . ./system.sh
 need_root
-need_cmd losetup dmsetup mkfs.ext4 blockdev
+need_cmd losetup dmsetup mkfs.ext4 blockdev blkdiscard chattr
 tap_start
 
 mapped=/dev/mapper/loop-selftest
@@ -258,6 +258,25 @@ shrinks()
 }
 shrinks direct on
 shrinks buffered off
+
+# ---- the file may only be appended to ----
+
+# Who opens it may do no more than that; who has it open already writes anywhere.
+append_only()
+{
+	local ok=0
+
+	cp "$random" "$base/append"
+	bind "$base/append" --direct-io=on
+	chattr +a "$base/append"
+	write_at 7 && blkdiscard -f -o 1M -l 1M "$dev" && same_data 256 256 /dev/zero &&
+		blkdiscard -f -z -o 3M -l 1M "$dev" && same_data 768 256 /dev/zero &&
+		same_data 512 256 || ok=1
+	chattr -a "$base/append"
+	return "$ok"
+}
+claim "a file that may only be appended to: writes, discards and zeroes" append_only
+loop_detach_all
 
 # ---- the disk is pulled ----
 

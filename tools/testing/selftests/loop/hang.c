@@ -633,8 +633,8 @@ static int read_in_cgroup(int nr)
 		return errno;
 	for (i = 0; i < CROWD_READS; i++)
 		if (events[i].res != PAGE)
-			return EIO;
-	return 0;
+			err = EIO;
+	return err;
 }
 
 /* Every worker that there can be waits for the file. */

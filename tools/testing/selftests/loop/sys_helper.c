@@ -23,6 +23,8 @@
  *   sys_helper extents FILE DEVICE      checksums where FILE has data; reads
  *                                       DEVICE for zeroes where it has none
  *   sys_helper direct-align FILE        what direct I/O needs, in bytes, or 0
+ *   sys_helper neighbours DEVICE COUNT  writes blocks of 1 KiB side by side, from
+ *                                       memory that is aligned and that is not
  *   sys_helper fill FILE SOURCE END READY
  *                                       fills FILE from SOURCE when somebody
  *                                       wants it, up to END, and denies what is
@@ -695,6 +697,55 @@ static int cmd_direct_align(char **arg)
 	return 0;
 }
 
+#define NEIGHBOUR 1024
+#define PAIRS 16
+
+/* One of each pair of blocks, again and again, each time with another number. */
+static void neighbour_write(const char *device, int odd, unsigned int count)
+{
+	static char memory[2 * PAGE] __attribute__((aligned(PAGE)));
+	char *buf = memory + (odd ? 0 : 512);
+	int fd = open(device, O_RDWR | O_DIRECT | O_CLOEXEC);
+
+	if (fd < 0)
+		die(device);
+	for (unsigned int i = 1; i <= count; i++) {
+		off_t block = 2 * (i % PAIRS) + odd;
+
+		for (unsigned int n = 0; n < NEIGHBOUR / sizeof(i); n++)
+			memcpy(buf + n * sizeof(i), &i, sizeof(i));
+		if (pwrite(fd, buf, NEIGHBOUR, block * NEIGHBOUR) != NEIGHBOUR)
+			die("write");
+	}
+	close(fd);
+}
+
+static int cmd_neighbours(char **arg)
+{
+	static char buf[2 * PAIRS * NEIGHBOUR] __attribute__((aligned(PAGE)));
+	unsigned int want, got, count = strtoul(arg[1], NULL, 0);
+	pid_t pid = fork();
+	int fd, bad = 0;
+
+	neighbour_write(arg[0], !pid, count);
+	if (!pid)
+		_exit(0);
+	if (waitpid(pid, &bad, 0) != pid || bad)
+		die("the other");
+	fd = open(arg[0], O_RDWR | O_DIRECT | O_CLOEXEC);
+	if (fd < 0 || fsync(fd) || pread(fd, buf, sizeof(buf), 0) != sizeof(buf))
+		die("read");
+	for (unsigned int block = 0; block < 2 * PAIRS; block++) {
+		want = count - (count - block / 2) % PAIRS;
+		memcpy(&got, buf + block * NEIGHBOUR, sizeof(got));
+		if (got == want)
+			continue;
+		printf("block %u: wrote %u, got %u\n", block, want, got);
+		bad = 1;
+	}
+	return bad;
+}
+
 #ifndef FAN_PRE_ACCESS
 #define FAN_PRE_ACCESS 0x00100000
 #endif
@@ -794,6 +845,7 @@ static const struct {
 	{ "storm", 2, cmd_storm },
 	{ "extents", 2, cmd_extents },
 	{ "direct-align", 1, cmd_direct_align },
+	{ "neighbours", 2, cmd_neighbours },
 	{ "fill", 4, cmd_fill },
 	{ "records-write", 3, cmd_records_write },
 	{ "records-check", 2, cmd_records_check },

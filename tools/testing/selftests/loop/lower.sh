@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Direct I/O on files that lie on a device which cannot take it without waiting:
-# it is not tried in vain.  That is known of one device below before the first
-# bio; of a file system on several, after the first try.
+# What the device below cannot do.  Direct I/O without waiting: it is not tried in
+# vain.  That is known of one device below before the first bio; of a file system
+# on several, after the first try.  I/O from memory at any address: it is copied,
+# and what is written beside it stays.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
@@ -115,6 +116,26 @@ claim "ext4 on dm-linear on a RAM disk: all is inline, nothing in vain" \
 	tries "$at" 0 all
 umount "$at"
 unmap
+
+# Blocks of 1 KiB, four in a page; and memory that begins with a block.
+neighbours()
+{
+	local dev
+
+	dev=$(bind_to "$mapper" on -b 1024) && snap "$dev" || return
+	"$helper" neighbours "$dev" 500 || return
+	[ "$(since "$dev" worker_align)" -ge 500 ] || { all_since "$dev"; return 1; }
+	detach "$dev"
+}
+
+if map "0 $sectors crypt aes-xts-plain64 $(printf '%064d' 1) 0 $disk 0 1 sector_size:1024" \
+	2>/dev/null; then
+	claim "dm-crypt, blocks of 1 KiB: unaligned memory beside aligned, nothing is lost" \
+		neighbours
+	unmap
+else
+	tap_skip "dm-crypt, blocks of 1 KiB" "no dm-crypt"
+fi
 
 finish
 trap - EXIT
