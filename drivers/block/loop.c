@@ -220,7 +220,8 @@ struct loop_backing {
 	struct block_device	*clone_bdev;	/* gets clones of bios, or NULL */
 	struct bio_set		*clones;	/* there is one with clone_bdev */
 
-	DECLARE_BITMAP(refused, REQ_OP_LAST);	/* A: what the log has told of */
+	/* A: operations, by number, of which the log has told */
+	DECLARE_BITMAP(refused, (__force unsigned int)REQ_OP_LAST);
 
 	/* flushes waiting for the next fsync */
 	spinlock_t		flush_lock;	/* taken in any context */
@@ -1496,10 +1497,10 @@ static void loop_bio_log_error(struct loop_device *lo, struct bio *bio,
  */
 static void loop_io_log_error(const struct loop_io *io, blk_status_t status)
 {
+	unsigned int op = (__force unsigned int)bio_op(io->bio);
 	struct loop_backing *b = io->b;
 
-	if (status == BLK_STS_NOTSUPP &&
-	    test_and_set_bit(bio_op(io->bio), b->refused))
+	if (status == BLK_STS_NOTSUPP && test_and_set_bit(op, b->refused))
 		return;
 	loop_bio_log_error(b->lo, io->bio,
 			   (io->pos - b->params.offset) >> SECTOR_SHIFT, status);
