@@ -1203,7 +1203,7 @@ static void forget(struct _test_data_hang *self)
 	int fd = open(self->slow, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0 || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED))
-		lt_die("forget %s", self->slow);
+		lt_die("drop the pages of %s", self->slow);
 	close(fd);
 }
 
