@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Prints the first place this machine has Debian itself from; nothing if apt has
-# no package lists yet.
+# usage: mirror.sh [LABEL]
+# Prints the first place this machine has Debian itself from, or what has that
+# LABEL, such as Debian-Security; nothing if apt has no package lists yet.
 set -eu
 
 # shellcheck disable=SC2016 # apt replaces it
 apt-get indextargets --format '$(REPO_URI)' \
-	'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | sed -n 1p
+	'Created-By: Packages' 'Origin: Debian' "Label: ${1:-Debian}" | sed -n 1p

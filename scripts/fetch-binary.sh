@@ -1,0 +1,198 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# usage: fetch-binary.sh list [RELEASE]...
+#        fetch-binary.sh NAME...
+# Debian's binary kernels from 6.12 on, found by the names of their packages. A
+# NAME is RELEASE-SERIES or RELEASE-SERIES-FLAVOUR, such as trixie-7.3 or
+# trixie-6.12-rt, and means the newest package of that series whose headers the
+# release has, in its updates, security updates or backports. "list" prints the
+# names. Each NAME is unpacked once, under build/binary/NAME:
+#   release, vmlinux or vmlinuz, lib	what qemu/vm takes
+#   root		the release itself in a directory, with what building a module
+#			for the kernel takes, see build-binary.sh
+#   headers		the kernel's headers, a directory inside root
+#   stamp		the name of the image's package and its version
+# Nothing is downloaded for a kernel that is there, whatever the release has by
+# now. To have newer ones, remove build/binary, and build/roots for newer lists.
+set -eu -o pipefail
+
+top=$(cd "$(dirname "$0")/.." && pwd -P)
+cd "$top"
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+releases=(bookworm trixie sid)
+
+fail() {
+	echo "$0: $*" >&2
+	exit 1
+}
+
+in_root() {
+	chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
+		LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
+}
+
+# What a command says is shown if it fails three times.
+retry() {
+	local log=$top/build/roots/log
+
+	for _ in 1 2 3; do
+		! "$@" < /dev/null > "$log" 2>&1 || return 0
+		sleep 5
+	done
+	tail -n 20 "$log" >&2
+	return 1
+}
+
+sources() {
+	local mirror security
+
+	mirror=$(scripts/mirror.sh)
+	security=$(scripts/mirror.sh Debian-Security)
+	echo "deb $mirror $release main"
+	[ "$release" != sid ] || return 0
+	echo "deb $mirror $release-updates main"
+	echo "deb $mirror $release-backports main"
+	[ -z "$security" ] || echo "deb $security $release-security main"
+}
+
+# use_release RELEASE: makes its root, once, and sets release and root
+use_release() {
+	release=$1
+	root=$top/build/roots/$release
+	[ ! -e "$root.stamp" ] || return 0
+	[ "$(scripts/mirror.sh)" ] || retry apt-get -q=2 update ||
+		fail "apt knows no Debian mirror"
+	echo "== making a Debian $release in build/roots, once; this takes minutes" >&2
+	mkdir -p build/roots
+	make_root() {
+		rm -rf "$root"
+		debootstrap --variant=minbase --keyring="$keyring" "$release" "$root" \
+			"$(scripts/mirror.sh)"
+	}
+	retry make_root || fail "cannot make a Debian $release"
+	sources > "$root/etc/apt/sources.list"
+	rm -f "$root"/etc/apt/sources.list.d/*
+	retry in_root apt-get -q=2 update || fail "cannot read what Debian $release has"
+	: > "$root.stamp"
+}
+
+# newest SERIES FLAVOUR: the kernel release of that; FLAVOUR ends in the machine
+newest() {
+	in_root apt-cache pkgnames "linux-headers-$1." |
+		sed -n "s/^linux-headers-\([^-]*-$2\)\$/\1/p" | sort -V | tail -n 1
+}
+
+# The series that have headers of FLAVOUR, from 6.12 on.
+series() {
+	in_root apt-cache pkgnames linux-headers- |
+		sed -n "s/^linux-headers-\([0-9]*\.[0-9]*\)\.[^-]*-$1\$/\1/p" |
+		sort -Vu | while read -r version; do
+		! printf '6.12\n%s\n' "$version" | sort -VC || echo "$version"
+	done
+}
+
+# The other flavours are those of the series that a stable release came with.
+list() {
+	local version flavour
+
+	for version in $(series amd64); do
+		echo "$release-$version"
+		[ "$version" = 6.12 ] && [ "$release" = trixie ] || continue
+		for flavour in rt cloud; do
+			[ -z "$(newest "$version" $flavour-amd64)" ] ||
+				echo "$release-$version-$flavour"
+		done
+	done
+}
+
+# depends PACKAGE REGEX: what the package depends on that matches
+depends() {
+	in_root apt-cache depends "$1" | sed -n 's/^[ |]*Depends: //p' | grep -E "$2" || true
+}
+
+# In a bzImage the boot protocol says where the payload is.
+field() {
+	od -An -j "$1" -N "$2" -t "u$2" "$tmp/vmlinuz" | tr -d ' '
+}
+
+# QEMU starts a decompressed kernel by its PVH entry in less time.
+decompress() {
+	local start
+
+	start=$(((($(field 497 1) + 1) * 512) + $(field 584 4)))
+	tail -c "+$((start + 1))" "$tmp/vmlinuz" | head -c "$(field 588 4)" |
+		zstd -q -dc > "$tmp/vmlinux" 2>/dev/null || true
+	[ "$(head -c 4 "$tmp/vmlinux" | tail -c 3)" = ELF ] || rm -f "$tmp/vmlinux"
+}
+
+# The image is a package of its own, or depends on others with the binary, the
+# modules, and the files that belong to both.
+download() {
+	local packages deb
+
+	mapfile -t packages < <(depends "linux-image-$kernel" '^linux-(base-[0-9]|binary-|modules-)')
+	rm -rf "$root/debs"
+	mkdir "$root/debs"
+	in_root sh -c 'cd /debs && exec apt-get -q=2 -o APT::Sandbox::User=root \
+		-o Acquire::Retries=3 download "$@"' sh \
+		"linux-image-$kernel" "${packages[@]}" || return
+	in_root apt-get -q=2 install -y --no-install-recommends \
+		-t "$(suite_of "linux-headers-$kernel")" \
+		make gcc libc6-dev kmod "linux-headers-$kernel" || return
+	in_root apt-get -q=2 clean
+	for deb in "$root"/debs/*.deb; do
+		dpkg-deb -x "$deb" "$tmp" || return
+	done
+	rm -rf "$root/debs"
+}
+
+# The suite that has the newest version of a package.
+suite_of() {
+	in_root apt-cache madison "$1" | sed -n '1s/.*| [^ ]* \([^ /]*\)\/.*/\1/p'
+}
+
+fetch() {
+	local name=$1 dir=$top/build/binary/$1 tmp=$top/build/binary/$1.tmp
+	local version flavour kernel image key
+
+	[ ! -e "$dir/stamp" ] || return 0
+	use_release "${name%%-*}"
+	version=${name#*-}
+	flavour=amd64
+	[ "$version" = "${version%%-*}" ] || flavour=${version#*-}-amd64
+	kernel=$(newest "${version%%-*}" "$flavour")
+	[ "$kernel" ] || fail "Debian $release has no headers for $name"
+	echo "== downloading linux-image-$kernel, and headers into build/roots/$release" >&2
+	rm -rf "$tmp"
+	mkdir -p "$tmp"
+	retry download || { retry in_root apt-get -q=2 update && retry download; } ||
+		fail "cannot download $kernel"
+	key="linux-image-$kernel $(in_root apt-cache show --no-all-versions \
+		"linux-image-$kernel" | sed -n 's/^Version: //p')"
+	[ -d "$tmp/lib" ] || ln -s usr/lib "$tmp/lib"
+	image=boot/vmlinuz-$kernel
+	[ -e "$tmp/$image" ] || image=lib/modules/$kernel/vmlinuz
+	ln -s "$image" "$tmp/vmlinuz"
+	ln -s "../../roots/$release" "$tmp/root"
+	ln -s "root/usr/src/linux-headers-$kernel" "$tmp/headers"
+	decompress
+	echo "$kernel" > "$tmp/release"
+	depmod -b "$tmp" "$kernel"
+	echo "$key" > "$tmp/stamp"
+	rm -rf "$dir"
+	mv "$tmp" "$dir"
+}
+
+[ $# -gt 0 ] || fail "list [RELEASE]... | NAME..."
+if [ "$1" = list ]; then
+	shift
+	[ $# = 0 ] || releases=("$@")
+	for release in "${releases[@]}"; do
+		use_release "$release"
+		list
+	done
+else
+	for name in "$@"; do
+		fetch "$name"
+	done
+fi
