@@ -7,10 +7,12 @@
 #ifndef _LOOP_COMPAT_H
 #define _LOOP_COMPAT_H
 
+#include <linux/backing-dev.h>
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
+#include <linux/writeback.h>
 
 /* A kernel that has no loop driver has no number either. */
 #ifndef CONFIG_BLK_DEV_LOOP_MIN_COUNT
@@ -52,6 +54,21 @@ static inline int copy_struct_to_user(void __user *dst, size_t usize,
 		return -EFAULT;
 	return copy_to_user(dst, src, size) ? -EFAULT : 0;
 }
+#endif
+
+/*
+ * Where __inode_attach_wb() is not exported, inode_attach_wb() does not link.
+ * What marks an inode dirty attaches it to the cgroup of the task in the same
+ * way. I_DIRTY_PAGES asks no file system, and the write that follows sets it.
+ */
+#if defined(LOOP_NO_INODE_ATTACH_WB) && defined(CONFIG_CGROUP_WRITEBACK)
+static inline void loop_inode_attach_wb(struct inode *inode)
+{
+	if (!inode->i_wb && mapping_can_writeback(inode->i_mapping))
+		__mark_inode_dirty(inode, I_DIRTY_PAGES);
+}
+
+#define inode_attach_wb(inode, folio)	loop_inode_attach_wb(inode)
 #endif
 
 #endif /* _LOOP_COMPAT_H */

@@ -138,7 +138,7 @@ download() {
 		"linux-image-$kernel" "${packages[@]}" || return
 	in_root apt-get -q=2 install -y --no-install-recommends \
 		-t "$(suite_of "linux-headers-$kernel")" \
-		make gcc libc6-dev kmod "linux-headers-$kernel" || return
+		make gcc libc6-dev kmod perl python3 "linux-headers-$kernel" || return
 	in_root apt-get -q=2 clean
 	for deb in "$root"/debs/*.deb; do
 		dpkg-deb -x "$deb" "$tmp" || return
