@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # Runs in the VM of check-package.sh: what a user does with the packages, on a
 # system that has only the kernel's own driver. Kernels: the running one, 6.1,
-# and one that only says that it has loop built in.
+# one for which nothing can be built, and one that only says that it has loop
+# built in.
 # usage: check-package-guest.sh DIRECTORY; there are the packages of two
 # versions, in 1/ and 2/, and two keys, of which the kernel trusts one.
 
@@ -20,6 +21,7 @@ exec 2>&1
 export DEBIAN_FRONTEND=noninteractive
 running=$(uname -r)
 old=$(cd /lib/modules && echo 6.1.*)
+broken=6.12.0-broken
 builtin=6.12.0-builtin
 stock=$(modinfo -n loop)
 v1=$(dpkg-deb -f "$packages"/1/loop-dkms_*.deb Version)
@@ -118,6 +120,9 @@ echo kernel/drivers/block/loop.ko > /lib/modules/$builtin/modules.builtin
 : > /lib/modules/$builtin/modules.order
 : > /lib/modules/$builtin/modules.builtin.modinfo
 depmod $builtin
+mkdir -p /lib/modules/$broken/build/include
+# shellcheck disable=SC2016 # for make
+echo '$(error this kernel is broken)' > /lib/modules/$broken/build/Makefile
 truncate -s 8M $files/image
 mkfs.ext4 -q -F $files/image
 snapshot > $files/before
@@ -138,11 +143,13 @@ claim "so is that 6.1 is not supported" said \
 	"Linux $old keeps its own loop driver:" "is older than 6.12, and not supported."
 claim "and why a kernel with loop built in keeps it" said \
 	"Linux $builtin keeps its own loop driver:" "CONFIG_BLK_DEV_LOOP=y"
+claim "and why one for which the module does not build does" said \
+	"Linux $broken keeps its own loop driver:" "this kernel is broken"
 claim "modprobe would load ours, in updates" ours "$v1"
 claim "the initramfs has it" initramfs_has "$running" updates/dkms/loop.ko
 claim "6.1 has no module of ours" same updates "" "$(find "/lib/modules/$old/updates" 2>/dev/null)"
 
-# What a kernel's own postinst does
+# By hand
 left_out()
 {
 	local rc=0
@@ -152,11 +159,18 @@ left_out()
 }
 claim "DKMS leaves out 6.1, says so, and does not compile" left_out "$old" "is older than 6.12"
 claim "and a kernel with loop built in" left_out $builtin CONFIG_BLK_DEV_LOOP=y
-kernel_left_out()
+# What a kernel's own postinst does, without the initramfs: kernel WHY
+kernel()
 {
-	/etc/kernel/postinst.d/dkms "$old" > $log 2>&1 && said "is older than 6.12"
+	local hook
+
+	for hook in dkms dkms-loop; do
+		"/etc/kernel/postinst.d/$hook" "$1" || return
+	done > $log 2>&1
+	said "$2"
 }
-claim "installing such a kernel succeeds, and says so" kernel_left_out
+claim "installing such a kernel succeeds, and says so" kernel "$old" "is older than 6.12"
+claim "so does one for which the module does not build" kernel $broken "this kernel is broken"
 
 umount /mnt
 losetup -d "$dev"

@@ -44,7 +44,7 @@ fi
 
 echo "== shellcheck"
 shellcheck -x -P SCRIPTDIR scripts/*.sh qemu/vm qemu/*-init .ci/run completions/loopctl \
-	debian/usable debian/report debian/*.p{ostinst,rerm} tools/testing/selftests/loop/*.sh || status=1
+	debian/usable debian/report debian/build debian/hook debian/*.p{ostinst,rerm} tools/testing/selftests/loop/*.sh || status=1
 
 echo "== documents"
 scripts/check-docs.py || status=1
