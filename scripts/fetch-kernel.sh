@@ -11,8 +11,7 @@ set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
 dir=$top/build/kernel
-meta_image=linux-image-6.12-amd64
-meta_headers=linux-headers-6.12-amd64
+series=6.12
 
 # The first dependency of package $1 that matches the extended regex $2.
 depends() {
@@ -20,10 +19,17 @@ depends() {
 		sed -n 's/^[ |]*Depends: //p' | grep -Em1 "$2"
 }
 
+# The newest headers package of that series: Debian 12 and 13 have no name in
+# common that depends on it.
+newest_headers() {
+	apt-cache search --names-only "^linux-headers-$series\.[0-9][^-]*-amd64\$" |
+		sed 's/ .*//' | sort -V | tail -n 1
+}
+
 # Sets image, headers, common, kbuild (package names) and key (their version).
 resolve() {
-	image=$(depends $meta_image '^linux-image-[0-9].*-amd64$') &&
-	headers=$(depends $meta_headers '^linux-headers-[0-9].*-amd64$') &&
+	headers=$(newest_headers) && [ "$headers" ] &&
+	image=linux-image-${headers#linux-headers-} &&
 	common=$(depends "$headers" '^linux-headers-.*-common$') &&
 	kbuild=$(depends "$headers" '^linux-kbuild-') &&
 	version=$(apt-cache show --no-all-versions "$image" | sed -n 's/^Version: //p') &&
@@ -36,7 +42,7 @@ if ! resolve; then
 	[ -z "$have" ] || exit 0
 	echo "== updating the package lists"
 	apt-get -q=2 update
-	resolve || { echo "$0: apt knows no $meta_image" >&2; exit 1; }
+	resolve || { echo "$0: apt knows no Linux $series" >&2; exit 1; }
 fi
 [ "$have" != "$key" ] || exit 0
 
