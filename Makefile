@@ -22,8 +22,8 @@ KERNEL ?= 7.3
 KIND ?= debug kcsan
 
 .PHONY: modules deps demo check check-long bench bench-doc bench-smp \
-	bench-control lint htmldocs patch check-patch check-debug deb check-package shell install \
-	uninstall clean help
+	bench-control lint htmldocs patch check-patch check-debug deb check-package check-fresh \
+	shell install uninstall clean help
 
 modules: $(if $(filter $(vm_headers),$(abspath $(KDIR))),vm-kernel)
 	@$(kbuild) modules
@@ -57,7 +57,7 @@ lint:
 	@scripts/lint.sh
 
 htmldocs:
-	@scripts/deps.sh
+	@scripts/deps.sh docs
 	@scripts/htmldocs.sh
 
 patch:
@@ -75,6 +75,9 @@ deb:
 
 check-package:
 	@scripts/check-package.sh
+
+check-fresh:
+	@SUITES='$(SUITES)' TARGETS='$(TARGETS)' scripts/check-fresh.sh
 
 shell:
 	@scripts/shell.sh
@@ -150,6 +153,9 @@ help:
 	@echo '               build/deb'
 	@echo 'make check-package  install, upgrade and remove them in a VM; half'
 	@echo '               an hour'
+	@echo 'make check-fresh  run each target once in a fresh minimal Debian 12 and 13;'
+	@echo '               SUITES="trixie" TARGETS="deb patch", see'
+	@echo '               scripts/check-fresh.sh'
 	@echo 'make shell     a VM with the driver loaded and a prompt'
 	@echo 'make install   install loop.ko for the running kernel, and loopctl with its'
 	@echo '               manual pages in prefix=$(prefix)'

@@ -12,7 +12,7 @@ top=$(cd "$(dirname "$0")/.." && pwd -P)
 cd "$top"
 version=$(sed -n 's/^MODULE_VERSION("\(.*\)");$/\1/p' drivers/block/loop.c)
 new=${1:-$version}
-scripts/deps.sh package
+scripts/deps.sh deb
 
 copy=build/deb/loop-$new
 rm -rf build/deb

@@ -1,36 +1,47 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Installs the Debian packages that building, the VM, the tests and lint need.
-# Tools only: no kernel is installed. Does nothing where all of them are there.
-# "deps.sh demo" leaves out what only the tests, lint and the patch need, and
-# "deps.sh kernel" adds what compiling a kernel takes, "deps.sh package" what the
-# Debian packages and their tests take.
+# usage: deps.sh [PURPOSE]
+# Installs the Debian packages that are needed for it; tools only, no kernel.
+# Does nothing where all of them are there. PURPOSE is one of
+#   tests	building, the VM, the tests, lint and the patch; the default
+#   demo	the same without what only tests, lint and the patch need
+#   kernel	tests, and compiling a kernel
+#   docs, patch, deb	what the target of that name needs
+#   fresh	check-fresh.sh
+#   package	building, the VM, and the Debian packages and their tests
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
 
-# The module: what linux-headers depends on, beside the kernel itself.
-packages="make gcc gcc-12 libc6-dev libelf1 pahole kmod bc"
-# The VM and its initramfs.
-packages="$packages qemu-system-x86 busybox-static cpio zstd xz-utils"
-# The demo.
-packages="$packages systemd udev util-linux fdisk mount e2fsprogs xfsprogs fio"
-if [ "${1:-}" != demo ]; then
-	# 32-bit test programs.
-	packages="$packages gcc-multilib"
-	# Lint, the patch.
-	packages="$packages perl python3 python3-sphinx mandoc sparse shellcheck git"
-	# What the tests say they need.
+# A Debian kernel is compiled with its release's own gcc; pahole has the library
+# that objtool needs.
+module="make gcc libc6-dev pahole kmod bc zstd xz-utils"
+vm="$module qemu-system-x86 busybox-static cpio"
+demo="$vm systemd udev util-linux fdisk mount e2fsprogs xfsprogs fio"
+docs="python3-sphinx"
+patch="perl python3 git zstd xz-utils"
+deb="build-essential debhelper git"
+
+case ${1:-tests} in
+demo) packages=$demo ;;
+docs) packages=$docs ;;
+patch) packages=$patch ;;
+deb) packages=$deb ;;
+fresh) packages="debootstrap git" ;;
+package) packages="$vm $deb lintian debootstrap openssl python3" ;;
+tests | kernel)
+	# 32-bit test programs; lint; what the tests say they need.
+	packages="$demo gcc-multilib $docs $patch mandoc sparse shellcheck"
 	tests=$top/tools/testing/selftests/loop/packages
 	packages="$packages $(sed 's/#.*//' "$tests" | tr '\n' ' ')"
-fi
-if [ "${1:-}" = kernel ]; then
-	packages="$packages bison flex libelf-dev libssl-dev"
-	packages="$packages clang-19 binutils-aarch64-linux-gnu"
-fi
-if [ "${1:-}" = package ]; then
-	packages="$packages dpkg-dev debhelper dh-dkms lintian debootstrap"
-fi
+	[ "${1:-}" != kernel ] || packages="$packages bison flex libelf-dev libssl-dev
+		clang-19 binutils-aarch64-linux-gnu"
+	;;
+*)
+	echo "$0: nothing is known about $1" >&2
+	exit 1
+	;;
+esac
 
 # Prints those of the arguments that are not installed.
 missing() {

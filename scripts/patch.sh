@@ -10,7 +10,7 @@ set -eu -o pipefail
 top=$(cd "$(dirname "$0")/.." && pwd -P)
 cd "$top"
 version=${1:?usage: $0 VERSION}
-scripts/deps.sh
+scripts/deps.sh patch
 scripts/fetch-tree.sh "$version"
 exec 9> "build/linux-$version/series.lock"
 flock 9
