@@ -102,7 +102,7 @@ commands() {
 
 # One target in a copy of the minimal system.
 check() {
-	local root=$fresh/$suite.root log=$fresh/$suite-$target.log start=$SECONDS
+	local root=$fresh/$suite-$target.root log=$fresh/$suite-$target.log start=$SECONDS
 
 	rm -rf "$root"
 	cp -a --reflink=auto "$fresh/$suite" "$root"
