@@ -97,7 +97,9 @@ list() {
 
 	for version in $(series amd64); do
 		echo "$release-$version"
-		[ "$version" = 6.12 ] && [ "$release" = trixie ] || continue
+		if [ "$version" != 6.12 ] || [ "$release" != trixie ]; then
+			continue
+		fi
 		for flavour in rt cloud; do
 			[ -z "$(newest "$version" $flavour-amd64)" ] ||
 				echo "$release-$version-$flavour"

@@ -2114,10 +2114,10 @@ static enum loop_stat loop_io_path_rw(const struct loop_io *io)
 
 	if (loop_bio_is_swap_out(io->b, io->bio))
 		return LOOP_STAT_WORKER_SWAP;
-	if (!READ_ONCE(*(write ? &b->inline_write : &b->inline_read)))
-		return LOOP_STAT_WORKER_FILE;
 	if (b->params.direct && !loop_io_aligned(io))
 		return LOOP_STAT_WORKER_ALIGN;
+	if (!READ_ONCE(*(write ? &b->inline_write : &b->inline_read)))
+		return LOOP_STAT_WORKER_FILE;
 	/* a file system that is full syncs itself, and may wait for its workers */
 	if (write && !b->params.direct && (current->flags & PF_WQ_WORKER))
 		return LOOP_STAT_WORKER_KWORKER;

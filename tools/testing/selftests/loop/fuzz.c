@@ -307,6 +307,18 @@ static bool part_open(int dev)
 	return false;
 }
 
+/* Somebody has the device, or a partition of it, exclusively. */
+static bool held(int dev)
+{
+	unsigned int i;
+
+	for (i = 0; i < SLOTS; i++)
+		if (slots[i].fd >= 0 && slots[i].dev == dev &&
+		    (slots[i].flags & O_EXCL))
+			return true;
+	return false;
+}
+
 /*
  * A block size of the page cache below that of the device, as it was for the
  * one before: stock fails such I/O with EIO.
@@ -521,7 +533,8 @@ static void op_set_status64(struct slot *s)
 {
 	struct loop_info64 i;
 
-	if (trace && part_open(s->dev))
+	/* differs: states.exclusive.set_status*_offset */
+	if (trace && (part_open(s->dev) || held(s->dev)))
 		return;
 	fill_info64(&i);
 	status_result(s, ioctl(s->fd, LOOP_SET_STATUS64, maybe_bad(&i)));
@@ -535,7 +548,7 @@ static void op_set_status(struct slot *s)
 		.lo_encrypt_key_size = one_in(32) ? below(40) : 0,
 	};
 
-	if (trace && part_open(s->dev))
+	if (trace && (part_open(s->dev) || held(s->dev)))
 		return;
 	say(" off=%d fl=%#x enc=%d/%d", i.lo_offset, i.lo_flags,
 	    i.lo_encrypt_type, i.lo_encrypt_key_size);

@@ -729,7 +729,7 @@ other_cgroup()
 	written_image "$file" 256
 	dev=$(bind_new "$file" "$2") && exec 9< "$dev" && snap "$dev" &&
 		in_group a dd if="$random" of="$dev" bs=64k count=16 conv=notrunc status=none &&
-		sync && counted "$dev" worker_cgroup && exec 9<&- &&
+		sync && counted "$dev" "$3" && exec 9<&- &&
 		cmp -n 1048576 "$random" "$dev" && detach "$dev" && cmp -n 1048576 "$random" "$file"
 }
 
@@ -746,7 +746,7 @@ reclaim_cache()
 	in_group b dd if=/dev/zero of="$dev" bs=256k count=160 conv=notrunc status=none || rc=$?
 	echo max > "$groups/b/memory.max"
 	[ "$2" = on ] || [ "$rc" != 137 ] || rc=0
-	sync && counted "$dev" worker_cgroup && same "status of the writer" 0 "$rc" &&
+	sync && counted "$dev" "$4" && same "status of the writer" 0 "$rc" &&
 		exec 9<&- && "$paths" write "$dev" 64 12 && "$paths" check "$dev" 64 12 direct &&
 		detach "$dev" && rm "$file"
 }
@@ -814,16 +814,16 @@ swap_fails()
 }
 
 if [ -d "$groups/a" ]; then
-	claim "written back for another cgroup, direct" other_cgroup ext4 on
-	claim "written back for another cgroup, buffered" other_cgroup xfs off
+	claim "written back for another cgroup, direct" other_cgroup ext4 on worker_cgroup
+	claim "written back for another cgroup, buffered" other_cgroup xfs off worker_kworker
 	claim "a cgroup that is full, and has nothing to free or kill: its writes go on" \
 		full_cgroup ext4
 	claim "a cgroup at its limit with dirty pages of the device, direct" \
-		reclaim_cache ext4 on 12M
+		reclaim_cache ext4 on 12M worker_cgroup
 	claim "what the file system needs to fill holes is not the cgroup's" \
-		reclaim_cache ext4 on 8M
+		reclaim_cache ext4 on 8M worker_cgroup
 	claim "a cgroup at its limit with dirty pages of the device, buffered" \
-		reclaim_cache xfs off 24M
+		reclaim_cache xfs off 24M worker_kworker
 	claim "swap on the device, a cgroup at its limit, direct" reclaim_swap ext4 on worker_swap
 	claim "swap on the device, a cgroup at its limit, buffered" reclaim_swap xfs off worker_swap
 	claim "swap on the device, on a file with holes" reclaim_swap ext4 on worker_swap 256
