@@ -53,6 +53,7 @@
 #include <linux/cleanup.h>
 #include <linux/compat.h>
 #include <linux/dcache.h>
+#include <linux/device_cgroup.h>
 #include <linux/falloc.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -4482,6 +4483,14 @@ static int loop_detach_validate(const struct loop_ctl_detach *detach)
 	return 0;
 }
 
+/* To detach takes what opening the node for reading takes, as for LOOP_CLR_FD. */
+static int loop_detach_check_cgroup(struct loop_device *lo)
+{
+	return devcgroup_check_permission(DEVCG_DEV_BLOCK, LOOP_MAJOR,
+					  lo->disk->first_minor,
+					  DEVCG_ACC_READ);
+}
+
 static int loop_control_detach(void __user *arg)
 {
 	struct loop_ctl_detach detach;
@@ -4500,6 +4509,11 @@ static int loop_control_detach(void __user *arg)
 	lo = loop_device_get(detach.index);
 	if (!lo)
 		return -ENODEV;
+	err = loop_detach_check_cgroup(lo);
+	if (err) {
+		put_disk(lo->disk);
+		return err;
+	}
 
 	deadline = ktime_add_safe(ktime_get(), min(detach.timeout, KTIME_MAX));
 	if (detach.flags & LOOP_DETACH_WAIT)

@@ -273,6 +273,7 @@ enum {
  * has been released; if it was the close that this call waited for that unbound
  * the device, by the time that close() returns. A device that somebody has open
  * is never torn away: it is EBUSY or, after a wait, ETIMEDOUT, and as before.
+ * A caller whose device cgroup may not open the device for reading gets EPERM.
  */
 struct loop_ctl_detach {
 	__u32			size;

@@ -279,6 +279,29 @@ static void leave_cgroup(struct _test_data_contained *self)
 		lt_die("remove the cgroup");
 }
 
+/* A device that cannot be opened in there is not detached from there. */
+TEST_F(contained, cgroup_refuses_detach)
+{
+	struct loop_ctl_detach d = { .size = sizeof(d), .index = FIRST + 1 };
+	int fd;
+
+	ASSERT_EQ(FIRST + 1, lt_ctl(LOOP_CTL_ADD, FIRST + 1));
+	fd = lt_open(FIRST + 1, O_RDWR);
+	ASSERT_EQ(0, ioctl(fd, LOOP_SET_FD, self->file));
+	close(fd);
+	if (!enter_cgroup(self, 0))
+		SKIP(return, "no cgroup with a program for devices: %s",
+		     lt_errname(errno));
+	LT_EXPECT_ERR("EPERM", ioctl(lt_control(), LOOP_CTL_DETACH, &d));
+	d.flags = LOOP_DETACH_WAIT;
+	LT_EXPECT_ERR("EPERM", ioctl(lt_control(), LOOP_CTL_DETACH, &d));
+	EXPECT_TRUE(lt_sysfs_bound(FIRST + 1));
+	leave_cgroup(self);
+	d.flags = 0;
+	EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_DETACH, &d));
+	EXPECT_FALSE(lt_sysfs_bound(FIRST + 1));
+}
+
 /* What was open before stays; no other device is for those in there. */
 TEST_F(contained, cgroup_refuses)
 {
