@@ -62,13 +62,14 @@ static inline int copy_struct_to_user(void __user *dst, size_t usize,
  * way. I_DIRTY_PAGES asks no file system, and the write that follows sets it.
  */
 #if defined(LOOP_NO_INODE_ATTACH_WB) && defined(CONFIG_CGROUP_WRITEBACK)
-static inline void loop_inode_attach_wb(struct inode *inode)
+static inline void loop_inode_attach_wb(struct inode *inode,
+					struct folio *folio)
 {
 	if (!inode->i_wb && mapping_can_writeback(inode->i_mapping))
 		__mark_inode_dirty(inode, I_DIRTY_PAGES);
 }
 
-#define inode_attach_wb(inode, folio)	loop_inode_attach_wb(inode)
+#define inode_attach_wb	loop_inode_attach_wb
 #endif
 
 #endif /* _LOOP_COMPAT_H */

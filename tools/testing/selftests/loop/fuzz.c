@@ -308,7 +308,7 @@ static bool part_open(int dev)
 }
 
 /* Somebody has the device, or a partition of it, exclusively. */
-static bool held(int dev)
+static bool exclusive(int dev)
 {
 	unsigned int i;
 
@@ -534,7 +534,7 @@ static void op_set_status64(struct slot *s)
 	struct loop_info64 i;
 
 	/* differs: states.exclusive.set_status*_offset */
-	if (trace && (part_open(s->dev) || held(s->dev)))
+	if (trace && (part_open(s->dev) || exclusive(s->dev)))
 		return;
 	fill_info64(&i);
 	status_result(s, ioctl(s->fd, LOOP_SET_STATUS64, maybe_bad(&i)));
@@ -548,7 +548,7 @@ static void op_set_status(struct slot *s)
 		.lo_encrypt_key_size = one_in(32) ? below(40) : 0,
 	};
 
-	if (trace && (part_open(s->dev) || held(s->dev)))
+	if (trace && (part_open(s->dev) || exclusive(s->dev)))
 		return;
 	say(" off=%d fl=%#x enc=%d/%d", i.lo_offset, i.lo_flags,
 	    i.lo_encrypt_type, i.lo_encrypt_key_size);
