@@ -22,7 +22,7 @@ KERNEL ?= 7.3
 KIND ?= debug kcsan
 
 .PHONY: modules deps demo check check-long bench bench-doc bench-smp \
-	bench-control lint htmldocs patch check-patch check-debug deb check-package check-fresh \
+	bench-control lint htmldocs patch check-patch check-debug check-kernels deb check-package check-fresh \
 	shell install uninstall clean help
 
 modules: $(if $(filter $(vm_headers),$(abspath $(KDIR))),vm-kernel)
@@ -69,6 +69,9 @@ check-patch:
 check-debug:
 	@set -e; for kind in $(KIND); do \
 		scripts/check-debug.sh $$kind $(KERNEL) $(GROUPS); done
+
+check-kernels:
+	@GROUPS_ONLY='$(GROUPS)' scripts/check-kernels.sh $(KERNELS)
 
 deb:
 	@scripts/deb.sh
@@ -149,6 +152,9 @@ help:
 	@echo '               and one with KCSAN, see qemu/*.config, and run the tests on'
 	@echo '               them; KIND=debug, KIND=kcsan one of the two, KIND=plain one'
 	@echo '               without debuggers; KERNEL=6.12, GROUPS="a b"'
+	@echo 'make check-kernels  build the module for each of the kernels that Debian has'
+	@echo '               from 6.12 on, and run the tests on them; hours;'
+	@echo '               KERNELS="trixie-7.3" some of them, GROUPS="a b"'
 	@echo 'make deb       build the Debian packages loop-dkms and loop-tools in'
 	@echo '               build/deb'
 	@echo 'make check-package  install, upgrade and remove them in a VM; half'

@@ -16,7 +16,7 @@ fresh=$top/build/fresh
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 suites=${SUITES:-bookworm trixie}
 targets=${TARGETS:-deb dkms install htmldocs patch lint demo bench check-package}
-scripts/deps.sh fresh
+scripts/deps.sh roots
 mirror=$(scripts/mirror.sh)
 [ "$mirror" ] || { echo "$0: apt knows no Debian mirror" >&2; exit 1; }
 # shellcheck disable=SC2016 # apt replaces it

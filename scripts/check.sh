@@ -45,7 +45,11 @@ kdir=$kernel/headers
 [ ! -d "$kernel/o" ] || kdir=$kernel/o
 mkdir -p "$awake"
 cp -a qemu/awake/* "$awake"
-make -s --no-print-directory -C "$kdir" M="$awake" modules
+if [ -e "$kernel/root" ]; then
+	scripts/build-binary.sh "$kernel" "$awake"
+else
+	make -s --no-print-directory -C "$kdir" M="$awake" modules
+fi
 
 release=$(cat "$kernel/release")
 stock=$(cd "$kernel" && echo lib/modules/"$release"/kernel/drivers/block/loop.ko*)

@@ -7,7 +7,7 @@
 #   demo	the same without what only tests, lint and the patch need
 #   kernel	tests, and compiling a kernel
 #   docs, patch, deb	what the target of that name needs
-#   fresh	check-fresh.sh
+#   roots	check-fresh.sh and check-kernels.sh, which make Debian roots
 #   package	building, the VM, and the Debian packages and their tests
 set -eu
 
@@ -27,7 +27,7 @@ demo) packages=$demo ;;
 docs) packages=$docs ;;
 patch) packages=$patch ;;
 deb) packages=$deb ;;
-fresh) packages="debootstrap git" ;;
+roots) packages="debootstrap git" ;;
 package) packages="$vm $deb lintian debootstrap openssl python3" ;;
 tests | kernel)
 	# 32-bit test programs; lint; what the tests say they need.

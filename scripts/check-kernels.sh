@@ -1,0 +1,86 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# usage: check-kernels.sh [NAME]...
+# Builds loop.ko for each of Debian's binary kernels from 6.12 on, or for those
+# named as fetch-binary.sh does, and runs the test groups on it: all of them on
+# the oldest and the newest, some on the others. At the end a table.
+# Environment: GROUPS_ONLY="a b", to run those on each of them.
+set -eu -o pipefail
+
+top=$(cd "$(dirname "$0")/.." && pwd -P)
+cd "$top"
+some=(conformance data unload paths losetup ctl io attach control uevents)
+logs=$top/build/vm
+
+scripts/deps.sh tests
+scripts/deps.sh roots
+mapfile -t names < <([ $# = 0 ] && scripts/fetch-binary.sh list || printf '%s\n' "$@")
+[ ${#names[@]} -gt 0 ] || { echo "$0: no kernel" >&2; exit 1; }
+
+release() {
+	cat "build/binary/$1/release"
+}
+
+# What cannot be had counts as one failure.
+rows=()
+row() {
+	rows+=("$(printf '%-20s %-26s %7s %7s %8s  %s' "$@")")
+}
+
+passed=0 failed=0 skipped=0 there=()
+for name in "${names[@]}"; do
+	if scripts/fetch-binary.sh "$name"; then
+		there+=("$name")
+	else
+		row "$name" - - 1 - "cannot be downloaded"
+		failed=$((failed + 1))
+	fi
+done
+mapfile -t order < <(for name in "${there[@]}"; do
+	echo "$(release "$name") $name"
+done | sort -V | cut -d ' ' -f 2)
+
+# groups_for NAME: nothing, for all of them
+groups_for() {
+	if [ "${GROUPS_ONLY-}" ]; then
+		echo "$GROUPS_ONLY"
+	elif [ $# -gt 0 ] && [ "$1" != "${order[0]}" ] && [ "$1" != "${order[-1]}" ]; then
+		echo "${some[*]}"
+	fi
+}
+
+# count pass|fail|skip FILE
+count() {
+	grep -c "^$1 " "$2" || true
+}
+
+check() {
+	local name=$1 results=$logs/$1/all.results groups p f s
+
+	echo "== $name: $(release "$name")"
+	if ! scripts/build-binary.sh "build/binary/$name"; then
+		row "$name" "$(release "$name")" - 1 - "does not build"
+		failed=$((failed + 1))
+		return
+	fi
+	rm -f "$results"
+	read -ra groups <<< "$(groups_for "$name")"
+	VM_KERNEL=$top/build/binary/$name scripts/check.sh "${groups[@]}" || true
+	[ -e "$results" ] || echo "fail the suite ended without results" > "$results"
+	p=$(count pass "$results") f=$(count fail "$results") s=$(count skip "$results")
+	row "$name" "$(release "$name")" "$p" "$f" "$s" "${groups[*]:-all groups}"
+	while read -r what text; do
+		[ "$what" = pass ] || rows+=("    $what $text")
+	done < "$results"
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+}
+
+for name in "${order[@]}"; do
+	check "$name"
+done
+
+echo
+printf '%-20s %-26s %7s %7s %8s  %s\n' kernel release passed failed skipped groups
+printf '%s\n' "${rows[@]}"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]
