@@ -91,19 +91,20 @@ claim "why is said, once" told "$broken"
 claim "the third has it" has "$third" "$v1"
 
 # DKMS calls make like this.
-cat > /usr/local/bin/make <<-END2
+mv /usr/bin/make /usr/bin/make.real
+cat > /usr/bin/make <<-END2
 	#!/bin/sh
 	case "\$*" in
 	*KERNELRELEASE=$later*) echo "*** this kernel is broken"; exit 2 ;;
 	esac
-	exec /usr/bin/make "\$@"
+	exec /usr/bin/make.real "\$@"
 END2
-chmod +x /usr/local/bin/make
+chmod +x /usr/bin/make
 step "a kernel for which it does not build" apt-get -q=2 install -y \
 	--no-install-recommends "linux-headers-$later" "linux-image-$later"
 claim "that has no module" has "$later" ""
 claim "why is said, once" told "$later"
-rm /usr/local/bin/make
+mv /usr/bin/make.real /usr/bin/make
 
 step "a kernel for which it builds" apt-get -q=2 install -y --reinstall \
 	"linux-headers-$later"
