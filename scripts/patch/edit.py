@@ -82,7 +82,6 @@ def maintainers(files):
 BACKPORTS = {
     "BLK_MAX_BLOCK_SIZE": (r"\bBLK_MAX_BLOCK_SIZE\b", r"PAGE_SIZE"),
     "blk_queue_rot": (r"\bblk_queue_rot\(", r"!blk_queue_nonrot("),
-    "blk_mq_freeze_queue_nomemsave": (r"_nomemsave\b", r""),
     "blk_mq_unfreeze_queue_nomemrestore": (r"_nomemrestore\b", r""),
     "kzalloc_obj": (r"\bkzalloc_obj\((\*?\w+), ", r"kzalloc(sizeof(\1), "),
 }
@@ -95,9 +94,9 @@ def tree_has(name):
 
 def backport(path):
     text = read(path)
-    compat = re.split(r"^#ifndef (?!_)", read(CHECKOUT / "compat/compat.h"),
-                      flags=re.MULTILINE)
-    for entry in compat[1:]:
+    # What is not exported is no matter of a tree's sources, and no entry here.
+    for entry in re.findall(r"^#ifndef (?!_)(?:.|\n)*?^#endif$",
+                            read(CHECKOUT / "compat/compat.h"), re.MULTILINE):
         macro = re.search(r"^#define (\w+)", entry, re.MULTILINE)
         function = re.search(r"^static inline [^(]*?(\w+)\((?:.|\n)*?^}\n",
                              entry, re.MULTILINE)
