@@ -121,7 +121,7 @@ enum loop_stat {
 	LOOP_STAT_WORKER_FLUSH,		/* a flush comes first */
 	LOOP_STAT_WORKER_SWAP,		/* in, or out to a lane of its own */
 	LOOP_STAT_WORKER_FILE,		/* the file always waits */
-	LOOP_STAT_WORKER_ALIGN,		/* direct I/O that must be buffered */
+	LOOP_STAT_WORKER_ALIGN,		/* direct I/O that must be buffered or copied */
 	LOOP_STAT_WORKER_KWORKER,	/* a buffered write by a worker of others */
 	LOOP_STAT_WORKER_BACKOFF,	/* the last such one would have waited */
 	LOOP_STAT_WORKER_TRANSACTION,	/* a file system's is open above */
