@@ -14,7 +14,7 @@ KDIR ?= $(if $(usable),$(running_headers),$(vm_headers))
 
 prefix ?= /usr/local
 
-kbuild = $(MAKE) --no-print-directory -C $(abspath $(KDIR)) M=$(top) W=1
+kbuild = $(MAKE) --no-print-directory -C $(abspath $(KDIR)) M=$(top)
 
 # The kernel whose source "patch", "check-patch" and "check-debug" are about.
 KERNEL ?= 7.3

@@ -48,8 +48,12 @@ sources() {
 
 	mirror=$(scripts/mirror.sh)
 	security=$(scripts/mirror.sh Debian-Security)
+	# A mirror may stand still, and sid, which is signed anew each day, expires.
+	if [ "$release" = sid ]; then
+		echo "deb [check-valid-until=no] $mirror sid main"
+		return
+	fi
 	echo "deb $mirror $release main"
-	[ "$release" != sid ] || return 0
 	echo "deb $mirror $release-updates main"
 	echo "deb $mirror $release-backports main"
 	[ -z "$security" ] || echo "deb $security $release-security main"
@@ -130,7 +134,7 @@ decompress() {
 # The image is a package of its own, or depends on others with the binary, the
 # modules, and the files that belong to both.
 download() {
-	local packages deb
+	local packages deb suite from=()
 
 	mapfile -t packages < <(depends "linux-image-$kernel" '^linux-(base-[0-9]|binary-|modules-)')
 	rm -rf "$root/debs"
@@ -138,8 +142,10 @@ download() {
 	in_root sh -c 'cd /debs && exec apt-get -q=2 -o APT::Sandbox::User=root \
 		-o Acquire::Retries=3 download "$@"' sh \
 		"linux-image-$kernel" "${packages[@]}" || return
-	in_root apt-get -q=2 install -y --no-install-recommends \
-		-t "$(suite_of "linux-headers-$kernel")" \
+	# Only what comes from backports has to be taken from there by name.
+	suite=$(suite_of "linux-headers-$kernel")
+	[[ $suite != *-backports ]] || from=(-t "$suite")
+	in_root apt-get -q=2 install -y --no-install-recommends "${from[@]}" \
 		make gcc libc6-dev kmod perl python3 "linux-headers-$kernel" || return
 	in_root apt-get -q=2 clean
 	for deb in "$root"/debs/*.deb; do
