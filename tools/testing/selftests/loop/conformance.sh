@@ -18,9 +18,11 @@ scratch_init || bail_out "no scratch space"
 work=$LOOP_SCRATCH/work
 mkdir "$work"
 differences=$work/differences
-awk -F '\t' -v major="$(uname -r | cut -d. -f1)" '
+awk -F '\t' -v release="$(uname -r)" '
+	BEGIN { split(release, n, "."); major = n[1]; series = n[1] "." n[2] }
 	/^(#|$)/ { next }
-	NF < 3 || index(" " $3 " ", " " major " ") { print $1 "\t" $2 }
+	NF < 3 || index(" " $3 " ", " " major " ") ||
+		index(" " $3 " ", " " series " ") { print $1 "\t" $2 }
 ' conformance.differences > "$differences"
 set_up()
 {
