@@ -73,6 +73,8 @@ for deb in "$tmp"/debs/*.deb; do
 	dpkg-deb -x "$deb" "$tmp"
 done
 rm -rf "$tmp/debs"
+# Debian 13 has its modules below usr only.
+[ -d "$tmp/lib" ] || ln -s usr/lib "$tmp/lib"
 
 release=${image#linux-image-}
 echo "$release" > "$tmp/release"
