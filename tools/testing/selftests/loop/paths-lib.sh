@@ -45,7 +45,7 @@ bind_to()
 
 	shift 2
 	d=$(attach "$file" "--direct-io=$mode" "$@") &&
-		same dio "$([ "$mode" = off ]; echo $?)" "$(attr "$d" dio)" >&2 && echo "$d"
+		same dio "$(dio_of "$mode")" "$(attr "$d" dio)" >&2 && echo "$d"
 }
 
 # bind_new FILE on|off: a device that nobody has written to before.  Which cgroup

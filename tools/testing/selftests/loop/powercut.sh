@@ -53,7 +53,7 @@ guest_write()
 		done
 		for file in $(files "$mode"); do
 			dev=$(attach "$file" "--direct-io=$mode") || exit 1
-			same dio "$([ "$mode" = off ]; echo $?)" "$(attr "$dev" dio)" || exit 1
+			same dio "$(dio_of "$mode")" "$(attr "$dev" dio)" || exit 1
 			case $file in
 			*raw*) target=$dev ;;
 			*)

@@ -152,6 +152,15 @@ detach()
 	losetup -d "$1" && wait_for 5 unbound "$1"
 }
 
+# dio_of on|off: what sysfs says of direct I/O then
+dio_of()
+{
+	case $1 in
+	on) echo 1 ;;
+	off) echo 0 ;;
+	esac
+}
+
 # attr DEVICE NAME: an attribute of the binding
 attr()
 {
