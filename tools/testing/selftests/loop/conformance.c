@@ -1077,8 +1077,7 @@ static void group_badfd(void)
 	try_fd("proc_version", must_open("/proc/version", O_RDONLY));
 	try_fd("proc_mounts", must_open("/proc/1/mounts", O_RDONLY));
 	try_fd("proc_mem", must_open("/proc/self/mem", O_RDWR));
-	try_fd("sysfs", must_open("/sys/kernel/mm/transparent_hugepage/enabled",
-				  O_RDWR));
+	try_fd("sysfs", must_open("/sys/kernel/rcu_expedited", O_RDWR));
 	try_fd("nsfs", must_open("/proc/self/ns/mnt", O_RDONLY));
 	try_fd("memfd", memfd_create("loop", 0));
 	bad_order();
