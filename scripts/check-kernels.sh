@@ -63,6 +63,12 @@ check() {
 		failed=$((failed + 1))
 		return
 	fi
+	if ! modprobe -q -d "build/binary/$name" -S "$(release "$name")" \
+		--show-depends 9p > /dev/null; then
+		row "$name" "$(release "$name")" - - 1 "builds; has no 9p, of which a VM has its root"
+		skipped=$((skipped + 1))
+		return
+	fi
 	rm -f "$results"
 	read -ra groups <<< "$(groups_for "$name")"
 	VM_KERNEL=$top/build/binary/$name scripts/check.sh "${groups[@]}" || true
