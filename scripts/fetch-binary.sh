@@ -1,13 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # usage: fetch-binary.sh list [RELEASE]...
+#        fetch-binary.sh newest RELEASE FLAVOUR
 #        fetch-binary.sh NAME...
 # Debian's binary kernels from 6.12 on, found by the names of their packages. A
 # NAME is RELEASE-SERIES or RELEASE-SERIES-FLAVOUR, such as trixie-7.3 or
 # trixie-6.12-rt, and means the newest package of that series whose headers the
 # release has, in its updates, security updates or backports. "list" prints the
-# names. A FLAVOUR may be one of another machine, such as arm64, arm64-16k or
-# s390x, which "list" does not print; the kernel is then unpacked on this one.
+# names, and "newest" that of another machine's newest, whose FLAVOUR is arm64,
+# arm64-16k or s390x: the compiler for it is then one of this machine.
 # Each NAME is unpacked once, under build/binary/NAME:
 #   release, vmlinux or vmlinuz, lib	what qemu/vm takes
 #   root		the release itself in a directory, with what building a module
@@ -183,7 +184,7 @@ download_headers() {
 		sed 's/:.*//; s/[<>]//g' | sort -u)
 	install_tools "gcc-$(gnu)" "libc6-dev-$machine-cross" "${needed[@]}" || return
 	in_root sh -c 'cd /tmp && rm -f ./*.deb && apt-get -q=2 -o APT::Sandbox::User=root \
-		-o Acquire::Retries=3 download "$1" && dpkg-deb -x ./*.deb / && rm ./*.deb' \
+		-o Acquire::Retries=3 download "$@" && dpkg-deb -x ./*.deb / && rm ./*.deb' \
 		sh "linux-headers-$kernel:$machine"
 }
 
@@ -235,7 +236,7 @@ fetch() {
 	mv "$tmp" "$dir"
 }
 
-[ $# -gt 0 ] || fail "list [RELEASE]... | NAME..."
+[ $# -gt 0 ] || fail "list [RELEASE]... | newest RELEASE FLAVOUR | NAME..."
 if [ "$1" = list ]; then
 	shift
 	[ $# = 0 ] || releases=("$@")
@@ -243,6 +244,11 @@ if [ "$1" = list ]; then
 		use_release "$release"
 		list
 	done
+elif [ "$1" = newest ]; then
+	use_release "$2" "${3%%-*}"
+	version=$(series "$3" | tail -n 1)
+	[ "$version" ] || fail "Debian $2 has no kernel $3"
+	echo "$2-$version-$3"
 else
 	for name in "$@"; do
 		fetch "$name"
