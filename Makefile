@@ -22,7 +22,7 @@ KERNEL ?= 7.3
 KIND ?= debug kcsan
 
 .PHONY: modules deps demo check check-long bench bench-doc bench-smp \
-	bench-control lint htmldocs patch check-patch check-debug check-kernels deb check-package check-fresh \
+	bench-control lint htmldocs patch check-patch check-debug check-kernels check-arch deb check-package check-fresh \
 	shell install uninstall clean help
 
 modules: $(if $(filter $(vm_headers),$(abspath $(KDIR))),vm-kernel)
@@ -72,6 +72,9 @@ check-debug:
 
 check-kernels:
 	@GROUPS_ONLY='$(GROUPS)' scripts/check-kernels.sh $(KERNELS)
+
+check-arch:
+	@GROUPS_ONLY='$(GROUPS)' scripts/check-arch.sh $(or $(ARCH),arm64 arm64-16k)
 
 deb:
 	@scripts/deb.sh
@@ -155,6 +158,10 @@ help:
 	@echo 'make check-kernels  build the module for each of the kernels that Debian has'
 	@echo '               from 6.12 on, and run the tests on them; hours;'
 	@echo '               KERNELS="trixie-7.3" some of them, GROUPS="a b"'
+	@echo 'make check-arch  build the module and tests for other machines, and run some'
+	@echo '               groups there: ARCH=arm64, arm64-16k (16 KiB pages) or s390x'
+	@echo '               (big-endian); without ARCH, the first two; hours;'
+	@echo '               GROUPS="a b"'
 	@echo 'make deb       build the Debian packages loop-dkms and loop-tools in'
 	@echo '               build/deb'
 	@echo 'make check-package  install, upgrade and remove them in a VM; half'

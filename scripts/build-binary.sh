@@ -12,6 +12,10 @@ dir=$kernel/module
 root=$(realpath "$kernel/root")
 headers=/usr/src/linux-headers-$(cat "$kernel/release")
 
+# The machine and its compiler, if it is another machine
+cross=()
+[ ! -e "$kernel/cross" ] || read -ra cross < "$kernel/cross"
+
 if [ $# -gt 1 ]; then
 	dir=$(realpath "$2")
 else
@@ -20,16 +24,9 @@ else
 	(cd "$top" && cp -a --parents Kbuild compat include drivers/block/loop.c "$dir")
 fi
 
-# A mount namespace of its own: what is mounted goes with it.
 status=0
-# shellcheck disable=SC2016
-unshare --mount sh -c 'set -e
-	mkdir -p "$1/build"
-	mount --bind "$2" "$1/build"
-	mount -t proc proc "$1/proc"
-	exec chroot "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \
-		make -s --no-print-directory -C "$3" M=/build W=1 modules' \
-	sh "$root" "$dir" "$headers" > "$kernel/log" 2>&1 || status=$?
+"$top/scripts/root-make.sh" "$root" "$dir" -C "$headers" M=/build W=1 \
+	"${cross[@]}" modules > "$kernel/log" 2>&1 || status=$?
 if [ -s "$kernel/log" ]; then
 	cat "$kernel/log" >&2
 	exit 1

@@ -1,13 +1,24 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # usage: build-tests.sh [PROGRAM]...
-# Builds the test programs, or those named, in build/selftests.
+# Builds the test programs, or those named, in build/selftests. With VM_KERNEL=DIR
+# in the environment, see qemu/vm, for the machine of that kernel: for another
+# machine, in build/selftests-MACHINE.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
 cd "$top"
-bin=$top/build/selftests
 scripts/fetch-source.sh
 echo "== building the test programs"
-make -s --no-print-directory -C tools/testing/selftests/loop OUTPUT="$bin" \
+kernel=${VM_KERNEL-}
+if [ -e "$kernel/machine" ]; then
+	bin=/build/build/selftests-$(cat "$kernel/machine")
+	top=/build
+	read -ra cross < "$kernel/cross"
+	make=(scripts/root-make.sh "$kernel/root" . "${cross[@]}")
+else
+	bin=$top/build/selftests
+	make=(make -s --no-print-directory)
+fi
+"${make[@]}" -C "$top/tools/testing/selftests/loop" OUTPUT="$bin" \
 	KSFT_DIR="$top/build/linux-source/tools/testing/selftests" "${@/#/$bin/}"

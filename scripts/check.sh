@@ -24,6 +24,7 @@ if [ "${VM_KERNEL-}" ]; then
 	module=$kernel/loop.ko
 	logs=$logs/${kernel##*/}
 fi
+[ ! -e "$kernel/machine" ] || bin=$bin-$(cat "$kernel/machine")
 groups=$(cat "$tests/groups")
 case ${1:-} in
 --long)

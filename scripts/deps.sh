@@ -8,6 +8,7 @@
 #   kernel	tests, and compiling a kernel
 #   docs, patch, deb	what the target of that name needs
 #   roots	check-fresh.sh and check-kernels.sh, which make Debian roots
+#   arch		check-arch.sh, which boots other machines
 #   package	building, the VM, and the Debian packages and their tests
 set -eu
 
@@ -28,6 +29,7 @@ docs) packages=$docs ;;
 patch) packages=$patch ;;
 deb) packages=$deb ;;
 roots) packages="debootstrap git" ;;
+arch) packages="$patch debootstrap cpio kmod qemu-system-arm qemu-system-misc" ;;
 package) packages="$vm $deb lintian debootstrap openssl python3" ;;
 tests | kernel)
 	# 32-bit test programs; lint; what the tests say they need.

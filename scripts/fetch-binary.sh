@@ -1,16 +1,21 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # usage: fetch-binary.sh list [RELEASE]...
+#        fetch-binary.sh newest RELEASE FLAVOUR
 #        fetch-binary.sh NAME...
 # Debian's binary kernels from 6.12 on, found by the names of their packages. A
 # NAME is RELEASE-SERIES or RELEASE-SERIES-FLAVOUR, such as trixie-7.3 or
 # trixie-6.12-rt, and means the newest package of that series whose headers the
 # release has, in its updates, security updates or backports. "list" prints the
-# names. Each NAME is unpacked once, under build/binary/NAME:
+# names, and "newest" that of another machine's newest, whose FLAVOUR is arm64,
+# arm64-16k or s390x: the compiler for it is then one of this machine.
+# Each NAME is unpacked once, under build/binary/NAME:
 #   release, vmlinux or vmlinuz, lib	what qemu/vm takes
 #   root		the release itself in a directory, with what building a module
 #			for the kernel takes, see build-binary.sh
 #   headers		the kernel's headers, a directory inside root
+#   machine, cross	for another machine: what Debian calls it, and what make
+#			takes to build for it
 #   stamp		the name of the image's package and its version
 # Nothing is downloaded for a kernel that is there, whatever the release has by
 # now. To have newer ones, remove build/binary, and build/roots for newer lists.
@@ -54,19 +59,27 @@ sources() {
 		return
 	fi
 	echo "deb $mirror $release main"
+	# Others than these have neither.
+	case $machine in
+	amd64 | arm64) ;;
+	*) return 0 ;;
+	esac
 	echo "deb $mirror $release-updates main"
 	echo "deb $mirror $release-backports main"
 	[ -z "$security" ] || echo "deb $security $release-security main"
 }
 
-# use_release RELEASE: makes its root, once, and sets release and root
+# use_release RELEASE [MACHINE]: makes its root, once, and sets release, root and
+# machine. For another machine it has the cross compiler and that one's packages.
 use_release() {
 	release=$1
+	machine=${2:-amd64}
 	root=$top/build/roots/$release
+	[ "$machine" = amd64 ] || root=$root-for-$machine
 	[ ! -e "$root.stamp" ] || return 0
 	[ "$(scripts/mirror.sh)" ] || retry apt-get -q=2 update ||
 		fail "apt knows no Debian mirror"
-	echo "== making a Debian $release in build/roots, once; this takes minutes" >&2
+	echo "== making a Debian $release in ${root#"$top/"}, once; this takes minutes" >&2
 	mkdir -p build/roots
 	make_root() {
 		rm -rf "$root"
@@ -78,11 +91,12 @@ use_release() {
 	rm -f "$root"/etc/apt/sources.list.d/*
 	# What a crash would spoil is made again.
 	echo force-unsafe-io > "$root/etc/dpkg/dpkg.cfg.d/unsafe-io"
+	[ "$machine" = amd64 ] || in_root dpkg --add-architecture "$machine"
 	retry in_root apt-get -q=2 update || fail "cannot read what Debian $release has"
 	: > "$root.stamp"
 }
 
-# newest SERIES FLAVOUR: the kernel release of that; FLAVOUR ends in the machine
+# newest SERIES FLAVOUR: the kernel release of that
 newest() {
 	in_root apt-cache pkgnames "linux-headers-$1." |
 		sed -n "s/^linux-headers-\([^-]*-$2\)\$/\1/p" | sort -V | tail -n 1
@@ -113,9 +127,9 @@ list() {
 	done
 }
 
-# depends PACKAGE REGEX: what the package depends on that matches
+# depends PACKAGE REGEX: what the package of the machine depends on that matches
 depends() {
-	in_root apt-cache depends "$1" | sed -n 's/^[ |]*Depends: //p' | grep -E "$2" || true
+	in_root apt-cache depends "$1:$machine" | sed -n 's/^[ |]*Depends: //p' | grep -E "$2" || true
 }
 
 # In a bzImage the boot protocol says where the payload is.
@@ -136,24 +150,53 @@ decompress() {
 # The image is a package of its own, or depends on others with the binary, the
 # modules, and the files that belong to both.
 download() {
-	local packages deb suite from=()
+	local packages deb
 
 	mapfile -t packages < <(depends "linux-image-$kernel" '^linux-(base-[0-9]|binary-|modules-)')
 	rm -rf "$root/debs"
 	mkdir "$root/debs"
 	in_root sh -c 'cd /debs && exec apt-get -q=2 -o APT::Sandbox::User=root \
 		-o Acquire::Retries=3 download "$@"' sh \
-		"linux-image-$kernel" "${packages[@]}" || return
-	# Only what comes from backports has to be taken from there by name.
-	suite=$(suite_of "linux-headers-$kernel")
-	[[ $suite != *-backports ]] || from=(-t "$suite")
-	in_root apt-get -q=2 install -y --no-install-recommends "${from[@]}" \
-		make gcc libc6-dev kmod perl python3 "linux-headers-$kernel" || return
+		"linux-image-$kernel:$machine" "${packages[@]}" || return
+	if [ "$machine" = amd64 ]; then
+		install_tools "linux-headers-$kernel" || return
+	else
+		download_headers || return
+	fi
 	in_root apt-get -q=2 clean
 	for deb in "$root"/debs/*.deb; do
 		dpkg-deb -x "$deb" "$tmp" || return
 	done
 	rm -rf "$root/debs"
+}
+
+# install_tools PACKAGE...: that, and what building takes
+install_tools() {
+	local suite from=()
+
+	# Only what comes from backports has to be taken from there by name.
+	suite=$(suite_of "linux-headers-$kernel:$machine")
+	[[ $suite != *-backports ]] || from=(-t "$suite")
+	in_root apt-get -q=2 install -y --no-install-recommends "${from[@]}" \
+		make gcc libc6-dev kmod perl python3 "$@"
+}
+
+# What the GNU tools call the machine
+gnu() {
+	echo "${machine/arm64/aarch64}-linux-gnu"
+}
+
+# The headers of another machine want its compiler as a program of that machine,
+# and are unpacked instead; what they need else is this machine's or anyone's.
+download_headers() {
+	local needed
+
+	mapfile -t needed < <(depends "linux-headers-$kernel" '^<?linux-(kbuild|headers)-' |
+		sed 's/:.*//; s/[<>]//g' | sort -u)
+	install_tools "gcc-$(gnu)" "libc6-dev-$machine-cross" "${needed[@]}" || return
+	in_root sh -c 'cd /tmp && rm -f ./*.deb && apt-get -q=2 -o APT::Sandbox::User=root \
+		-o Acquire::Retries=3 download "$@" && dpkg-deb -x ./*.deb / && rm ./*.deb' \
+		sh "linux-headers-$kernel:$machine"
 }
 
 # The suite that has the newest version of a package.
@@ -166,26 +209,37 @@ fetch() {
 	local version flavour kernel image key
 
 	[ ! -e "$dir/stamp" ] || return 0
-	use_release "${name%%-*}"
 	version=${name#*-}
-	flavour=amd64
-	[ "$version" = "${version%%-*}" ] || flavour=${version#*-}-amd64
+	flavour=${version#*-}
+	case $flavour in
+	arm64* | s390x)
+		use_release "${name%%-*}" "${flavour%%-*}"
+		;;
+	*)
+		use_release "${name%%-*}"
+		[ "$flavour" != "$version" ] && flavour=$flavour-amd64 || flavour=amd64
+		;;
+	esac
 	kernel=$(newest "${version%%-*}" "$flavour")
 	[ "$kernel" ] || fail "Debian $release has no headers for $name"
-	echo "== downloading linux-image-$kernel, and headers into build/roots/$release" >&2
+	echo "== downloading linux-image-$kernel, and headers into ${root#"$top/"}" >&2
 	rm -rf "$tmp"
 	mkdir -p "$tmp"
 	retry download || { retry in_root apt-get -q=2 update && retry download; } ||
 		fail "cannot download $kernel"
 	key="linux-image-$kernel $(in_root apt-cache show --no-all-versions \
-		"linux-image-$kernel" | sed -n 's/^Version: //p')"
+		"linux-image-$kernel:$machine" | sed -n 's/^Version: //p')"
 	[ -d "$tmp/lib" ] || ln -s usr/lib "$tmp/lib"
 	image=boot/vmlinuz-$kernel
 	[ -e "$tmp/$image" ] || image=lib/modules/$kernel/vmlinuz
 	ln -s "$image" "$tmp/vmlinuz"
-	ln -s "../../roots/$release" "$tmp/root"
+	ln -s "../../roots/${root##*/}" "$tmp/root"
+	if [ "$machine" != amd64 ]; then
+		echo "$machine" > "$tmp/machine"
+		echo "ARCH=${machine%x} CROSS_COMPILE=$(gnu)-" > "$tmp/cross"
+	fi
 	ln -s "root/usr/src/linux-headers-$kernel" "$tmp/headers"
-	decompress
+	[ "$machine" != amd64 ] || decompress
 	echo "$kernel" > "$tmp/release"
 	depmod -b "$tmp" "$kernel"
 	echo "$key" > "$tmp/stamp"
@@ -193,7 +247,7 @@ fetch() {
 	mv "$tmp" "$dir"
 }
 
-[ $# -gt 0 ] || fail "list [RELEASE]... | NAME..."
+[ $# -gt 0 ] || fail "list [RELEASE]... | newest RELEASE FLAVOUR | NAME..."
 if [ "$1" = list ]; then
 	shift
 	[ $# = 0 ] || releases=("$@")
@@ -201,6 +255,11 @@ if [ "$1" = list ]; then
 		use_release "$release"
 		list
 	done
+elif [ "$1" = newest ]; then
+	use_release "$2" "${3%%-*}"
+	version=$(series "$3" | tail -n 1)
+	[ "$version" ] || fail "Debian $2 has no kernel $3"
+	echo "$2-$version-$3"
 else
 	for name in "$@"; do
 		fetch "$name"

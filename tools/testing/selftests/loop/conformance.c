@@ -2694,7 +2694,7 @@ static void io_misc(void)
 	fresh();
 	if (ioctl(dev, LOOP_SET_FD, fd))
 		lt_die("LOOP_SET_FD");
-	memset(io_want, 'x', 4096);
+	memset(io_want, 'x', page);
 	rc = did(pwrite(dev, io_want, 4096, 8192));
 	report_only("write_cached", rc, "file=%s",
 		    content(fd, 8192, 4096, 7));
@@ -2712,7 +2712,8 @@ static void io_misc(void)
 	report_only("clr_fd", rc, "%s", "");
 	rc = did(pread(dev, io_buf, 4096, 65536));
 	report_only("rundown_read", rc, "%s", "");
-	rc = did(pwrite(dev, io_want, 4096, 32768));
+	/* A whole page, or the rest of it is read first. */
+	rc = did(pwrite(dev, io_want, page, 65536 * 2));
 	report_only("rundown_write", rc, "fsync=%s",
 		    fsync(dev) ? lt_errname(errno) : "0");
 	close(dev);
@@ -2720,7 +2721,7 @@ static void io_misc(void)
 	report_only("dirty_before_clr_fd", 0, "%s",
 		    content(fd, 16384, 4096, 7));
 	report_only("written_after_clr_fd", 0, "%s",
-		    content(fd, 32768, 4096, 7));
+		    content(fd, 65536 * 2, 4096, 7));
 	dev = lt_open(NUMBER, O_RDWR);
 	rc = did(pread(dev, io_buf, 4096, 0));
 	report_only("unbound_read", rc, "%s", "");
@@ -2976,6 +2977,7 @@ static void settings_next(void)
 static void settings_discard(void)
 {
 	char hw[64];
+	int rc;
 
 	state = "discard";
 	enter_bound();
@@ -2984,7 +2986,8 @@ static void settings_discard(void)
 	write_setting("discard_max_bytes", "65536");
 	report_only("set", 0, "max=%lld",
 		    lt_sysfs_num(NUMBER, "queue/discard_max_bytes"));
-	report_only("back", try_setting("discard_max_bytes", hw), "whole=%d",
+	rc = try_setting("discard_max_bytes", hw);
+	report_only("back", rc, "whole=%d",
 		    lt_sysfs_num(NUMBER, "queue/discard_max_bytes") ==
 		    strtoll(hw, NULL, 0));
 	leave();

@@ -23,6 +23,7 @@
 #define MINORS 0x100000
 #define SIZE (2 * LT_MIB)
 #define HALF (SIZE / 2)
+#define LARGEST_PAGE 65536	/* that any machine has */
 
 #define AUTOCLEAR LO_FLAGS_AUTOCLEAR
 #define READ_ONLY LO_FLAGS_READ_ONLY
@@ -487,7 +488,7 @@ TEST_F(ctl, attach_sizes)
 	};
 	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0, AUTOCLEAR);
 	uint32_t page = sysconf(_SC_PAGESIZE);
-	uint8_t buf[2 * 4096] = { 0 };
+	uint8_t buf[2 * LARGEST_PAGE] = { 0 };
 	struct loop_ctl_attach *b = (void *)buf;
 	unsigned int i;
 
@@ -1430,7 +1431,7 @@ TEST_F(ctl, detach_sizes)
 	};
 	uint32_t page = sysconf(_SC_PAGESIZE);
 	struct loop_ctl_detach d = to_detach(FIRST, 0, 0), *b;
-	uint8_t buf[2 * 4096] = { 0 };
+	uint8_t buf[2 * LARGEST_PAGE] = { 0 };
 	unsigned int i;
 
 	ASSERT_STREQ("ok", attach_to(FIRST, self->file, NO_FD, 0));
@@ -2219,7 +2220,7 @@ TEST_F(ctl, list_entry_size)
 	};
 	const uint32_t bad[] = { 0, 1, 3, page + 1, UINT32_MAX };
 	struct loop_ctl_entry want[2];
-	static uint8_t buf[2 * 4096 + 64];
+	static uint8_t buf[2 * LARGEST_PAGE + 64];
 	unsigned int i, k;
 
 	ASSERT_STREQ("ok", attach_to(FIRST, self->file, NO_FD, 0));
@@ -2263,7 +2264,7 @@ TEST_F(ctl, list_sizes)
 	struct loop_ctl_entry e;
 	struct loop_ctl_list l = to_list(FIRST, 1, &e, 0, 0), *b;
 	uint32_t page = sysconf(_SC_PAGESIZE);
-	static uint8_t buf[2 * 4096];
+	static uint8_t buf[2 * LARGEST_PAGE];
 	unsigned int i;
 
 	ASSERT_EQ(FIRST, lt_ctl(LOOP_CTL_ADD, FIRST));
