@@ -2396,7 +2396,8 @@ TEST_F_TIMEOUT(ctl, list_is_consistent, 600)
 	pthread_t t;
 
 	ASSERT_EQ(0, pthread_create(&t, NULL, come_and_go, &self->file));
-	for (i = 0; i < 20000; i++) {
+	/* the other thread may not have run yet */
+	for (i = 0; i < 20000 || !seen; i++) {
 		if (!lt_entry(FIRST, &e))
 			continue;
 		seen++;
@@ -2410,7 +2411,6 @@ TEST_F_TIMEOUT(ctl, list_is_consistent, 600)
 	}
 	stop = true;
 	pthread_join(t, NULL);
-	EXPECT_GT(seen, 0);
 }
 
 /* All of them */
