@@ -139,8 +139,12 @@ claim "which driver runs, which comes next, and how, is said" said \
 	"The loop driver that runs is the kernel's own." \
 	"The one that will be loaded next is that of loop-dkms, version $v1" \
 	"modprobe -r loop && modprobe loop" "/dev/loop0 $files/image"
-claim "so is that 6.1 is not supported" said \
-	"Linux $old keeps its own loop driver:" "is older than 6.12, and not supported."
+if [ -d "/lib/modules/$old" ]; then
+	claim "so is that 6.1 is not supported" said \
+		"Linux $old keeps its own loop driver:" "is older than 6.12, and not supported."
+else
+	tap_skip "so is that 6.1 is not supported" "this Debian has no such kernel"
+fi
 claim "and why a kernel with loop built in keeps it" said \
 	"Linux $builtin keeps its own loop driver:" "CONFIG_BLK_DEV_LOOP=y"
 claim "and why one for which the module does not build does" said \
@@ -214,7 +218,7 @@ claim "both versions are named" said \
 	"The one that will be loaded next is that of loop-dkms, version $v2"
 claim "modprobe would load the new one" ours "$v2"
 claim "DKMS knows the new one only" same status "loop/$v2, $running, x86_64: installed" \
-	"$(dkms status 2>/dev/null)"
+	"$(dkms status 2>/dev/null | sed 's/ (Original modules exist)$//')"
 umount /mnt
 losetup -d "$dev"
 claim "modprobe switches" switch

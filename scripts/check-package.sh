@@ -44,4 +44,5 @@ passed=$(grep -c '^ok' "$log" || true)
 failed=$(grep -c '^not ok' "$log" || true)
 grep -q '^1\.\.' "$log" || failed=$((failed + 1))
 echo "$passed passed, $failed failed"
+[ "$failed" = 0 ] || status=1
 exit $status
