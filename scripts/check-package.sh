@@ -4,7 +4,7 @@
 # has lintian look at them; then check-package-guest.sh installs, upgrades and
 # removes them in a VM. The VM's root is that of fetch-root.sh with an overlay;
 # its kernel trusts a key made here.
-set -eu
+set -eu -o pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
 cd "$top"

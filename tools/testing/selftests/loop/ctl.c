@@ -2411,6 +2411,7 @@ TEST_F_TIMEOUT(ctl, list_is_consistent, 600)
 	}
 	stop = true;
 	pthread_join(t, NULL);
+	EXPECT_GT(seen, 0);
 }
 
 /* All of them */

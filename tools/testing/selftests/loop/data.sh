@@ -182,13 +182,14 @@ claim "on overlayfs, copied up" overlay
 # sight, in others it is below the overlay only.
 read_only_9p()
 {
-	local d want dir='' size
+	local d want dir size
 
 	want=$(readlink -f "$(command -v bash)")
 	for dir in $(findmnt -nt 9p -o TARGET); do
-		[ ! -e "$dir$want" ] || break
+		[ -e "$dir$want" ] || continue
+		want=$dir$want
+		break
 	done
-	want=$dir$want
 	size=$(($(stat -c %s "$want") / 512 * 512))
 	d=$(attach "$want" -r) && same size "$size" "$(size_of "$d")" &&
 		cmp -n "$size" "$want" "$d" && fails mkfs.ext4 -q -F "$d" && detach "$d"
