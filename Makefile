@@ -98,10 +98,10 @@ install:
 		headers; this is $(running)))
 	@debian/usable $(running) unsigned >&2
 	@$(kbuild) modules
-	@$(MAKE) -s --no-print-directory -C samples/loop loopctl
+	@$(MAKE) -s --no-print-directory -C tools/loop
 	install -D -m 644 loop.ko /lib/modules/$(running)/updates/loop.ko
 	depmod $(running)
-	install -D -m 755 samples/loop/loopctl $(prefix)/sbin/loopctl
+	install -D -m 755 tools/loop/loopctl $(prefix)/sbin/loopctl
 	install -D -m 644 man/loopctl.8 $(prefix)/share/man/man8/loopctl.8
 	install -D -m 644 man/ioctl_loop_control.2 \
 		$(prefix)/share/man/man2/ioctl_loop_control.2
@@ -129,7 +129,7 @@ clean:
 		build/linux-*/o build/linux-*/log
 	rm -f loop.ko loop.o loop.mod loop.mod.c loop.mod.o .module-common.o \
 		modules.order Module.symvers .*.cmd
-	rm -f samples/loop/loopctl samples/loop/loop_control samples/loop/loop_attach
+	rm -f tools/loop/loopctl samples/loop/loop_control samples/loop/loop_attach
 	rm -f drivers/block/*.o drivers/block/.*.cmd
 
 help:

@@ -72,8 +72,9 @@ def rows(text):
 driver = read("drivers/block/loop.c")
 uapi = read("include/uapi/linux/loop.h")
 events = read("include/trace/events/loop.h")
-loopctl = read("samples/loop/loopctl.c")
-code = words(driver + uapi + events + read("include/linux/*.h", "samples/loop/*.c"))
+loopctl = read("tools/loop/*.c")
+code = words(driver + uapi + events + read("include/linux/*.h", "samples/loop/*.c")
+             + loopctl)
 
 rst = read("Documentation/admin-guide/blockdev/loop.rst")
 abi = read("Documentation/ABI/testing/*")
@@ -174,21 +175,36 @@ expect(re.findall(r"tracepoint:loop:(\w+)", documents), tracepoints, EVENTS)
 
 # loopctl explains counters and what is unmet.
 same(counters, CODE, strings(re.sub(r",\s*\".*", ",", block(loopctl, "} stat_names[] = {"))),
-     "samples/loop/loopctl.c")
-same(unmet, CODE, re.findall(r'LOOP_UNMET_\w+, "(\w+)"', loopctl), "samples/loop/loopctl.c")
+     "tools/loop")
+same(unmet, CODE, re.findall(r'LOOP_UNMET_\w+, "(\w+)"', loopctl), "tools/loop")
 
-# The options of its commands; each knows --help
+# The options of its commands, each of which knows --help, and the columns of its tables
 manual = read("man/loopctl.8").replace("\\-", "-")
-completed = re.findall(r"--([\w-]+)", read("completions/loopctl"))
+completion = read("completions/loopctl")
+completed = re.findall(r"--([\w-]+)", completion)
+
+
+def in_manual(command):
+    """What the manual page tells about a command."""
+    return re.split(r"\n\.S[SH] ", manual.split(f"\n.SS {command}\n")[1])[0]
+
+
 for command, table in re.findall(r"^static const struct option (\w+)_options\[\] = {(.*?)^}", loopctl,
                                  re.M | re.S):
     options = re.findall(r'"([\w-]+)"', table)
-    described = re.findall(r"--([\w-]+)", re.split(r"\n\.S[SH] ", manual.split(f"\n.SS {command}\n")[1])[0])
+    described = re.findall(r"--([\w-]+)", in_manual(command))
     expect([f"{command} --{o}" for o in options if o != "help"],
            [f"{command} --{d}" for d in described], "man/loopctl.8")
     expect(options, completed, "completions/loopctl")
 options = re.findall(r'^\t{ "([\w-]+)", (?:no|required)_argument', loopctl, re.M)
-expect(completed + re.findall(r"--(\w[\w-]*)", manual), options, "samples/loop/loopctl.c")
+expect(completed + re.findall(r"--(\w[\w-]*)", manual), options, "tools/loop")
+for command, table in re.findall(r"^static const struct column (\w+)_columns\[NR_.*?{(.*?)^}", loopctl,
+                                 re.M | re.S):
+    columns = re.findall(r'= { "(\S+)"', table)
+    same(columns, "tools/loop", re.findall(r"^\.B ([A-Z]\S+)$", in_manual(command), re.M),
+         "man/loopctl.8")
+    completed = re.search(rf'\n\t{command}\) columns="(.*?)"', completion, re.S)[1].split()
+    same(columns, "tools/loop", completed, "completions/loopctl")
 
 # Targets of the Makefile
 makefile = read("Makefile")

@@ -85,7 +85,7 @@ commands() {
 			exec /usr/bin/uname "\$@"
 		EOF
 		chmod +x /usr/local/bin/uname
-		apt-get install -y gcc libc6-dev make linux-headers-$(uname -r)
+		apt-get install -y gcc libc6-dev make libsmartcols-dev pkgconf linux-headers-$(uname -r)
 		make
 		make install
 		modinfo -k $(uname -r) -F filename loop | grep updates/loop.ko

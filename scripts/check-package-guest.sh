@@ -248,8 +248,10 @@ claim "no file is left, or missing" diff $files/before $files/after
 
 work=/var/tmp/checkout
 mkdir $work
-cp -r "$top"/{Makefile,Kbuild,compat,completions,debian,drivers,include,man,samples} $work
-rm -f $work/drivers/block/{*.o,.*.cmd}
+cp -r "$top"/{Makefile,Kbuild,compat,completions,debian,drivers,include,man} $work
+mkdir $work/tools
+cp -r "$top/tools/loop" $work/tools
+rm -f $work/drivers/block/{*.o,.*.cmd} $work/tools/loop/loopctl
 
 # refused WORDS...: make install, before it builds anything
 refused()

@@ -18,7 +18,7 @@ copy=build/deb/loop-$new
 rm -rf build/deb
 mkdir -p "$copy"
 git ls-files -z debian completions Documentation/admin-guide Kbuild compat drivers \
-	include man samples | xargs -0 cp --parents -t "$copy"
+	include man tools/loop | xargs -0 cp --parents -t "$copy"
 sed -i "s/^MODULE_VERSION(.*/MODULE_VERSION(\"$new\");/" "$copy/drivers/block/loop.c"
 maintainer=$(git log -1 --format='%an <%ae>')
 sed -i "s/@MAINTAINER@/$maintainer/" "$copy/debian/control"

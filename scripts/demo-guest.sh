@@ -4,7 +4,7 @@
 # /dev/loop-control to rmmod, each command shown before its output.
 set -eu
 
-PATH=$(cd "$(dirname "$0")/../samples/loop" && pwd -P):$PATH
+PATH=$(cd "$(dirname "$0")/../tools/loop" && pwd -P):$PATH
 
 say() {
 	printf '\n# %s\n' "$*"

@@ -5,7 +5,7 @@ set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
 "$top/scripts/build.sh" demo
-make -s --no-print-directory -C "$top/samples/loop" loopctl
+make -s --no-print-directory -C "$top/tools/loop"
 echo "== booting the VM (kernel log: build/vm/demo.kmsg)"
 "$top/qemu/vm" --name demo --timeout 150 -- "$top/scripts/demo-guest.sh"
 echo "== demo done: the driver left nothing behind"

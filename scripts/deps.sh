@@ -18,10 +18,11 @@ top=$(cd "$(dirname "$0")/.." && pwd -P)
 # that objtool needs.
 module="make gcc libc6-dev pahole kmod bc zstd xz-utils"
 vm="$module qemu-system-x86 busybox-static cpio"
-demo="$vm systemd udev util-linux fdisk mount e2fsprogs xfsprogs fio"
+loopctl="gcc libc6-dev libsmartcols-dev pkgconf"
+demo="$vm $loopctl systemd udev util-linux fdisk mount e2fsprogs xfsprogs fio"
 docs="python3-sphinx"
 patch="perl python3 git zstd xz-utils"
-deb="build-essential debhelper git"
+deb="build-essential debhelper git $loopctl"
 
 case ${1:-tests} in
 demo) packages=$demo ;;

@@ -51,7 +51,8 @@ echo loop > "$root/etc/initramfs-tools/modules"
 quiet in_root apt-get -q=2 install -y --no-install-recommends \
 	"linux-image-$release" "linux-headers-$release" \
 	linux-image-amd64 linux-headers-amd64 \
-	dkms gcc libc6-dev openssl kmod util-linux mount e2fsprogs manpages
+	dkms gcc libc6-dev libsmartcols-dev pkgconf openssl kmod util-linux mount \
+	e2fsprogs manpages
 in_root apt-get -q=2 clean
 
 # depmod and others read all modules, which takes minutes in an emulated machine.

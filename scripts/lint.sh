@@ -30,7 +30,7 @@ checkpatch OPEN_ENDED_LINE,COMPLEX_MACRO,PARENTHESIS_ALIGNMENT include/trace/eve
 # PREFER_DEFINED_ATTRIBUTE_MACRO	no __aligned and the like there
 # ENOSYS		as above
 checkpatch CAMELCASE,PREFER_DEFINED_ATTRIBUTE_MACRO,MACRO_ARG_REUSE,ENOSYS samples/loop/*.c \
-	tools/testing/selftests/loop/*.[ch]
+	tools/loop/*.[ch] tools/testing/selftests/loop/*.[ch]
 
 echo "== sparse"
 # -s leaves only warnings, of the compiler as well; the kernel's own headers

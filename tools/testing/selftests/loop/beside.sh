@@ -164,21 +164,21 @@ loopctl_cycle()
 		same sizelimit 1048576 "$(attr "$d" sizelimit)" &&
 		same find "$d" "$("$loopctl" find "$file")" || return
 	out=$("$loopctl" list) || return
-	grep -q "^${d#/dev/} .* a \"name\"$" <<< "$out" || {
+	grep -q "^$d .* a \"name\" *$file$" <<< "$out" || {
 		echo "$out"
 		return 1
 	}
-	out=$("$loopctl" list --json "$d") || return
+	out=$("$loopctl" list --json --output-all "$d") || return
 	python3 -c '
 import json, sys
 d = json.load(sys.stdin)["loopdevices"]
 assert len(d) == 1, d
 d = d[0]
-assert "/dev/" + d["name"] == sys.argv[1], d
+assert d["name"] == sys.argv[1], d
 assert d["state"] == "bound" and d["offset"] == 4096, d
 assert d["sizelimit"] == d["size"] == 1048576, d
-assert d["label"] == "a \"name\"" and d["openers"] == 0, d
-assert d["flags"] == [] and d["block_size"] == 512, d
+assert d["ref"] == "a \"name\"" and d["openers"] == 0, d
+assert d["ro"] is False and d["dio"] is False and d["log-sec"] == 512, d
 ' "$d" <<< "$out" || {
 		echo "$out"
 		return 1
@@ -188,6 +188,38 @@ assert d["flags"] == [] and d["block_size"] == 512, d
 	same "exit status of a second detach" 1 $? || return
 	"$loopctl" find "$file"
 	same "exit status of find" 1 $?
+}
+
+# The byte 0xff is not UTF-8, as which JSON has to be valid all the same.
+loopctl_columns()
+{
+	local d
+	local -a all
+
+	d=$("$loopctl" attach --name $'a b\xff' --offset 4608 --sizelimit 1M "$file") || return
+	all=("$loopctl" list "$d")
+	same output "NAME OFFSET BACK-FILE $d 4.5K $file" \
+		"$("${all[@]}" --output Name,offset,BACK-FILE | xargs)" &&
+		same --noheadings "$d" "$("${all[@]}" --noheadings -O NAME)" &&
+		same --bytes "4608 1048576" "$("${all[@]}" --bytes -n -O OFFSET,SIZE | xargs)" &&
+		same "no --bytes" "4.5K 1M" "$("${all[@]}" -n -O OFFSET,SIZE | xargs)" &&
+		same --raw "REF SIZE RO"$'\n''a\x20b\xff 1M 0' \
+			"$("${all[@]}" --raw -O REF,SIZE,RO)" &&
+		same "default columns and one more" LOG-SEC \
+			"$("${all[@]}" -O +LOG-SEC | awk 'NR == 1 { print $NF }')" || return
+	"${all[@]}" --json -O NAME,OFFSET,RO,REF |
+		in_json 'd == [{"name": sys.argv[2], "offset": 4608, "ro": False, "ref": "a b\u00ff"}]' \
+			"$d" || return
+	"${all[@]}" --output NAME,NOTHING 2> "$LOOP_SCRATCH/err"
+	same "exit status of an unknown column" 2 $? &&
+		same message "loopctl: unknown column: NOTHING" "$(< "$LOOP_SCRATCH/err")" || return
+	"${all[@]}" --json --raw 2>/dev/null
+	same "exit status of --json --raw" 2 $? && "$loopctl" detach "$d" || return
+	# Of a device without a file, four columns are known.
+	"$loopctl" list --json --output-all "$d" |
+		in_json '[k for k in d[0] if d[0][k]] == ["name", "state", "disk-seq"] and
+			d[0]["state"] == "unbound" and d[0]["openers"] == 0 and d[0]["size"] is None' &&
+		"$loopctl" list --json 2>&1 | in_json 'sys.argv[2] not in [e["name"] for e in d]' "$d"
 }
 
 loopctl_exclusive()
@@ -257,22 +289,22 @@ loopctl_show()
 	dd if="$d" of=/dev/null bs=4k count=3 iflag=direct status=none
 	out=$("$loopctl" show "$d") || return
 	echo "$out"
-	grep -q "^$d\$" <<< "$out" && grep -q "^  file  *$file\$" <<< "$out" &&
-		grep -q "^  size limit  *4194304 (4.0 MiB)\$" <<< "$out" &&
-		grep -q "^  size  *2093056 (2.0 MiB)\$" <<< "$out" &&
-		grep -q "^  flags  *read-only\$" <<< "$out" &&
-		grep -q "^  unmet  *sizelimit: " <<< "$out" &&
-		grep -qE "^ .* (inline|worker_[a-z]*) +[0-9]+  [a-z].*\$" <<< "$out" &&
-		! grep -q "unmap_refused" <<< "$out" || return
+	grep -q "^NAME  *$d\$" <<< "$out" && grep -q "^BACK-FILE  *$file\$" <<< "$out" &&
+		grep -q "^SIZELIMIT  *4M\$" <<< "$out" && grep -q "^SIZE  *2M\$" <<< "$out" &&
+		grep -q "^RO  *1\$" <<< "$out" && grep -q "^UNMET  *sizelimit\$" <<< "$out" &&
+		grep -q "^sizelimit  *the file ends" <<< "$out" &&
+		grep -qE "^(inline|worker_[a-z]*) +[0-9]+ [a-z].*\$" <<< "$out" &&
+		! grep -q "unmap_refused" <<< "$out" &&
+		"$loopctl" show --bytes "$d" | grep -q "^SIZE  *2093056\$" || return
 	"$loopctl" show --json "$d" |
-		in_json '"/dev/" + d[0]["name"] == sys.argv[2] and len(d) == 1 and
-			"sizelimit" in d[0]["unmet"] and "unmap_refused" in d[0]["stats"] and
-			sum(d[0]["stats"].values()) > 0' "$d" || return
-	"$loopctl" list --json "$d" | in_json '"sizelimit" in d[0]["unmet"]' || return
+		in_json 'd[0]["name"] == sys.argv[2] and len(d) == 1 and
+			d[0]["unmet"] == "sizelimit" and d[0]["unmap_refused"] == 0 and
+			d[0]["inline"] + d[0]["worker_file"] > 0' "$d" || return
+	"$loopctl" list --json -O unmet "$d" | in_json 'd == [{"unmet": "sizelimit"}]' || return
 	"$loopctl" detach "$d" || return
-	"$loopctl" show "$d" | grep -q '^  state  *unbound$' || return
+	"$loopctl" show "$d" | grep -q '^STATE  *unbound$' || return
 	"$loopctl" show --json "$d" |
-		in_json 'd[0]["unmet"] == [] and sum(d[0]["stats"].values()) > 0' || return
+		in_json 'd[0]["unmet"] is None and d[0]["inline"] + d[0]["worker_file"] > 0' || return
 	"$loopctl" show 1048575 2>/dev/null
 	same "exit status without the device" 1 $? || return
 	"$loopctl" show 2>/dev/null
@@ -288,15 +320,14 @@ stat_of_reads()
 	same "exit status" 0 $? || return
 	echo "$out"
 	same lines 2 "$(wc -l <<< "$out")" || return
-	same columns "DEVICE READ/S WRITE/S RKIB/S WKIB/S INLINE CLONED FLUSH/S FSYNC/S FILE" \
+	same columns "NAME READ/S WRITE/S RKIB/S WKIB/S INLINE% CLONED% FLUSH/S FSYNC/S BACK-FILE" \
 		"$(head -n 1 <<< "$out" | xargs)" || return
-	[[ $out =~ ${d#/dev/}\ +[0-9.]*[1-9][0-9.]*\ +0\.0\ .*%\ +0%\ +0\.0\ +0\.0\ $file$ ]] ||
+	[[ $out =~ $d\ +[0-9.]*[1-9][0-9.]*\ +0\.0\ .*\ +0\.0\ +0\.0\ +0\.0\ $file$ ]] ||
 		return
-	"$loopctl" stat --interval 2 --json "$d" |
-		in_json 'd[0]["reads_per_s"] > 0 and d[0]["read_kib_per_s"] > 0 and
-			d[0]["writes_per_s"] == 0 and 0 <= d[0]["inline_share"] <= 1 and
-			d[0]["cloned_share"] == 0 and d[0]["backing_file"] == sys.argv[2] and
-			top["seconds"] > 0' "$file"
+	"$loopctl" stat --interval 2 --json --output-all "$d" |
+		in_json 'd[0]["read/s"] > 0 and d[0]["rkib/s"] > 0 and d[0]["write/s"] == 0 and
+			0 <= d[0]["inline%"] <= 100 and d[0]["cloned%"] == 0 and
+			d[0]["back-file"] == sys.argv[2] and d[0]["seconds"] > 0' "$file"
 }
 
 # on_terminal COMMAND...: writes tables, each in the place of the one before
@@ -308,11 +339,11 @@ pid, fd = pty.fork()
 if not pid:
     os.execv(sys.argv[1], sys.argv[1:])
 out = b""
-while out.count(b"DEVICE ") < 3:
+while out.count(b"NAME ") < 3:
     out += os.read(fd, 4096)
 os.kill(pid, signal.SIGTERM)
 os.waitpid(pid, 0)
-assert out.count(b"\033[H\033[JDEVICE ") == out.count(b"DEVICE "), out
+assert out.count(b"\033[H\033[JNAME ") == out.count(b"NAME "), out
 ' "$@"
 }
 
@@ -331,9 +362,11 @@ loopctl_stat()
 	[ "$status" = 0 ] || return
 	# Three tables, apart from each other, for who reads a pipe
 	same watch 3 "$("$loopctl" stat --watch --interval 0.01 "$d" |
-		head -n 8 | grep -c '^DEVICE')" || return
+		head -n 8 | grep -c '^NAME')" || return
 	same "watch --json" 3 "$("$loopctl" stat -w -i 0.01 --json |
-		head -n 3 | grep -c '^{.*}$')" || return
+		head -n 3 | grep -c '^{.*}$')" &&
+		same "stat --raw" "$d 0.0" \
+			"$("$loopctl" stat -i 0.01 --raw --noheadings -O NAME,WRITE/S "$d")" || return
 	on_terminal "$loopctl" stat -w -i 0.01 "$d" || return
 	"$loopctl" detach "$d" || return
 	out=$("$loopctl" stat --interval 0.01 "$d" 2>&1)
@@ -346,6 +379,7 @@ loopctl_stat()
 if [ -x "$loopctl" ]; then
 	claim "loopctl: help, wrong usage" loopctl_help
 	claim "loopctl: attach, list, find, detach" loopctl_cycle
+	claim "loopctl: list: columns, JSON and raw output" loopctl_columns
 	claim "loopctl: show" loopctl_show
 	claim "loopctl: stat" loopctl_stat
 	claim "loopctl: attach --exclusive" loopctl_exclusive
