@@ -257,9 +257,18 @@ samples() {
 	configure defconfig BLK_DEV_LOOP=y SAMPLES=y HEADERS_INSTALL=y \
 		SAMPLE_LOOP=y > "$log" 2>&1 || { echo "not allowed:$unmet"; return 1; }
 	"${kbuild[@]}" samples/loop/ > "$log" 2>&1 || { cat "$log"; return 1; }
-	for program in loop_attach loop_control loopctl; do
+	for program in loop_attach loop_control; do
 		[ -x "$o/samples/loop/$program" ] || echo "no $program"
 	done
+}
+
+# As a maintainer builds it, from tools/ and with the headers of the tree.
+tool() {
+	headers
+	make -s --no-print-directory -C "$tree/tools" "O=$o" \
+		"UAPI=$o/usr/include" loop > "$log" 2>&1 || { cat "$log"; return 1; }
+	grep -iE 'warning|error' "$log" || true
+	[ -x "$o/loop/loopctl" ] || echo "no loopctl"
 }
 
 header() {
@@ -297,6 +306,7 @@ selftests() {
 target x86_64 gcc
 log=$dir/log/programs
 check "samples/loop" samples
+check "tools/loop" tool
 check "linux/loop.h for programs" header
 check "selftests" selftests
 

@@ -51,7 +51,8 @@ overlay() {
 	uapi) git ls-files include/linux include/uapi ;;
 	driver) git ls-files drivers include/trace ;;
 	documentation) git ls-files Documentation ;;
-	selftests) git ls-files tools ;;
+	tools) git ls-files tools/loop ;;
+	selftests) git ls-files tools/testing ;;
 	sample) git ls-files samples ;;
 	*) return 1 ;;
 	esac | for_the_tree

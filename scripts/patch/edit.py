@@ -180,6 +180,8 @@ DEVICES = """\
 
 """
 
+HELP_LOOP = "\t@echo '  loop                   - loop device tool'\n"
+
 SAMPLE_KCONFIG = """\
 config SAMPLE_LOOP
 	bool "Loop device sample"
@@ -189,9 +191,7 @@ config SAMPLE_LOOP
 	  loop_attach has a loop device for as long as it runs, the one of
 	  Documentation/userspace-api/loop-control.rst. loop_control finds a
 	  free loop device, binds a file to it, and unbinds it again, while
-	  other programs look for a free device at the same time. loopctl has
-	  the control device do all of that, and tells which devices there
-	  are.
+	  other programs look for a free device at the same time.
 
 """
 
@@ -253,6 +253,22 @@ def sample():
            "LOOP", "subdir-$(CONFIG_SAMPLE_LOOP)\t\t+= loop\n")
 
 
+def tools():
+    maintainers(["tools/loop/"])
+    path = "tools/Makefile"
+    text = read(path)
+    # It is not of "all", as libsmartcols may be missing.
+    for entry, count, new in (
+            (r"^\t@echo '  nolibc  .*\n", 1, HELP_LOOP + r"\g<0>"),
+            (r"\bleds (?=.*: FORCE$)", 1, r"\g<0>loop "),
+            (r"\biio_install (?=.*:$)", 1, r"\g<0>loop_install "),
+            (r"\bleds_clean\b", 2, r"\g<0> loop_clean")):
+        text, found = re.subn(entry, new, text, flags=re.MULTILINE)
+        if found != count:
+            fail(path, f"{found} places are like {entry}")
+    write(path, text)
+
+
 MISCDEVICE = "include/linux/miscdevice.h"
 ADMIN_INDEX = "Documentation/admin-guide/blockdev/index.rst"
 BLOCK_INDEX = "Documentation/block/index.rst"
@@ -263,9 +279,9 @@ PARAMETERS = "Documentation/admin-guide/kernel-parameters.txt"
 TARGETS = "tools/testing/selftests/Makefile"
 EDITED = (ADMIN_INDEX, BLOCK_INDEX, API_INDEX, IOCTL, DEVICES_TXT, PARAMETERS, TARGETS, MISCDEVICE,
           "MAINTAINERS", "drivers/block/Kconfig", "samples/Kconfig",
-          "samples/Makefile")
+          "samples/Makefile", "tools/Makefile")
 STEPS = {step.__name__: step
-         for step in (uapi, driver, sample, documentation, selftests)}
+         for step in (uapi, driver, sample, tools, documentation, selftests)}
 
 if len(sys.argv) == 3 and sys.argv[1] == "files":
     print("\n".join(EDITED))
