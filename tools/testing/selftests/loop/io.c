@@ -21,7 +21,7 @@
 #define NULLB "nullb0"
 
 static alignas(4096) uint8_t wbuf[LT_MIB];
-static alignas(4096) uint8_t rbuf[LT_MIB];
+static alignas(4096) uint8_t rbuf[LT_MIB + 512];
 
 FIXTURE(io)
 {
@@ -91,13 +91,11 @@ TEST_F(io, read)
 	uint64_t at;
 
 	ASSERT_EQ(0, bind_file(self, variant, 0, 0));
-	for (at = 0; at < SIZE; at += sizeof(rbuf)) {
-		ASSERT_EQ(sizeof(rbuf), pread(self->fd, rbuf, sizeof(rbuf),
-					      at));
-		EXPECT_TRUE(lt_filled(rbuf, sizeof(rbuf), 1, at));
-		ASSERT_EQ(sizeof(rbuf), pread(self->direct, rbuf, sizeof(rbuf),
-					      at));
-		EXPECT_TRUE(lt_filled(rbuf, sizeof(rbuf), 1, at));
+	for (at = 0; at < SIZE; at += LT_MIB) {
+		ASSERT_EQ(LT_MIB, pread(self->fd, rbuf, LT_MIB, at));
+		EXPECT_TRUE(lt_filled(rbuf, LT_MIB, 1, at));
+		ASSERT_EQ(LT_MIB, pread(self->direct, rbuf, LT_MIB, at));
+		EXPECT_TRUE(lt_filled(rbuf, LT_MIB, 1, at));
 	}
 	EXPECT_EQ(0, pread(self->fd, rbuf, 512, SIZE));
 }
