@@ -1,0 +1,710 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The library of the loop selftests, see loop_test.h.
+ */
+#include "loop_test.h"
+
+void lt_add(struct lt_buf *b, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(b->s + b->len, sizeof(b->s) - b->len, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		return;
+	b->len += n;
+	if (b->len >= sizeof(b->s))
+		b->len = sizeof(b->s) - 1;
+}
+
+/* What did not work is a broken test machine, not a broken driver. */
+void lt_die(const char *fmt, ...)
+{
+	int err = errno;
+	va_list ap;
+
+	fflush(stdout);
+	fprintf(stderr, "# ");
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, ": %s\n", strerror(err));
+	exit(1);
+}
+
+const char *lt_errname(int err)
+{
+	const char *name = strerrorname_np(err);
+
+	return name ? name : "?";
+}
+
+/* Files */
+
+void lt_write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		lt_die("write %s", path);
+	close(fd);
+}
+
+/* The first line of a file, blanks made '_'; "-" when it cannot be read. */
+const char *lt_read_line(const char *path, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = -1;
+	char *c;
+
+	if (fd >= 0) {
+		n = read(fd, buf, size - 1);
+		close(fd);
+	}
+	if (n < 0) {
+		snprintf(buf, size, "-");
+		return buf;
+	}
+	buf[n] = '\0';
+	buf[strcspn(buf, "\n")] = '\0';
+	for (c = buf; *c; c++)
+		if (*c == ' ' || *c == '\t')
+			*c = '_';
+	return buf;
+}
+
+/* A pattern that tells every 8 bytes of every file apart. */
+uint64_t lt_pattern(uint64_t seed, uint64_t offset)
+{
+	uint64_t x = (offset / 8 + 1) * 0x9e3779b97f4a7c15ULL + seed;
+
+	x ^= x >> 29;
+	x *= 0xbf58476d1ce4e5b9ULL;
+	x ^= x >> 32;
+	return x;
+}
+
+/* The pattern of up to 8 bytes from @offset to the next multiple of 8. */
+static size_t lt_pattern_part(uint64_t seed, uint64_t offset, size_t len,
+			      uint64_t *out)
+{
+	size_t part = 8 - offset % 8;
+
+	*out = htole64(lt_pattern(seed, offset) >> (offset % 8 * 8));
+	return part < len ? part : len;
+}
+
+void lt_fill(void *buf, size_t len, uint64_t seed, uint64_t offset)
+{
+	uint8_t *p = buf;
+	uint64_t x;
+	size_t n;
+
+	for (; len; p += n, offset += n, len -= n) {
+		n = lt_pattern_part(seed, offset, len, &x);
+		memcpy(p, &x, n);
+	}
+}
+
+bool lt_filled(const void *buf, size_t len, uint64_t seed, uint64_t offset)
+{
+	const uint8_t *p = buf;
+	uint64_t x;
+	size_t n;
+
+	for (; len; p += n, offset += n, len -= n) {
+		n = lt_pattern_part(seed, offset, len, &x);
+		if (memcmp(p, &x, n))
+			return false;
+	}
+	return true;
+}
+
+bool lt_zeroed(const void *buf, size_t len)
+{
+	const uint8_t *p = buf;
+
+	return !len || (!p[0] && !memcmp(p, p + 1, len - 1));
+}
+
+/* Makes or rewrites a file of @size patterned bytes; returns an O_RDWR fd. */
+int lt_file(const char *path, uint64_t size, uint64_t seed)
+{
+	static uint8_t buf[64 * 1024];
+	uint64_t at, part;
+	int fd;
+
+	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		lt_die("create %s", path);
+	for (at = 0; at < size; at += part) {
+		part = size - at < sizeof(buf) ? size - at : sizeof(buf);
+		lt_fill(buf, part, seed, at);
+		if (pwrite(fd, buf, part, at) != (ssize_t)part)
+			lt_die("fill %s", path);
+	}
+	return fd;
+}
+
+/* A DOS label with partition @i of @sectors[i] sectors at @start[i]. */
+void lt_label(int fd, const uint32_t *start, const uint32_t *sectors, int count)
+{
+	uint8_t mbr[512] = { 0 };
+	int i, k;
+
+	for (i = 0; i < count; i++) {
+		uint8_t *e = mbr + 446 + 16 * i;
+
+		e[4] = 0x83;
+		for (k = 0; k < 4; k++) {
+			e[8 + k] = start[i] >> (8 * k);
+			e[12 + k] = sectors[i] >> (8 * k);
+		}
+	}
+	mbr[510] = 0x55;
+	mbr[511] = 0xaa;
+	if (pwrite(fd, mbr, sizeof(mbr), 0) != sizeof(mbr))
+		lt_die("write a partition table");
+}
+
+/* Two partitions of 512 KiB, at 512 KiB and at 1 MiB. */
+void lt_label_two(int fd)
+{
+	static const uint32_t start[] = { 1024, 2048 };
+	static const uint32_t sectors[] = { 1024, 1024 };
+
+	lt_label(fd, start, sectors, 2);
+}
+
+/* Devices */
+
+int lt_control(void)
+{
+	static int fd = -1;
+
+	if (fd < 0)
+		fd = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	return fd;
+}
+
+int lt_ctl(unsigned int cmd, long arg)
+{
+	return ioctl(lt_control(), cmd, arg);
+}
+
+int lt_open(int number, int flags)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/dev/loop%d", number);
+	return open(path, flags | O_CLOEXEC);
+}
+
+int lt_open_part(int number, int part, int flags)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/dev/loop%dp%d", number, part);
+	return open(path, flags | O_CLOEXEC);
+}
+
+bool lt_exists(int number)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/block/loop%d", number);
+	return !access(path, F_OK);
+}
+
+/* The value of /sys/block/loopN/@attr */
+const char *lt_sysfs(int number, const char *attr, char *buf, size_t size)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "/sys/block/loop%d/%s", number, attr);
+	return lt_read_line(path, buf, size);
+}
+
+long long lt_sysfs_num(int number, const char *attr)
+{
+	char buf[128];
+
+	lt_sysfs(number, attr, buf, sizeof(buf));
+	return buf[0] == '-' && !buf[1] ? -1 : strtoll(buf, NULL, 0);
+}
+
+bool lt_sysfs_bound(int number)
+{
+	char buf[8];
+
+	return lt_sysfs(number, "loop/autoclear", buf, sizeof(buf))[0] != '-';
+}
+
+uint64_t lt_diskseq(int fd)
+{
+	uint64_t seq = 0;
+
+	return ioctl(fd, BLKGETDISKSEQ, &seq) ? 0 : seq;
+}
+
+uint64_t lt_size(int fd)
+{
+	uint64_t size = 0;
+
+	return ioctl(fd, BLKGETSIZE64, &size) ? UINT64_MAX : size;
+}
+
+void lt_sleep_ms(unsigned int ms)
+{
+	usleep(ms * 1000);
+}
+
+/* Partition numbers, as a mask of the first 63. */
+uint64_t lt_parts(int number)
+{
+	char path[64], prefix[32];
+	struct dirent *de;
+	uint64_t mask = 0;
+	size_t len;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/sys/block/loop%d", number);
+	len = snprintf(prefix, sizeof(prefix), "loop%dp", number);
+	dir = opendir(path);
+	if (!dir)
+		return 0;
+	while ((de = readdir(dir)))
+		if (!strncmp(de->d_name, prefix, len))
+			mask |= 1ULL << (atoi(de->d_name + len) & 63);
+	closedir(dir);
+	return mask;
+}
+
+/* Unbinds the device if it is bound; whoever else has it open keeps it so. */
+void lt_detach(int number)
+{
+	int fd = lt_open(number, O_RDONLY);
+
+	if (fd < 0)
+		return;
+	ioctl(fd, LOOP_CLR_FD, 0);
+	close(fd);
+}
+
+/* What LOOP_CTL_LIST tells of @number; false without a device, or a list. */
+bool lt_entry(int number, struct loop_ctl_entry *e)
+{
+	struct loop_ctl_list l = {
+		.size = sizeof(l),
+		.start = number,
+		.count = 1,
+		.entry_size = sizeof(*e),
+		.entries = (uintptr_t)e,
+	};
+
+	memset(e, 0xa5, sizeof(*e));
+	return !ioctl(lt_control(), LOOP_CTL_LIST, &l) && l.count == 1 &&
+	       e->index == number;
+}
+
+/*
+ * Unbinds and removes the device; false if it will not go in @tries * 10 ms.
+ * One that goes by itself keeps its number a little longer than its place in
+ * sysfs.
+ */
+bool lt_destroy(int number, int tries)
+{
+	struct loop_ctl_entry e;
+
+	do {
+		if (!lt_exists(number) && !lt_entry(number, &e))
+			return true;
+		lt_detach(number);
+		if (lt_ctl(LOOP_CTL_REMOVE, number) >= 0)
+			return true;
+		lt_sleep_ms(10);
+	} while (--tries > 0);
+	return false;
+}
+
+/* How many loop devices there are. */
+int lt_count_devices(void)
+{
+	struct dirent *de;
+	int count = 0, n;
+	DIR *dir = opendir("/sys/block");
+
+	if (!dir)
+		lt_die("read /sys/block");
+	while ((de = readdir(dir)))
+		count += sscanf(de->d_name, "loop%d", &n) == 1;
+	closedir(dir);
+	return count;
+}
+
+/* Arguments of LOOP_CTL_ATTACH; what is only returned is something else yet. */
+struct loop_ctl_attach lt_to_attach(int index, int fd, uint32_t attach_flags,
+				    uint32_t lo_flags)
+{
+	return (struct loop_ctl_attach) {
+		.size = sizeof(struct loop_ctl_attach),
+		.attach_flags = attach_flags,
+		.index = index,
+		.fd = fd,
+		.lo_flags = lo_flags,
+		.diskseq = 0xa5a5a5a5a5a5a5a5ULL,
+		.device_fd = 0x5a5a5a5a,
+	};
+}
+
+/* What is known about a device, in one line */
+
+#define LT_MAX_FILES 64
+
+struct lt_known_file {
+	char label[16];
+	dev_t dev, rdev;
+	ino_t ino;
+};
+
+/* Backing files are told apart by label, their numbers mean nothing. */
+static struct lt_known_file lt_files[LT_MAX_FILES];
+static unsigned int lt_nr_files;
+
+char lt_prefix[PATH_MAX];
+
+void lt_know(int fd, const char *label)
+{
+	struct lt_known_file *f;
+	struct stat st;
+	unsigned int i;
+
+	if (fstat(fd, &st))
+		lt_die("fstat %s", label);
+	/* A file that is gone may have left its number to this one. */
+	for (i = 0; i < lt_nr_files; i++)
+		if (lt_files[i].ino == st.st_ino &&
+		    lt_files[i].dev == st.st_dev)
+			lt_files[i].ino = 0;
+	for (i = 0; i < lt_nr_files; i++)
+		if (!strcmp(lt_files[i].label, label))
+			break;
+	if (i == LT_MAX_FILES)
+		lt_die("too many files");
+	if (i == lt_nr_files)
+		lt_nr_files++;
+	f = &lt_files[i];
+	snprintf(f->label, sizeof(f->label), "%s", label);
+	f->dev = st.st_dev;
+	f->rdev = st.st_rdev;
+	f->ino = st.st_ino;
+}
+
+/* The kernel gives device numbers as (minor low, major, minor high). */
+uint64_t lt_huge_dev(dev_t dev)
+{
+	return (minor(dev) & 0xff) | (uint64_t)major(dev) << 8 |
+	       (uint64_t)(minor(dev) & ~0xffU) << 12;
+}
+
+const char *lt_label_of(uint64_t dev, uint64_t ino, uint64_t rdev)
+{
+	unsigned int i;
+
+	for (i = 0; i < lt_nr_files; i++)
+		if (lt_files[i].ino == ino &&
+		    lt_huge_dev(lt_files[i].dev) == dev &&
+		    lt_huge_dev(lt_files[i].rdev) == rdev)
+			return lt_files[i].label;
+	if (!dev && !ino && !rdev)
+		return "none";
+	for (i = 0; i < lt_nr_files; i++)
+		if (lt_files[i].ino == ino)
+			return "dev?";
+	return "?";
+}
+
+/* Printable, without blanks; no more than @max bytes, as if not terminated. */
+void lt_add_name(struct lt_buf *b, const void *name, size_t max)
+{
+	const char *s = name;
+	size_t skip = strlen(lt_prefix), len = strnlen(s, max), i, run;
+
+	if (skip && len >= skip && !memcmp(s, lt_prefix, skip)) {
+		lt_add(b, "@");
+		s += skip;
+		len -= skip;
+	}
+	for (i = 0; i < len; i += run) {
+		char c = s[i] > ' ' && s[i] < 127 ? s[i] : '_';
+
+		for (run = 1; i + run < len && s[i + run] == s[i];)
+			run++;
+		if (run > 8) {
+			lt_add(b, "%c*%zu", c, run);
+		} else {
+			lt_add(b, "%c", c);
+			run = 1;
+		}
+	}
+}
+
+static void lt_add_info64(struct lt_buf *b, int number,
+			  const struct loop_info64 *i)
+{
+	lt_add(b, "%sbk=%s,off=%llu,lim=%llu,fl=%u,enc=%u/%u,",
+	       (int)i->lo_number == number ? "" : "number?,",
+	       lt_label_of(i->lo_device, i->lo_inode, i->lo_rdevice),
+	       (unsigned long long)i->lo_offset,
+	       (unsigned long long)i->lo_sizelimit, i->lo_flags,
+	       i->lo_encrypt_type, i->lo_encrypt_key_size);
+	lt_add(b, "name=");
+	lt_add_name(b, i->lo_file_name, sizeof(i->lo_file_name));
+	lt_add(b, ",crypt=");
+	lt_add_name(b, i->lo_crypt_name, sizeof(i->lo_crypt_name));
+	if (!lt_zeroed(i->lo_encrypt_key, sizeof(i->lo_encrypt_key)))
+		lt_add(b, ",key");
+	if (i->lo_init[0] || i->lo_init[1])
+		lt_add(b, ",init=%llu/%llu", (unsigned long long)i->lo_init[0],
+		       (unsigned long long)i->lo_init[1]);
+}
+
+/* The largest discards are those of a bio, in whole granules. */
+#define LT_MOST_DISCARD (UINT32_MAX - UINT16_MAX)
+
+void lt_comparable(int number, const char *attr, char *buf, size_t size)
+{
+	lt_sysfs(number, attr, buf, size);
+	if (!strcmp(attr, "queue/discard_max_bytes") &&
+	    strtoull(buf, NULL, 0) >= LT_MOST_DISCARD)
+		snprintf(buf, size, "most");
+}
+
+static void lt_add_attrs(struct lt_buf *b, int number, const char *const *attrs)
+{
+	const char *sep = "";
+	char val[512];
+
+	for (; *attrs; attrs++) {
+		lt_comparable(number, *attrs, val, sizeof(val));
+		lt_add(b, "%s", sep);
+		lt_add_name(b, val, sizeof(val));
+		sep = "/";
+	}
+}
+
+static void lt_add_int(struct lt_buf *b, const char *name, int fd,
+		       unsigned long cmd)
+{
+	int val = 0;
+
+	if (ioctl(fd, cmd, &val))
+		lt_add(b, " %s=%s", name, lt_errname(errno));
+	else
+		lt_add(b, " %s=%d", name, val);
+}
+
+static void lt_add_ioctls(struct lt_buf *b, int number, int fd)
+{
+	struct loop_info64 info = { 0 };
+
+	lt_add(b, " st=");
+	if (ioctl(fd, LOOP_GET_STATUS64, &info))
+		lt_add(b, "%s", lt_errname(errno));
+	else
+		lt_add_info64(b, number, &info);
+	lt_add(b, " size=%llu", (unsigned long long)lt_size(fd));
+	lt_add_int(b, "ssz", fd, BLKSSZGET);
+	lt_add_int(b, "pbsz", fd, BLKPBSZGET);
+	lt_add_int(b, "bsz", fd, BLKBSZGET);
+	lt_add_int(b, "rofd", fd, BLKROGET);
+}
+
+static const char *const lt_loop_attrs[] = {
+	"loop/backing_file", "loop/offset", "loop/sizelimit",
+	"loop/autoclear", "loop/partscan", "loop/dio", NULL
+};
+
+static const char *const lt_queue_attrs[] = {
+	"queue/logical_block_size", "queue/physical_block_size",
+	"queue/minimum_io_size", "queue/optimal_io_size",
+	"queue/discard_granularity", "queue/discard_max_bytes",
+	"queue/write_zeroes_max_bytes", "queue/write_cache",
+	"queue/rotational", NULL
+};
+
+static const char *const lt_disk_attrs[] = {
+	"size", "ro", "events", "ext_range", NULL
+};
+
+/*
+ * Everything visible about a device: " st= size= ... sys= q= disk= parts=".
+ * @fd is the device, or -1 to leave out what only an open device tells.
+ */
+void lt_add_state(struct lt_buf *b, int number, int fd)
+{
+	if (!lt_exists(number)) {
+		lt_add(b, " gone");
+		return;
+	}
+	if (fd >= 0)
+		lt_add_ioctls(b, number, fd);
+	lt_add(b, " sys=");
+	if (lt_sysfs_bound(number))
+		lt_add_attrs(b, number, lt_loop_attrs);
+	else
+		lt_add(b, "-");
+	lt_add(b, " q=");
+	lt_add_attrs(b, number, lt_queue_attrs);
+	lt_add(b, " disk=");
+	lt_add_attrs(b, number, lt_disk_attrs);
+	lt_add(b, " parts=%#llx", (unsigned long long)lt_parts(number));
+}
+
+/* Uevents of block devices */
+
+int lt_uevent_open(void)
+{
+	struct sockaddr_nl addr = { .nl_family = AF_NETLINK, .nl_groups = 1 };
+	int fd, size = 4 << 20;
+
+	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK,
+		    NETLINK_KOBJECT_UEVENT);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)))
+		lt_die("listen to uevents");
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))
+		lt_die("size of the uevent buffer");
+	return fd;
+}
+
+/* The value of @key in a uevent's list of strings, or NULL. */
+static const char *lt_uevent_key(const char *msg, ssize_t len, const char *key)
+{
+	size_t klen = strlen(key);
+	const char *p;
+
+	for (p = msg; p < msg + len; p += strlen(p) + 1)
+		if (!strncmp(p, key, klen) && p[klen] == '=')
+			return p + klen + 1;
+	return NULL;
+}
+
+/*
+ * Takes what has arrived about loop@number and its partitions.  Adds a word
+ * for each to @b: "change", "add:p1", "remove:p2", with ",media" for a change
+ * of media and ",resize" for one of size.  Returns how many there were.
+ */
+int lt_uevents(int fd, int number, struct lt_buf *b)
+{
+	char msg[8192], name[32];
+	int count = 0;
+	ssize_t len;
+
+	snprintf(name, sizeof(name), "loop%d", number);
+	while ((len = recv(fd, msg, sizeof(msg) - 1, 0)) > 0) {
+		const char *action, *dev, *type, *part;
+
+		msg[len] = '\0';
+		action = lt_uevent_key(msg, len, "ACTION");
+		dev = lt_uevent_key(msg, len, "DEVNAME");
+		type = lt_uevent_key(msg, len, "DEVTYPE");
+		part = lt_uevent_key(msg, len, "PARTN");
+		if (!action || !dev || !type)
+			continue;
+		if (strncmp(dev, name, strlen(name)) ||
+		    (dev[strlen(name)] && dev[strlen(name)] != 'p'))
+			continue;
+		count++;
+		if (!b)
+			continue;
+		lt_add(b, " %s:%s", action, type);
+		if (part)
+			lt_add(b, "%s", part);
+		if (lt_uevent_key(msg, len, "DISK_MEDIA_CHANGE"))
+			lt_add(b, ",media");
+		if (lt_uevent_key(msg, len, "RESIZE"))
+			lt_add(b, ",resize");
+	}
+	return count;
+}
+
+/* Memory whose end is followed by an unmapped page */
+
+uint8_t *lt_edge(void)
+{
+	static uint8_t *edge;
+	long page = sysconf(_SC_PAGESIZE);
+
+	if (!edge) {
+		uint8_t *p = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (p == MAP_FAILED || munmap(p + page, page))
+			lt_die("map a page with nothing after it");
+		edge = p + page;
+	}
+	return edge;
+}
+
+/* For programs of kselftest_harness.h */
+
+/*
+ * A tmpfs of its own for this process and its children, whose path is stored
+ * in @dir[32].  Unmounting it works when nothing on it is in use.
+ */
+int lt_scratch(char *dir, const char *name)
+{
+	snprintf(dir, 32, "/tmp/loop-%.10s.XXXXXX", name);
+	if (!mkdtemp(dir) || unshare(CLONE_NEWNS) ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		return -1;
+	return mount("scratch", dir, "tmpfs", 0, NULL);
+}
+
+/* Why nothing can be tested here, or NULL. */
+const char *lt_unusable(void)
+{
+	if (geteuid())
+		return "must be root";
+	return lt_control() < 0 ? "no /dev/loop-control" : NULL;
+}
+
+/* An unbound device with a number that nobody else uses. */
+int lt_new_device(int number)
+{
+	if (!lt_destroy(number, 2000))
+		return -1;
+	return lt_ctl(LOOP_CTL_ADD, number);
+}
+
+int lt_configure(int fd, int backing, uint32_t block_size, uint32_t flags,
+		 uint64_t offset, uint64_t limit)
+{
+	struct loop_config c = { .fd = backing, .block_size = block_size };
+
+	c.info.lo_flags = flags;
+	c.info.lo_offset = offset;
+	c.info.lo_sizelimit = limit;
+	return ioctl(fd, LOOP_CONFIGURE, &c);
+}
+
+uint32_t lt_flags(int fd)
+{
+	struct loop_info64 info;
+
+	return ioctl(fd, LOOP_GET_STATUS64, &info) ? UINT32_MAX : info.lo_flags;
+}
+
+int lt_blkpg(int fd, int op, int part, uint64_t start, uint64_t length)
+{
+	struct blkpg_partition p = {
+		.start = start, .length = length, .pno = part
+	};
+	struct blkpg_ioctl_arg arg = {
+		.op = op, .datalen = sizeof(p), .data = &p
+	};
+
+	return ioctl(fd, BLKPG, &arg);
+}
