@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The library of the ctl_*.c programs, see ctl_calls.h.
+ */
+#include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <sys/time.h>
+
+#include "ctl_calls.h"
+
+struct loop_ctl_detach to_detach(int index, uint32_t flags, uint64_t timeout)
+{
+	return (struct loop_ctl_detach) {
+		.size = sizeof(struct loop_ctl_detach),
+		.flags = flags,
+		.index = index,
+		.timeout = timeout,
+	};
+}
+
+struct loop_ctl_list to_list(uint32_t start, uint32_t count, void *entries,
+			     uint32_t flags, int fd)
+{
+	return (struct loop_ctl_list) {
+		.size = sizeof(struct loop_ctl_list),
+		.flags = flags,
+		.start = start,
+		.count = count,
+		.entry_size = sizeof(struct loop_ctl_entry),
+		.fd = fd,
+		.entries = (uintptr_t)entries,
+	};
+}
+
+/* Which devices there are, which are bound, and the lowest unused fd. */
+uint64_t trace(void)
+{
+	uint64_t sum = fcntl(lt_control(), F_DUPFD_CLOEXEC, 0);
+	struct dirent *de;
+	DIR *dir;
+
+	close(sum);
+	dir = opendir("/sys/block");
+	if (!dir)
+		lt_die("read /sys/block");
+	while ((de = readdir(dir))) {
+		int n = -1;
+
+		if (sscanf(de->d_name, "loop%d", &n) != 1)
+			continue;
+		sum += lt_pattern(lt_sysfs_bound(n), n * 8);
+	}
+	closedir(dir);
+	return sum;
+}
+
+/*
+ * Each of these returns "ok", the name of the errno, or what is wrong with a
+ * call that failed: it must leave the structure as it was, and nothing else.
+ */
+static const char *call(unsigned long cmd, void *arg, size_t size)
+{
+	uint64_t before = trace();
+	uint8_t copy[256];
+	const char *name;
+
+	memcpy(copy, arg, size);
+	if (!ioctl(lt_control(), cmd, arg))
+		return "ok";
+	name = lt_errname(errno);
+	if (cmd == LOOP_CTL_ATTACH && errno == EBUSY)
+		memcpy(copy + offsetof(struct loop_ctl_attach, index),
+		       arg + offsetof(struct loop_ctl_attach, index), 4);
+	if (memcmp(copy, arg, size))
+		return "changes the structure";
+	if (trace() != before)
+		return "leaves something behind";
+	return name;
+}
+
+const char *attach(struct loop_ctl_attach *a)
+{
+	return call(LOOP_CTL_ATTACH, a, sizeof(*a));
+}
+
+const char *detach(struct loop_ctl_detach *d)
+{
+	return call(LOOP_CTL_DETACH, d, sizeof(*d));
+}
+
+const char *list(struct loop_ctl_list *l)
+{
+	return call(LOOP_CTL_LIST, l, sizeof(*l));
+}
+
+const char *attach_to(int index, int fd, uint32_t attach_flags,
+		      uint32_t lo_flags)
+{
+	struct loop_ctl_attach a = lt_to_attach(index, fd, attach_flags, lo_flags);
+	const char *name = attach(&a);
+
+	if (!strcmp(name, "ok") && a.device_fd >= 0)
+		close(a.device_fd);
+	return name;
+}
+
+const char *detach_from(int index)
+{
+	struct loop_ctl_detach d = to_detach(index, 0, 0);
+
+	return detach(&d);
+}
+
+/* The device's fd, or -1. */
+int attach_fd(int index, int fd, uint32_t attach_flags, uint32_t lo_flags)
+{
+	struct loop_ctl_attach a = lt_to_attach(index, fd, attach_flags, lo_flags);
+
+	return ioctl(lt_control(), LOOP_CTL_ATTACH, &a) ? -1 : a.device_fd;
+}
+
+uint32_t openers(int index)
+{
+	struct loop_ctl_entry e;
+
+	return lt_entry(index, &e) ? e.openers : UINT32_MAX;
+}
+
+/* A device that is removed by itself goes, and gives up its number, in time. */
+bool gone(int index)
+{
+	struct loop_ctl_entry e;
+	int i;
+
+	for (i = 0; i < 2000 && lt_entry(index, &e); i++)
+		lt_sleep_ms(10);
+	return !lt_entry(index, &e) && !lt_exists(index);
+}
+
+/* A page with @what at its start, that can be read only. */
+void *unwritable(const void *what, size_t size)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	void *p = mmap(NULL, page, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		lt_die("map a page");
+	memcpy(p, what, size);
+	if (mprotect(p, page, PROT_READ))
+		lt_die("protect a page");
+	return p;
+}
+
+/* The same without a page behind it, of @size bytes. */
+void *at_edge(const void *what, size_t size)
+{
+	return memcpy(lt_edge() - size, what, size);
+}
+
+atomic_int signals;
+
+static void on_signal(int sig)
+{
+	signals++;
+}
+
+/* From now on, or with 0 no longer, a signal each @ms. */
+void signal_each(int ms, int flags)
+{
+	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = flags };
+	struct itimerval it = {
+		.it_interval.tv_usec = ms * 1000,
+		.it_value.tv_usec = ms * 1000,
+	};
+
+	if (sigaction(SIGVTALRM, &sa, NULL) || sigaction(SIGUSR1, &sa, NULL) ||
+	    sigaction(SIGALRM, &sa, NULL) || setitimer(ITIMER_REAL, &it, NULL))
+		lt_die("start a timer");
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the ctl_*.c programs share: calls of the control device that are checked,
+ * and arguments for them.
+ */
+#ifndef CTL_CALLS_H
+#define CTL_CALLS_H
+
+#include <stdatomic.h>
+
+#include "loop_test.h"
+
+#define FIRST 960		/* numbers that are nobody's */
+#define NUMBERS 12
+#define ABSENT (FIRST + NUMBERS - 1)
+#define MINORS 0x100000
+#define SIZE (2 * LT_MIB)
+#define HALF (SIZE / 2)
+#define LARGEST_PAGE 65536	/* that any machine has */
+
+#define AUTOCLEAR LO_FLAGS_AUTOCLEAR
+#define READ_ONLY LO_FLAGS_READ_ONLY
+#define PARTSCAN LO_FLAGS_PARTSCAN
+#define DIRECT_IO LO_FLAGS_DIRECT_IO
+#define STRICT LOOP_ATTACH_STRICT
+#define EXCLUSIVE LOOP_ATTACH_EXCLUSIVE
+#define EPHEMERAL LOOP_ATTACH_EPHEMERAL
+#define NO_FD LOOP_ATTACH_NO_FD
+#define WAIT LOOP_DETACH_WAIT
+
+#define SECONDS(n) ((n) * 1000000000ULL)
+#define FOREVER UINT64_MAX
+
+struct loop_ctl_detach to_detach(int index, uint32_t flags, uint64_t timeout);
+struct loop_ctl_list to_list(uint32_t start, uint32_t count, void *entries,
+			     uint32_t flags, int fd);
+uint64_t trace(void);
+const char *attach(struct loop_ctl_attach *a);
+const char *detach(struct loop_ctl_detach *d);
+const char *list(struct loop_ctl_list *l);
+const char *attach_to(int index, int fd, uint32_t attach_flags,
+		      uint32_t lo_flags);
+const char *detach_from(int index);
+int attach_fd(int index, int fd, uint32_t attach_flags, uint32_t lo_flags);
+uint32_t openers(int index);
+bool gone(int index);
+void *unwritable(const void *what, size_t size);
+void *at_edge(const void *what, size_t size);
+
+/* The signals of signal_each() that have arrived */
+extern atomic_int signals;
+
+void signal_each(int ms, int flags);
+
+#endif /* CTL_CALLS_H */
