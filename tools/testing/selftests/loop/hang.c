@@ -14,14 +14,13 @@
 #include <poll.h>
 #include <signal.h>
 #include <linux/aio_abi.h>
-#include <linux/fuse.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
-#include <sys/uio.h>
 
 #include "kselftest_harness.h"
 #include "loop_test.h"
+#include "fuse_server.h"
 
 #ifndef PATIENCE
 #define PATIENCE 60
@@ -37,114 +36,12 @@
 #define MAX_SIZE (2 * SIZE)
 #define PAGE 4096
 
-/* The server */
-
-#define MAX_WRITE (64 * 1024)
-#define MAX_HELD 64
-
-struct request {
-	struct fuse_in_header h;
-	union {
-		struct fuse_read_in read;
-		struct fuse_interrupt_in interrupt;
-		struct {
-			struct fuse_write_in in;
-			uint8_t data[MAX_WRITE];
-		} write;
-	};
-};
+/* The server: a child that serves the kernel and takes orders from the test */
 
 struct server {
-	int fuse;		/* the kernel */
+	struct fuse_server fuse;
 	int ctl;		/* the test */
-	bool writeback;		/* writes are cached by the kernel */
-	uint32_t hold;		/* the opcode that is not answered */
-	struct request *held[MAX_HELD];
-	int nr_held;
-	uint64_t size;		/* of the file */
-	uint8_t data[MAX_SIZE];
 };
-
-static void reply(struct server *s, const struct request *r, int error,
-		  const void *data, size_t len)
-{
-	struct fuse_out_header h = {
-		.len = sizeof(h) + len, .error = -error, .unique = r->h.unique,
-	};
-	struct iovec iov[] = { { &h, sizeof(h) }, { (void *)data, len } };
-
-	/* ENOENT: it has been given up */
-	if (writev(s->fuse, iov, 2) < 0 && errno != ENOENT)
-		exit(1);
-}
-
-#define THE_FILE (FUSE_ROOT_ID + 1)
-
-static struct fuse_attr attr_of(struct server *s, uint64_t node)
-{
-	return (struct fuse_attr) {
-		.ino = node, .size = s->size, .blocks = s->size / 512,
-		.mode = node == THE_FILE ? S_IFREG | 0600 : S_IFDIR | 0700,
-		.nlink = 1, .blksize = PAGE,
-	};
-}
-
-/* What is left out of an answer, times of validity too, is 0. */
-static void answer(struct server *s, const struct request *r)
-{
-	struct fuse_init_out init = {
-		.major = FUSE_KERNEL_VERSION,
-		.minor = FUSE_KERNEL_MINOR_VERSION,
-		/* another size is no reason to wait for pages that are read */
-		.flags = FUSE_EXPLICIT_INVAL_DATA |
-			 (s->writeback ? FUSE_WRITEBACK_CACHE : 0),
-		.max_write = MAX_WRITE,
-	};
-	struct fuse_attr_out attr = { .attr = attr_of(s, r->h.nodeid) };
-	struct fuse_entry_out entry = {
-		.nodeid = THE_FILE, .attr = attr_of(s, THE_FILE),
-	};
-	struct fuse_write_out written = { .size = r->write.in.size };
-	struct fuse_statfs_out statfs = { .st.bsize = PAGE };
-	struct fuse_open_out open = { };
-
-	switch (r->h.opcode) {
-	case FUSE_INIT:
-		reply(s, r, 0, &init, sizeof(init));
-		break;
-	case FUSE_LOOKUP:
-		reply(s, r, 0, &entry, sizeof(entry));
-		break;
-	case FUSE_GETATTR:
-	case FUSE_SETATTR:
-		reply(s, r, 0, &attr, sizeof(attr));
-		break;
-	case FUSE_OPEN:
-		reply(s, r, 0, &open, sizeof(open));
-		break;
-	case FUSE_READ:
-		reply(s, r, 0, s->data + r->read.offset, r->read.size);
-		break;
-	case FUSE_WRITE:
-		memcpy(s->data + r->write.in.offset, r->write.data,
-		       r->write.in.size);
-		reply(s, r, 0, &written, sizeof(written));
-		break;
-	case FUSE_STATFS:
-		reply(s, r, 0, &statfs, sizeof(statfs));
-		break;
-	case FUSE_FSYNC:
-	case FUSE_FLUSH:
-	case FUSE_RELEASE:
-		reply(s, r, 0, NULL, 0);
-		break;
-	case FUSE_FORGET:
-	case FUSE_BATCH_FORGET:
-		break;
-	default:
-		reply(s, r, EOPNOTSUPP, NULL, 0);
-	}
-}
 
 static void tell(struct server *s, int what)
 {
@@ -152,94 +49,45 @@ static void tell(struct server *s, int what)
 		exit(1);
 }
 
-/* Whoever waits for a request that is held has got a signal. */
-static void interrupt(struct server *s, uint64_t unique)
+static void tell_held(struct fuse_server *fuse, uint32_t opcode)
 {
-	int i;
-
-	for (i = 0; i < s->nr_held; i++) {
-		if (s->held[i]->h.unique == unique) {
-			reply(s, s->held[i], EINTR, NULL, 0);
-			free(s->held[i]);
-			s->held[i] = s->held[--s->nr_held];
-			return;
-		}
-	}
-}
-
-static void serve_kernel(struct server *s)
-{
-	struct request *r = malloc(sizeof(*r) + PAGE);
-	ssize_t n;
-
-	if (!r)
-		exit(1);
-	n = read(s->fuse, r, sizeof(*r) + PAGE);
-	if (n < 0 && errno == ENOENT) {
-		free(r);
-		return;
-	}
-	if (n < 0)
-		exit(0);	/* unmounted */
-	if (r->h.opcode == s->hold) {
-		if (s->nr_held == MAX_HELD)
-			exit(1);
-		s->held[s->nr_held++] = r;
-		tell(s, -r->h.opcode);
-		return;
-	}
-	if (r->h.opcode == FUSE_INTERRUPT)
-		interrupt(s, r->interrupt.unique);
-	else
-		answer(s, r);
-	free(r);
+	tell((struct server *)fuse, -opcode);
 }
 
 #define GROW (-1)
 
 /*
- * The test says which opcode to hold from now on; 0: none, and go on. Or the file
- * is to grow.
+ * The test sends the opcode that is held from now on, or 0 for none, which answers
+ * what is held; or the file grows.
  */
 static void serve_test(struct server *s)
 {
-	int hold;
+	int order;
 
-	if (recv(s->ctl, &hold, sizeof(hold), 0) != sizeof(hold))
+	if (recv(s->ctl, &order, sizeof(order), 0) != sizeof(order))
 		exit(0);
-	if (hold == GROW) {
-		s->size = MAX_SIZE;
-		tell(s, hold);
-		return;
-	}
-	s->hold = hold;
-	while (!hold && s->nr_held) {
-		answer(s, s->held[--s->nr_held]);
-		free(s->held[s->nr_held]);
-	}
-	tell(s, hold);
+	if (order == GROW)
+		s->fuse.size = MAX_SIZE;
+	else
+		fuse_server_hold(&s->fuse, order);
+	tell(s, order);
 }
 
-static __noreturn void serve(int fuse, int ctl, bool writeback)
+static __noreturn void serve(struct server *s)
 {
-	static struct server s;
 	struct pollfd p[2] = {
-		{ .fd = fuse, .events = POLLIN },
-		{ .fd = ctl, .events = POLLIN },
+		{ .fd = s->fuse.fuse, .events = POLLIN },
+		{ .fd = s->ctl, .events = POLLIN },
 	};
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	s.fuse = fuse;
-	s.ctl = ctl;
-	s.writeback = writeback;
-	s.size = SIZE;
 	for (;;) {
 		if (poll(p, 2, -1) < 0)
 			exit(1);
-		if (p[0].revents)
-			serve_kernel(&s);
+		if (p[0].revents && !fuse_server_step(&s->fuse))
+			exit(0);
 		if (p[1].revents)
-			serve_test(&s);
+			serve_test(s);
 	}
 }
 
@@ -260,33 +108,38 @@ FIXTURE(hang)
 /* Starts the server and mounts it; why it could not, or NULL. */
 static const char *start_server(struct _test_data_hang *self, bool writeback)
 {
-	int fuse, ctl[2];
-	char options[128];
+	static uint8_t data[MAX_SIZE];
+	static struct server s = {
+		.fuse.size = SIZE,
+		.fuse.data = data,
+		.fuse.on_hold = tell_held,
+	};
+	const char *lacking;
+	int ctl[2];
 	pid_t pid;
 
 	if (system("modprobe -q fuse"))
 		;		/* it may be built in */
-	fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	if (fuse < 0)
-		return "no /dev/fuse";
+	/* Another size must not make the kernel wait for pages that are read. */
+	s.fuse.init_flags = FUSE_EXPLICIT_INVAL_DATA |
+			    (writeback ? FUSE_WRITEBACK_CACHE : 0);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ctl))
 		return "no socket";
-	snprintf(options, sizeof(options),
-		 "fd=%d,rootmode=40700,user_id=0,group_id=0", fuse);
-	if (mount("hang", self->mnt, "fuse", 0, options))
-		return "no FUSE";
+	lacking = fuse_server_mount(&s.fuse, self->mnt);
+	if (lacking)
+		return lacking;
 	pid = fork();
 	if (pid < 0)
 		return "no process";
 	if (!pid) {
-		/* a last unmount in its own exit would wait for its answer */
-		if (unshare(CLONE_NEWNS) || umount2(self->mnt, MNT_DETACH))
+		if (!fuse_server_leave(self->mnt))
 			lt_die("leave the file system");
 		close(ctl[0]);
-		serve(fuse, ctl[1], writeback);
+		s.ctl = ctl[1];
+		serve(&s);
 	}
 	self->server = pid;
-	close(fuse);
+	close(s.fuse.fuse);
 	close(ctl[1]);
 	self->ctl = ctl[0];
 	return NULL;

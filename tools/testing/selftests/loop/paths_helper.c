@@ -72,42 +72,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "helper.h"
+
 #define BLOCK		4096
 #define SECTOR		512
 #define MAX_ASYNC	1024
-
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
-
-static void die(const char *what)
-{
-	fprintf(stderr, "paths_helper: %s: %s\n", what, strerror(errno));
-	exit(2);
-}
-
-static unsigned int number(const char *text)
-{
-	return strtoul(text, NULL, 0);
-}
-
-static int open_or_die(const char *path, int flags)
-{
-	int fd = open(path, flags | O_CLOEXEC);
-
-	if (fd < 0)
-		die(path);
-	return fd;
-}
-
-/* Memory that direct I/O takes */
-static void *pages(size_t len)
-{
-	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (p == MAP_FAILED)
-		die("mmap");
-	return p;
-}
 
 static void block_fill(void *block, unsigned int nr, unsigned int seed)
 {
@@ -919,11 +888,7 @@ static int cmd_log_check(char **arg)
 	return bad || cuts != files * count;
 }
 
-static const struct {
-	const char *name;
-	int arguments;
-	int (*run)(char **arg);
-} commands[] = {
+const struct command commands[] = {
 	{ "write", 3, cmd_write },
 	{ "check", 3, cmd_check },
 	{ "nowait", 3, cmd_nowait },
@@ -942,14 +907,5 @@ static const struct {
 	{ "log-files", 3, cmd_log_files },
 	{ "log-cut", 5, cmd_log_cut },
 	{ "files-check", 2, cmd_files_check },
+	{ }
 };
-
-int main(int argc, char **argv)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		if (argc >= 2 && !strcmp(argv[1], commands[i].name) &&
-		    argc - 2 >= commands[i].arguments)
-			return commands[i].run(argv + 2);
-	fprintf(stderr, "unknown command or too few arguments\n");
-	return 2;
-}

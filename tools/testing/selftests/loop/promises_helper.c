@@ -19,42 +19,21 @@
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <linux/fs.h>
-#include <linux/fuse.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fuse_server.h"
+#include "helper.h"
+
 #define BLOCK		4096
-#define MAX_WRITE	(128 * 1024)
-#define THE_FILE	(FUSE_ROOT_ID + 1)
 #define MARKER		"/sys/kernel/tracing/trace_marker"
-
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
-
-static void die(const char *what)
-{
-	fprintf(stderr, "promises_helper: %s: %s\n", what, strerror(errno));
-	exit(2);
-}
-
-static int open_or_die(const char *path, int flags)
-{
-	int fd = open(path, flags | O_CLOEXEC);
-
-	if (fd < 0)
-		die(path);
-	return fd;
-}
 
 /* ---- forced unit access ---- */
 
@@ -95,162 +74,38 @@ static int cmd_fua(char **arg)
 
 /* ---- a file system of one file ---- */
 
-struct request {
-	struct fuse_in_header h;
-	union {
-		struct fuse_read_in read;
-		struct fuse_setattr_in setattr;
-		struct {
-			struct fuse_write_in in;
-			uint8_t data[MAX_WRITE];
-		} write;
-	};
-};
+static int marker;
 
-struct server {
-	int fuse;
-	int marker;
-	uint64_t size;
-	uint32_t init_flags;
-	uint32_t open_flags;
-	uint8_t *data;
-};
-
-static void reply(struct server *s, const struct request *r, int error,
-		  const void *data, size_t len)
+/* The kernel refuses the mark while nobody traces, which is no error. */
+static void trace_fsync(struct fuse_server *s)
 {
-	struct fuse_out_header h = {
-		.len = sizeof(h) + len, .error = -error, .unique = r->h.unique,
-	};
-	struct iovec iov[] = { { &h, sizeof(h) }, { (void *)data, len } };
-
-	/* ENOENT: it has been given up */
-	if (writev(s->fuse, iov, 2) < 0 && errno != ENOENT)
-		exit(1);
-}
-
-static struct fuse_attr attr_of(const struct server *s, uint64_t node)
-{
-	return (struct fuse_attr) {
-		.ino = node, .size = s->size, .blocks = s->size / 512,
-		.mode = node == THE_FILE ? S_IFREG | 0600 : S_IFDIR | 0700,
-		.nlink = 1, .blksize = BLOCK,
-	};
-}
-
-static void answer_io(struct server *s, const struct request *r)
-{
-	struct fuse_write_out written = { .size = r->write.in.size };
-	uint64_t left;
-
-	switch (r->h.opcode) {
-	case FUSE_READ:
-		left = r->read.offset < s->size ? s->size - r->read.offset : 0;
-		reply(s, r, 0, s->data + r->read.offset,
-		      r->read.size < left ? r->read.size : left);
-		break;
-	case FUSE_WRITE:
-		if (r->write.in.offset + r->write.in.size > s->size) {
-			reply(s, r, ENOSPC, NULL, 0);
-			break;
-		}
-		memcpy(s->data + r->write.in.offset, r->write.data,
-		       r->write.in.size);
-		reply(s, r, 0, &written, sizeof(written));
-		break;
-	case FUSE_FSYNC:
-		/* refused while nobody traces */
-		if (write(s->marker, "served FSYNC\n", 13) < 0)
-			errno = 0;
-		reply(s, r, 0, NULL, 0);
-		break;
-	default:
-		reply(s, r, ENOSYS, NULL, 0);
-	}
-}
-
-/* What is left out of an answer, times of validity too, is 0. */
-static void answer(struct server *s, const struct request *r)
-{
-	struct fuse_init_out init = {
-		.major = FUSE_KERNEL_VERSION,
-		.minor = FUSE_KERNEL_MINOR_VERSION,
-		.flags = s->init_flags,
-		.max_write = MAX_WRITE,
-	};
-	struct fuse_attr_out attr = { .attr = attr_of(s, r->h.nodeid) };
-	struct fuse_entry_out entry = {
-		.nodeid = THE_FILE, .attr = attr_of(s, THE_FILE),
-	};
-	struct fuse_statfs_out statfs = { .st.bsize = BLOCK };
-	struct fuse_open_out open = { .open_flags = s->open_flags };
-
-	switch (r->h.opcode) {
-	case FUSE_INIT:
-		reply(s, r, 0, &init, sizeof(init));
-		break;
-	case FUSE_LOOKUP:
-		reply(s, r, 0, &entry, sizeof(entry));
-		break;
-	case FUSE_GETATTR:
-	case FUSE_SETATTR:
-		reply(s, r, 0, &attr, sizeof(attr));
-		break;
-	case FUSE_OPEN:
-		reply(s, r, 0, &open, sizeof(open));
-		break;
-	case FUSE_STATFS:
-		reply(s, r, 0, &statfs, sizeof(statfs));
-		break;
-	case FUSE_UNLINK:	/* there is another one at once */
-	case FUSE_FLUSH:
-	case FUSE_RELEASE:
-		reply(s, r, 0, NULL, 0);
-		break;
-	case FUSE_FORGET:
-	case FUSE_BATCH_FORGET:
-	case FUSE_INTERRUPT:
-		break;
-	default:
-		answer_io(s, r);
-	}
+	if (write(marker, "served FSYNC\n", 13) < 0)
+		errno = 0;
 }
 
 static int cmd_fuse(char **arg)
 {
-	static struct server s;
-	static struct request r;
-	char options[128];
+	static struct fuse_server s = {
+		.init_flags = FUSE_ASYNC_DIO | FUSE_BIG_WRITES,
+		.on_fsync = trace_fsync,
+	};
+	const char *lacking;
 
 	s.size = strtoull(arg[1], NULL, 0) << 20;
+	s.data = pages(s.size);
 	if (arg[2] && !strcmp(arg[2], "direct"))
 		s.open_flags = FOPEN_DIRECT_IO;
-	s.init_flags = FUSE_ASYNC_DIO | FUSE_BIG_WRITES;
 	if (arg[2] && !strcmp(arg[2], "writeback"))
 		s.init_flags |= FUSE_WRITEBACK_CACHE;
-	s.data = mmap(NULL, s.size, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (s.data == MAP_FAILED)
-		die("mmap");
-	s.marker = open_or_die(MARKER, O_WRONLY);
-	s.fuse = open_or_die("/dev/fuse", O_RDWR);
-	snprintf(options, sizeof(options),
-		 "fd=%d,rootmode=40700,user_id=0,group_id=0", s.fuse);
-	if (mount("promises", arg[0], "fuse", 0, options))
-		die(arg[0]);
-	/* a last unmount in its own exit would wait for its answer */
-	if (unshare(CLONE_NEWNS) || umount2(arg[0], MNT_DETACH))
+	marker = open_or_die(MARKER, O_WRONLY);
+	lacking = fuse_server_mount(&s, arg[0]);
+	if (lacking)
+		die(lacking);
+	if (!fuse_server_leave(arg[0]))
 		die("leave the file system");
-	for (;;) {
-		ssize_t n = read(s.fuse, &r, sizeof(r));
-
-		if (n < 0 && errno == ENODEV)
-			return 0;
-		if (n < 0 && errno != EINTR && errno != ENOENT)
-			die("read");
-		if (n > 0)
-			answer(&s, &r);
-	}
+	while (fuse_server_step(&s))
+		;
+	return 0;
 }
 
 /* ---- stable pages ---- */
@@ -305,22 +160,9 @@ static int cmd_stable(char **arg)
 	return fsync(fd);
 }
 
-static const struct {
-	const char *name;
-	int arguments;
-	int (*run)(char **arg);
-} commands[] = {
+const struct command commands[] = {
 	{ "fua", 3, cmd_fua },
 	{ "fuse", 2, cmd_fuse },
 	{ "stable", 3, cmd_stable },
+	{ }
 };
-
-int main(int argc, char **argv)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		if (argc >= 2 && !strcmp(argv[1], commands[i].name) &&
-		    argc - 2 >= commands[i].arguments)
-			return commands[i].run(argv + 2);
-	fprintf(stderr, "unknown command or too few arguments\n");
-	return 2;
-}

@@ -56,16 +56,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "helper.h"
+
 #define SLOT		65536
 #define PAGE		4096
-
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
-
-static void die(const char *what)
-{
-	fprintf(stderr, "sys_helper: %s: %s\n", what, strerror(errno));
-	exit(2);
-}
 
 static int result(long value)
 {
@@ -160,27 +154,14 @@ static int cmd_cycles(char **arg)
 
 static int open_control(void)
 {
-	int fd = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-
-	if (fd < 0)
-		die("/dev/loop-control");
-	return fd;
-}
-
-static int open_file(const char *path)
-{
-	int fd = open(path, O_RDWR | O_CLOEXEC);
-
-	if (fd < 0)
-		die(path);
-	return fd;
+	return open_or_die("/dev/loop-control", O_RDWR);
 }
 
 static int cmd_attach(char **arg)
 {
 	struct loop_ctl_attach a = {
 		.size = sizeof(a), .attach_flags = LOOP_ATTACH_NO_FD,
-		.index = atoi(arg[0]), .fd = open_file(arg[1]),
+		.index = atoi(arg[0]), .fd = open_or_die(arg[1], O_RDWR),
 	};
 
 	if (ioctl(open_control(), LOOP_CTL_ATTACH, &a))
@@ -204,7 +185,7 @@ static int cmd_attach_cycles(char **arg)
 {
 	struct loop_ctl_attach a = {
 		.size = sizeof(a), .attach_flags = LOOP_ATTACH_NO_FD,
-		.index = atoi(arg[0]), .fd = open_file(arg[1]),
+		.index = atoi(arg[0]), .fd = open_or_die(arg[1], O_RDWR),
 		.lo_flags = LO_FLAGS_PARTSCAN,
 	};
 	int count = atoi(arg[2]), control = open_control();
@@ -248,7 +229,7 @@ static int cmd_open_until(char **arg)
 
 static int cmd_attach_until(char **arg)
 {
-	int file = open_file(arg[1]), control = open_control();
+	int file = open_or_die(arg[1], O_RDWR), control = open_control();
 	unsigned int count = 0;
 	struct stat st;
 
@@ -289,7 +270,7 @@ static int cmd_attach_until(char **arg)
 static int cmd_full(char **arg)
 {
 	struct loop_ctl_attach a = {
-		.size = sizeof(a), .index = -1, .fd = open_file(arg[0]),
+		.size = sizeof(a), .index = -1, .fd = open_or_die(arg[0], O_RDWR),
 	};
 	int control = open_control(), number;
 	char path[32];
@@ -806,7 +787,7 @@ static int cmd_fill(char **arg)
 {
 	int group = fanotify_init(FAN_CLASS_PRE_CONTENT | FAN_CLOEXEC,
 				  O_RDWR | O_LARGEFILE);
-	int source = open_file(arg[1]);
+	int source = open_or_die(arg[1], O_RDWR);
 	char buf[4096] __attribute__((aligned(8)));
 	const struct fanotify_event_metadata *event;
 	ssize_t n;
@@ -825,11 +806,7 @@ static int cmd_fill(char **arg)
 	return 2;
 }
 
-static const struct {
-	const char *name;
-	int arguments;
-	int (*run)(char **arg);
-} commands[] = {
+const struct command commands[] = {
 	{ "open", 1, cmd_open },
 	{ "ctl", 2, cmd_ctl },
 	{ "forget", 1, cmd_forget },
@@ -849,14 +826,5 @@ static const struct {
 	{ "fill", 4, cmd_fill },
 	{ "records-write", 3, cmd_records_write },
 	{ "records-check", 2, cmd_records_check },
+	{ }
 };
-
-int main(int argc, char **argv)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		if (argc >= 2 && !strcmp(argv[1], commands[i].name) &&
-		    argc - 2 >= commands[i].arguments)
-			return commands[i].run(argv + 2);
-	fprintf(stderr, "unknown command or too few arguments\n");
-	return 2;
-}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the *_helper programs of the shell tests share. Each has a table of
+ * commands; helper.c has main(). A helper that does not work exits with 2.
+ */
+#ifndef HELPER_H
+#define HELPER_H
+
+#include <stddef.h>
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
+struct command {
+	const char *name;
+	int arguments;		/* the least number of them */
+	int (*run)(char **arg);	/* returns the exit status */
+};
+
+/* The program's own table, which ends with an entry without a name */
+extern const struct command commands[];
+
+void die(const char *what) __attribute__((noreturn));
+unsigned int number(const char *text);
+int open_or_die(const char *path, int flags);
+void *pages(size_t len);
+
+#endif /* HELPER_H */
