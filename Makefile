@@ -39,7 +39,7 @@ demo:
 	@scripts/demo.sh
 
 check:
-	@scripts/check.sh $(GROUPS)
+	@ARGS='$(ARGS)' scripts/check.sh $(GROUPS)
 
 check-long:
 	@scripts/check.sh --long $(GROUPS)
@@ -136,8 +136,8 @@ help:
 	@echo 'make           build loop.ko against KDIR=$(KDIR)'
 	@echo 'make deps      install the Debian packages the targets below need'
 	@echo 'make demo      show the driver at work in a VM'
-	@echo 'make check     run all tests in VMs; GROUPS="a b" runs some, see'
-	@echo '               tools/testing/selftests/loop/groups'
+	@echo 'make check     run all tests in VMs; GROUPS="a b" runs some, ARGS="..." some'
+	@echo '               cases, see tools/testing/selftests/loop/README.rst'
 	@echo 'make check-long  what takes hours: the same tests, many more times'
 	@echo 'make bench     measure the driver, the stock one and the limit in a VM;'
 	@echo '               ROWS="a b" some rows, LOOP_KO=FILE another module'

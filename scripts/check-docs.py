@@ -214,12 +214,16 @@ same(targets, "Makefile", [h.strip() for h in re.findall(r"@echo '(make(?: [\w-]
      "make help")
 same(targets, "Makefile", re.findall(r"^\| `(make[^`]*)`", readme, re.M), "README.md")
 
-# Groups of tests
-groups = re.findall(r"^(\w+)\|.*\|(host:)?", read("tools/testing/selftests/loop/groups*"), re.M)
-same([g for g, host in groups if not host], "tools/testing/selftests/loop/groups*",
-     rows(section(inside + "\n", "Tests")), "Documentation/block/loop.rst")
-same([g for g, host in groups if host], "tools/testing/selftests/loop/groups*",
-     re.findall(r"^- `(\w+)`: ", readme, re.M), "README.md")
+# Groups of tests, and the files of the tests
+TESTS = "tools/testing/selftests/loop"
+tests = read(f"{TESTS}/README.rst")
+same(re.findall(r"^([\w-]+)\|", read(f"{TESTS}/groups*"), re.M), f"{TESTS}/groups*",
+     re.findall(r"^([a-z][\w-]*) +\S+\.(?:sh|c)\b", tests, re.M), f"{TESTS}/README.rst")
+files = {p.name for p in (top / TESTS).iterdir()}
+built = read(f"{TESTS}/.gitignore").split()
+files = {f for f in files if not f.startswith(".") and f not in built and not f.endswith("_32")}
+expect(files - {"README.rst"}, re.findall(r"[\w.-]*\w", tests), f"{TESTS}/README.rst")
+expect(re.findall(r"[\w-]+\.(?:c|h|sh)\b", tests), files, TESTS)
 
 # Functions, structures and counters that a sentence names
 expect({w for w in re.findall(r"``(?:struct )?((?:loop|worker|retry)_\w+)(?:\(\))?``", documents)},

@@ -6,6 +6,7 @@
 # as well, in the place of what has the same name.
 # A line there is NAME|OPTIONS OF qemu/vm|COMMAND; a command "host:COMMAND" runs
 # on this machine, and boots the VMs it needs itself. A group's output is TAP.
+# With ARGS in the environment, it is added to the commands of the groups.
 # With VM_KERNEL=DIR in the environment, on that kernel, see qemu/vm, which must
 # be built already. With LOOP_UNTIL=TIME, seconds since 1970, what has not ended
 # by then is stopped, and is not counted.
@@ -105,7 +106,7 @@ read_tap() {
 
 # The group's output goes to NAME.log, what it means to NAME.results.
 run_group() {
-	local name=$1 options=$2 command=$3 status=0 start=$SECONDS verdict=pass
+	local name=$1 options=$2 command="$3${ARGS:+ $ARGS}" status=0 start=$SECONDS verdict=pass
 	local log=$logs/$1.log results=$logs/$1.results vm_options=() limit=()
 
 	[ -z "${LOOP_UNTIL-}" ] || limit=(timeout "$((LOOP_UNTIL - $(date +%s)))")

@@ -243,6 +243,8 @@ def selftests():
             text = re.sub(rf" {name}(?= |$)|(?<=^\t){name} ?", "", text,
                           flags=re.MULTILINE)
     write(path, re.sub(r" \\\n\t?\n", "\n", text))
+    path = "tools/testing/selftests/loop/README.rst"
+    write(path, read(path).split("\nIn the repository of the driver\n")[0])
 
 
 def sample():
