@@ -125,7 +125,7 @@ static void die_by_alarm(int sig)
 	_exit(2);
 }
 
-/* A process for each, so that one that fails does not take all with it. */
+/* Each group runs in a process of its own, so that the others go on if it fails. */
 static bool run_group(unsigned int i)
 {
 	struct timespec start, end;

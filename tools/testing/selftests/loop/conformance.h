@@ -1,26 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the sources of conformance share: the images, the device under test, and
- * the reports about it.
+ * The sources of conformance share the images, the device under test, and the
+ * reports about it.
  */
 #ifndef CONFORMANCE_H
 #define CONFORMANCE_H
 
 #include "loop_test.h"
 
-#define NUMBER 40		/* the device under test */
-#define LOWER 41		/* loop devices below it */
+#define NUMBER 40		/* the number of the device under test */
+#define LOWER 41		/* the numbers of loop devices below it */
 #define LOWEST 42
 #define IMAGE_SIZE (2 * LT_MIB)
 #define NOBODY 65534
 #define MAX_FS 8
 
-/* Images, and what the command line says: conformance.c */
+/* Images and options of the command line, in conformance.c */
 
 enum image {
-	IMG_A,			/* patterned */
-	IMG_B,			/* another of that size */
-	IMG_C,			/* of half that size */
+	IMG_A,			/* a pattern */
+	IMG_B,			/* another pattern of the same size */
+	IMG_C,			/* a pattern of half the size */
 	IMG_P,			/* two partitions */
 	IMG_E,			/* an ext4 file system */
 	IMG_COUNT
@@ -36,17 +36,17 @@ extern const char *const image_names[IMG_COUNT];
 extern const char *dir;
 extern char *fs_args[MAX_FS];
 extern int nr_fs;
-extern bool brief;		/* fewer states */
+extern bool brief;		/* option -b */
 extern char mount_point[PATH_MAX];
 extern long page;
 
-/* The device under test: conformance_device.c */
+/* The device under test, in conformance_device.c */
 
 extern int dev;			/* the fd that calls are made on */
 extern int other;		/* one more fd of it */
 extern bool mounted;
 extern bool as_nobody;
-extern bool spoiled;		/* do not use the device once more */
+extern bool spoiled;		/* the device must not be used again */
 
 /* The names of the case that is running, and the errno of its call */
 extern const char *group;

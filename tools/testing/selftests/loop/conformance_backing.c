@@ -4,7 +4,7 @@
  */
 #include "conformance.h"
 
-/* Backing fds that cannot be */
+/* Fds that cannot be backing files */
 
 enum via { VIA_SET_FD, VIA_CONFIGURE, VIA_CHANGE_FD, VIA_COUNT };
 
@@ -24,7 +24,10 @@ static int attach_via(enum via via, int fd)
 	}
 }
 
-/* Tries the fd on a device that could take a better one, and closes it. */
+/*
+ * Tries the fd by each call, on a device that could take another one, and
+ * closes it.
+ */
 static void try_fd(const char *name, int fd)
 {
 	char label[128];
@@ -43,7 +46,7 @@ static void try_fd(const char *name, int fd)
 		name_case(label);
 		rc = did(attach_via(via, fd));
 		report(label, rc);
-		/* Whatever that was, it can still be bound. */
+		/* After a failure the device can still be attached. */
 		if (via != VIA_CHANGE_FD && rc < 0) {
 			snprintf(label, sizeof(label), "%s.then", name);
 			rc = did(ioctl(dev, LOOP_SET_FD, image[IMG_A].rw));
@@ -55,7 +58,7 @@ static void try_fd(const char *name, int fd)
 		close(fd);
 }
 
-/* Several things are wrong: which one is told. */
+/* Of several errors in one call, the report tells which one the kernel returns. */
 static void bad_order(void)
 {
 	int directory = must_open(dir, O_RDONLY | O_DIRECTORY);
@@ -159,7 +162,7 @@ void group_cycle(void)
 		leave();
 		lt_destroy(LOWER, 100);
 
-		/* one that is unbound by its next close */
+		/* The next close of the lower device detaches it. */
 		bind_number(LOWER, image[IMG_A].rw);
 		fd = open_number(LOWER, O_RDWR);
 		if (ioctl(fd, LOOP_CLR_FD, 0))
@@ -173,7 +176,7 @@ void group_cycle(void)
 		lt_destroy(LOWER, 100);
 	}
 
-	/* A bound read-only one whose file would become what is above it. */
+	/* LOOP_CHANGE_FD would make the device above the new backing file. */
 	state = "change_fd";
 	enter_ro();
 	remember();
@@ -194,7 +197,7 @@ void group_cycle(void)
 	leave();
 }
 
-/* What the file may be */
+/* Kinds of backing files */
 
 static void backing_case(const char *name, int fd, const char *label)
 {
@@ -316,7 +319,10 @@ static void backing_modes(void)
 	leave();
 	close(fd);
 
-	/* The device opened for reading, the file for both, and vice versa. */
+	/*
+	 * The device is open read-only and the file is not, and the other way
+	 * round.
+	 */
 	state = "access";
 	fresh();
 	reopen(O_RDONLY);

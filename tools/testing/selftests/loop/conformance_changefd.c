@@ -69,7 +69,7 @@ void group_changefd(void)
 	report_enter();
 	change_case("buffered_fd", image[IMG_B].ro);
 
-	/* The device does not follow its file. */
+	/* The size of the device does not follow its file. */
 	state = "grown";
 	fresh();
 	fd = in_dir("grown", O_RDWR | O_CREAT | O_TRUNC);
@@ -103,7 +103,7 @@ void group_changefd(void)
 	leave();
 	lt_destroy(LOWER, 100);
 
-	/* BLKROSET makes the disk read-only, not the binding. */
+	/* BLKROSET makes the disk read-only, and not the backing file. */
 	state = "blkroset";
 	enter_bound();
 	call_blkroset();

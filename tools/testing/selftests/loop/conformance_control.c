@@ -120,7 +120,7 @@ void group_control(void)
 	control_case("configure", LOOP_CONFIGURE, 0);
 	remove_all();
 
-	/* What opening the node of a number that is not there does. */
+	/* A node is opened whose device does not exist. */
 	state = "probe";
 	for (i = 0; i < 2; i++) {
 		snprintf(name, sizeof(name), "%s/node", dir);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The device under test: reports about it, and its states.
+ * The device under test: reports about it, and the states that groups share.
  */
 #include "conformance.h"
 
@@ -24,7 +24,7 @@ static uint64_t seq_now(void)
 	return lt_exists(NUMBER) ? lt_sysfs_num(NUMBER, "diskseq") : 0;
 }
 
-/* Adds the words of @now that are not at the same place in @then. */
+/* Adds the words of @now that differ from those at the same place of @then. */
 static void add_changes(struct lt_buf *out, const char *then, const char *now)
 {
 	bool changed = false;
@@ -49,7 +49,7 @@ void name_case(const char *name)
 		 *state ? "." : "", state, name);
 }
 
-/* Keeps the errno of a call that is reported after others. */
+/* Keeps the errno of a call until its report. */
 int did(int rc)
 {
 	call_errno = errno;
@@ -73,7 +73,7 @@ void remember(void)
 }
 
 /*
- * One line for a call that returned @rc through did().  Returns whether the
+ * Prints a line for a call that returned @rc through did(). Returns whether the
  * device is as it was at remember(), or at the last report().
  */
 bool report(const char *name, int rc)
@@ -98,7 +98,7 @@ bool report(const char *name, int rc)
 	return same;
 }
 
-/* A line that is about something else than the device's state. */
+/* Prints a line that is not about the state of the device. */
 __printf(3, 4)
 void report_only(const char *name, int rc, const char *fmt, ...)
 {
@@ -122,7 +122,7 @@ void report_enter(void)
 
 /* Setting up and taking down */
 
-/* Closes all, so that it can be unbound. */
+/* Closes all fds and detaches the device. */
 void release(void)
 {
 	if (mounted && umount2(mount_point, MNT_DETACH))
@@ -164,7 +164,7 @@ int open_number(int number, int flags)
 	return fd;
 }
 
-/* A new device, unbound. */
+/* Makes a new device, which is detached. */
 void fresh(void)
 {
 	leave();
@@ -173,8 +173,8 @@ void fresh(void)
 }
 
 /*
- * An unbound device that may have been bound before, for states in which what
- * an earlier binding left behind does not show.  Much faster.
+ * Makes a detached device, which may have been attached before. This is much
+ * faster, and right for states that do not show what an earlier attach left.
  */
 void renew(void)
 {

@@ -176,13 +176,13 @@ static void io_misc(void)
 	rc = did(fdatasync(dev));
 	report_only("fdatasync", rc, "%s", "");
 
-	/* What was written before LOOP_CLR_FD, and after it. */
+	/* Data is written before LOOP_CLR_FD and after it. */
 	pwrite(dev, io_want, 4096, 16384);
 	rc = did(ioctl(dev, LOOP_CLR_FD, 0));
 	report_only("clr_fd", rc, "%s", "");
 	rc = did(pread(dev, io_buf, 4096, 65536));
 	report_only("rundown_read", rc, "%s", "");
-	/* A whole page, or the rest of it is read first. */
+	/* This is a whole page, as the kernel would read the rest of one first. */
 	rc = did(pwrite(dev, io_want, page, 65536 * 2));
 	report_only("rundown_write", rc, "fsync=%s",
 		    fsync(dev) ? lt_errname(errno) : "0");

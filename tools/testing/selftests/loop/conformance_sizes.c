@@ -52,7 +52,7 @@ void group_blocksize(void)
 		report(name, rc);
 	}
 
-	/* 0 is what direct I/O needs. */
+	/* 0 selects the block size that direct I/O needs. */
 	state = "direct";
 	new_device(LOWER);
 	fd = open_number(LOWER, O_RDWR);
@@ -76,7 +76,7 @@ void group_blocksize(void)
 	leave();
 	lt_destroy(LOWER, 100);
 
-	/* What a block size does to an odd number of sectors. */
+	/* The number of sectors is no multiple of the block size. */
 	state = "odd";
 	fresh();
 	rc = did(lt_configure(dev, image[IMG_A].rw, 4096, 0, 512, 0));
@@ -158,7 +158,7 @@ void group_capacity(void)
 	leave();
 	lt_destroy(LOWER, 100);
 
-	/* Partitions that no longer fit. */
+	/* The partitions no longer fit. */
 	state = "partitions";
 	ftruncate(fd, 0);
 	ftruncate(fd, 2 * LT_MIB);

@@ -359,7 +359,7 @@ static int call_blkpg_del(void)
 	return lt_blkpg(dev, BLKPG_DEL_PARTITION, 1, 0, 0);
 }
 
-/* Near the end, where the mounted file system has nothing. */
+/* The range is near the end, where the mounted file system has no data. */
 static int range_call(unsigned long cmd)
 {
 	uint64_t size = lt_size(dev);
@@ -536,7 +536,7 @@ const struct call calls[] = {
 
 const unsigned int nr_calls = ARRAY_SIZE(calls);
 
-/* Makes the call as user nobody, with the fds of root. */
+/* Makes the call as the user nobody with the fds of root. */
 int call_in_child(int (*fn)(void))
 {
 	int pipefd[2], result[2] = { -1, ECHILD };
@@ -597,7 +597,7 @@ static const struct state states[] = {
 	{ "nobody_ro_unbound", enter_nobody_ro_unbound },
 };
 
-/* Where another word size could make a difference. */
+/* The word size could make a difference in these states. */
 static bool in_brief(const char *name)
 {
 	static const char *const names[] = {

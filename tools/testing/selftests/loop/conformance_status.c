@@ -192,7 +192,7 @@ static void field_by_status64(const struct field_case *f)
 	}
 }
 
-/* The old structure, with as much of the new one as goes into it. */
+/* Sets as much of the new structure as the old one has room for. */
 static void field_by_status(const struct field_case *f)
 {
 	struct loop_info64 info = { 0 };
@@ -225,7 +225,10 @@ static void field_by_status(const struct field_case *f)
 	}
 }
 
-/* LOOP_GET_STATUS of what does and does not go into the old structure. */
+/*
+ * LOOP_GET_STATUS returns values that fit into the old structure, and some that
+ * do not.
+ */
 static void get_old(const char *name, uint64_t offset, uint64_t limit,
 		    const char *file_name)
 {
@@ -312,7 +315,7 @@ void group_fields(void)
 	leave();
 }
 
-/* User pointers; the structures end where memory ends, or a bit later */
+/* User pointers: the structures end at the end of memory, or a little behind it */
 
 struct pointer_call {
 	const char *name;

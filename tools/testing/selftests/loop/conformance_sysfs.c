@@ -13,7 +13,7 @@ static int compare_names(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* What counts or names time and place, and what is no file of ours. */
+/* Skips attributes that differ from run to run, and those of other subsystems. */
 static bool skip_attr(const char *name)
 {
 	static const char *const skip[] = {
@@ -79,7 +79,7 @@ static void list_device(void)
 	}
 }
 
-/* What the write says */
+/* Writes @text, and returns the result of write(). */
 static int try_setting(const char *attr, const char *text)
 {
 	char path[128];
@@ -130,9 +130,12 @@ void group_sysfs(void)
 	list_dir("/sys/class/misc/loop-control", "control");
 }
 
-/* What was set in sysfs, or by BLKROSET */
+/* Settings that were made in sysfs, or by BLKROSET */
 
-/* Read-ahead last, as the block layer raises it at each change of a limit. */
+/*
+ * Read-ahead is the last one, as the block layer raises it with each change of
+ * a limit.
+ */
 static void settings(void)
 {
 	spoiled = true;
@@ -152,7 +155,7 @@ static void settings_case(const char *name, int rc)
 		    lt_sysfs_num(NUMBER, "queue/stable_writes"));
 }
 
-/* What sysfs can set of a queue, on all drivers */
+/* The settings of a queue that all drivers have */
 static const struct {
 	const char *attr, *value, *other;
 } next_settings[] = {
@@ -181,7 +184,7 @@ static void next_case(const char *name)
 	report_only(name, 0, "%s", b.s);
 }
 
-/* What is set for one file, when the next one is attached */
+/* Settings are made for one file, and the next file is attached. */
 static void settings_next(void)
 {
 	char attr[64], val[64];
@@ -209,7 +212,7 @@ static void settings_next(void)
 	leave();
 }
 
-/* A limit of discards that is set by a user, and set back */
+/* A user sets the limit of discards and sets it back. */
 static void settings_discard(void)
 {
 	char hw[64];
@@ -229,7 +232,7 @@ static void settings_discard(void)
 	leave();
 }
 
-/* A write error of one file is not told to those who use the next one. */
+/* The next file does not report a write error of the file before. */
 static void settings_error(void)
 {
 	char path[PATH_MAX], buf[4096] = { 0 };
@@ -283,7 +286,7 @@ void group_settings(void)
 	call_blkroset();
 	release();
 	report_only("read_only", 0, "ro=%lld", lt_sysfs_num(NUMBER, "ro"));
-	/* What is set while it is unbound is for the next binding. */
+	/* A setting of the detached device holds for the next file. */
 	dev = open_number(NUMBER, O_RDWR);
 	call_blkroset();
 	if (ioctl(dev, LOOP_SET_FD, image[IMG_A].rw))

@@ -12,7 +12,7 @@
 
 #include "ctl_fixture.h"
 
-/* The same for 32-bit programs, without holes. */
+/* 32-bit programs have the same structures, which have no holes. */
 static_assert(sizeof(struct loop_ctl_attach) == LOOP_CTL_ATTACH_SIZE_VER0);
 static_assert(offsetof(struct loop_ctl_attach, index) == 8);
 static_assert(offsetof(struct loop_ctl_attach, offset) == 16);
@@ -30,7 +30,7 @@ static_assert(offsetof(struct loop_ctl_entry, openers) == 64);
 static_assert(offsetof(struct loop_ctl_entry, unmet) == 72);
 static_assert(offsetof(struct loop_ctl_entry, name) == 80);
 
-/* The size in the number of the ioctl is of no importance. */
+/* The kernel ignores the size in the number of the ioctl. */
 TEST_F(ctl, size_in_number)
 {
 	struct {
@@ -52,7 +52,7 @@ TEST_F(ctl, size_in_number)
 	ASSERT_EQ(0, ioctl(lt_control(), _IOWR(0x4C, 0x84, off), &off));
 	all.l.size = sizeof(all);
 	ASSERT_EQ(0, ioctl(lt_control(), _IOWR(0x4C, 0x85, all), &all));
-	/* The size in the structure is. */
+	/* The kernel reads the size in the structure. */
 	ASSERT_EQ(0, ioctl(lt_control(), _IOWR(0x4C, 0x83, uint8_t), &big));
 	ASSERT_EQ(0, ioctl(lt_control(), _IOWR(0x4C, 0x84, uint8_t), &off));
 	ASSERT_EQ(0, ioctl(lt_control(), _IOWR(0x4C, 0x85, uint8_t), &all));
@@ -60,7 +60,7 @@ TEST_F(ctl, size_in_number)
 	LT_EXPECT_ERR("E2BIG", ioctl(lt_control(), LOOP_CTL_DETACH, &off));
 }
 
-/* Everything that calls on devices and the control device return. */
+/* All that calls on devices and on the control device return */
 struct outputs {
 	struct loop_info64 info;
 	struct loop_info old;
@@ -70,7 +70,7 @@ struct outputs {
 	struct loop_ctl_detach d;
 };
 
-/* Leaves @byte on the kernel's stack, as far as these calls reach. */
+/* Leaves @byte on the part of the kernel's stack that these calls use. */
 static void poison(uint8_t byte)
 {
 	struct timeval now = { 0 };
@@ -86,7 +86,7 @@ static void poison(uint8_t byte)
 	writev(lt_control(), iov, ARRAY_SIZE(iov));
 }
 
-/* @byte is what is there before, on the stack and in memory. */
+/* Fills the stack and the memory with @byte, and gets the outputs. */
 static bool outputs_get(struct outputs *o, int fd, int file, uint8_t byte)
 {
 	bool interrupted;
@@ -115,15 +115,16 @@ static bool outputs_get(struct outputs *o, int fd, int file, uint8_t byte)
 	interrupted = ioctl(lt_control(), LOOP_CTL_DETACH, &o->d) &&
 		      errno == EINTR;
 	signal_each(0, 0);
-	/* those have to differ */
+	/* These differ from call to call. */
 	o->e[1].diskseq = 0;
 	o->a.diskseq = 0;
 	return interrupted;
 }
 
 /*
- * No byte depends on what the caller or the stack had there, nor is one left
- * out. The kernel moves its stack a little at each call, hence the rounds.
+ * The kernel writes each byte, and none depends on what the caller or the stack
+ * had there. The kernel moves its stack a little at each call, hence the
+ * rounds.
  */
 TEST_F(ctl, nothing_uninitialised)
 {
@@ -158,7 +159,7 @@ TEST_F(ctl, unknown_commands)
 	LT_EXPECT_ERR("ENOSYS", lt_ctl(_IOWR(0x4D, 0x85, l), (long)&l));
 }
 
-/* The devices themselves do not know them. */
+/* The devices do not know the ioctls of the control device. */
 TEST_F(ctl, not_on_devices)
 {
 	struct loop_ctl_list l = to_list(0, 0, NULL, 0, 0);

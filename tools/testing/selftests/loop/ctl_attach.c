@@ -24,7 +24,7 @@ TEST_F(ctl, attach)
 	EXPECT_EQ(0, a.lo_flags);
 	EXPECT_EQ(lt_diskseq(a.device_fd), a.diskseq);
 	EXPECT_EQ(lt_sysfs_num(FIRST, "diskseq"), a.diskseq);
-	/* All else is as it was. */
+	/* The kernel changes no other member. */
 	in.device_fd = a.device_fd;
 	in.block_size = a.block_size;
 	in.diskseq = a.diskseq;
@@ -50,7 +50,7 @@ TEST_F(ctl, attach)
 	EXPECT_EQ(FIRST, info.lo_number);
 	EXPECT_EQ(st.st_ino, info.lo_inode);
 	EXPECT_STREQ("given name", (char *)info.lo_file_name);
-	/* It stays bound. */
+	/* The device stays attached. */
 	close(a.device_fd);
 	EXPECT_TRUE(lt_sysfs_bound(FIRST));
 	EXPECT_EQ(0, lt_sysfs_num(FIRST, "loop/autoclear"));
@@ -85,7 +85,7 @@ TEST_F(ctl, attach_settings)
 	EXPECT_EQ(4096, lt_sysfs_num(FIRST, "queue/logical_block_size"));
 }
 
-/* A file that cannot be written to makes a device that cannot be. */
+/* A file that is open read-only makes the device read-only. */
 TEST_F(ctl, attach_read_only_file)
 {
 	struct loop_ctl_attach a = lt_to_attach(FIRST, 0, 0, AUTOCLEAR);
@@ -118,7 +118,10 @@ static long long nr_reads(int index)
 	return atoll(line + strspn(line, "_"));
 }
 
-/* A file descriptor without a node reads as far ahead as one of a node. */
+/*
+ * A file descriptor that comes without a node reads as far ahead as one of a
+ * node.
+ */
 TEST_F(ctl, attach_reads_ahead)
 {
 	int fd = attach_fd(FIRST, self->file, 0, AUTOCLEAR);
@@ -139,13 +142,13 @@ TEST_F(ctl, attach_adds_and_uses)
 {
 	int fd;
 
-	/* Not there. */
+	/* The device does not exist. */
 	EXPECT_STREQ("ok", attach_to(FIRST, self->file, 0, AUTOCLEAR));
 	EXPECT_TRUE(lt_exists(FIRST));
 	EXPECT_FALSE(lt_sysfs_bound(FIRST));
-	/* There. */
+	/* The device exists. */
 	EXPECT_STREQ("ok", attach_to(FIRST, self->file, 0, AUTOCLEAR));
-	/* Open, by somebody who does not claim it. */
+	/* It is open, and nobody claims it. */
 	fd = lt_open(FIRST, O_RDONLY);
 	ASSERT_GE(fd, 0);
 	EXPECT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
@@ -154,7 +157,10 @@ TEST_F(ctl, attach_adds_and_uses)
 	EXPECT_TRUE(lt_sysfs_bound(FIRST));
 }
 
-/* What -1 finds, when @held are those that this process has open. */
+/*
+ * Returns the number that -1 finds if this process has the devices of @held
+ * open.
+ */
 static int lowest(const bool *held, int size)
 {
 	int n, hole = -1;
@@ -188,7 +194,7 @@ TEST_F(ctl, attach_any)
 		fds[count++] = a.device_fd;
 		if (made >= 0)
 			break;
-		/* Each second one is passed over, as it is open. */
+		/* LOOP_CTL_ATTACH passes over each second device, as it is open. */
 		want = lowest(held, ARRAY_SIZE(held));
 		ASSERT_GE(want, 0);
 		if (lt_exists(want)) {
@@ -210,18 +216,18 @@ TEST_F(ctl, attach_busy)
 	struct loop_ctl_attach a;
 	int fd;
 
-	/* Bound. */
+	/* It is attached. */
 	ASSERT_STREQ("ok", attach_to(FIRST, self->file, NO_FD, 0));
 	a = lt_to_attach(FIRST, self->file, 0, 0);
 	EXPECT_STREQ("EBUSY", attach(&a));
 	EXPECT_EQ(FIRST, a.index);
-	/* In rundown. */
+	/* It is in rundown. */
 	fd = lt_open(FIRST, O_RDONLY);
 	ASSERT_EQ(0, ioctl(fd, LOOP_CLR_FD, 0));
 	EXPECT_STREQ("EBUSY", attach(&a));
 	EXPECT_EQ(FIRST, a.index);
 	close(fd);
-	/* Claimed. */
+	/* It is claimed. */
 	fd = lt_open(FIRST, O_RDONLY | O_EXCL);
 	ASSERT_GE(fd, 0);
 	EXPECT_STREQ("EBUSY", attach(&a));
@@ -250,7 +256,10 @@ TEST_F(ctl, attach_sizes)
 	EXPECT_STREQ("E2BIG", attach(&a));
 	a.size = UINT32_MAX;
 	EXPECT_STREQ("E2BIG", attach(&a));
-	/* What a newer caller knows more about matters if it is used. */
+	/*
+	 * A larger structure is refused if what the kernel does not know is not
+	 * 0.
+	 */
 	a.size = page;
 	*b = a;
 	buf[page - 1] = 1;
@@ -270,7 +279,7 @@ TEST_F(ctl, attach_sizes)
 	ASSERT_STREQ("ok", attach(b));
 	EXPECT_TRUE(lt_zeroed(buf + sizeof(a), sizeof(buf) - sizeof(a)));
 	close(b->device_fd);
-	/* Nothing behind it is touched. */
+	/* The kernel writes nothing behind the structure. */
 	memset(buf, 0xa5, sizeof(buf));
 	*b = a;
 	b->size = sizeof(a);
@@ -291,22 +300,22 @@ TEST_F(ctl, attach_fault)
 	p = at_edge(&a, sizeof(a) - 1);
 	LT_EXPECT_ERR("EFAULT", ioctl(lt_control(), LOOP_CTL_ATTACH, p));
 	EXPECT_EQ(before, trace());
-	/* It can be read, and nothing can be returned. */
+	/* The structure can be read, and cannot be written. */
 	ro = unwritable(&a, sizeof(a));
 	EXPECT_STREQ("EFAULT", attach(ro));
 	EXPECT_FALSE(lt_exists(FIRST));
-	/* Where the device was there before, it is there, unbound. */
+	/* A device that existed before still exists, and is detached. */
 	ASSERT_EQ(FIRST, lt_ctl(LOOP_CTL_ADD, FIRST));
 	EXPECT_STREQ("EFAULT", attach(ro));
 	EXPECT_TRUE(lt_exists(FIRST));
 	EXPECT_FALSE(lt_sysfs_bound(FIRST));
 	EXPECT_EQ(0, openers(FIRST));
-	/* And nobody is in its way. */
+	/* The device can be attached again. */
 	a.attach_flags = EXCLUSIVE;
 	EXPECT_STREQ("ok", attach(&a));
 }
 
-/* ... for any of the kinds of device that is to be had */
+/* The same holds for all flags. */
 TEST_F(ctl, attach_fault_flags)
 {
 	static const uint32_t flags[] = {
@@ -323,7 +332,7 @@ TEST_F(ctl, attach_fault_flags)
 		a.index = -1;
 		EXPECT_STREQ("EFAULT", attach(unwritable(&a, sizeof(a))));
 	}
-	/* No reference to the file is left. */
+	/* The failed calls keep no reference to the file. */
 	close(self->file);
 	EXPECT_EQ(0, umount2(self->dir, 0));
 }
@@ -386,7 +395,7 @@ TEST_F(ctl, attach_invalid)
 	EXPECT_FALSE(lt_exists(FIRST));
 }
 
-/* The largest that are allowed */
+/* These are the largest values. */
 TEST_F(ctl, attach_limits)
 {
 	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0, AUTOCLEAR);
@@ -431,18 +440,18 @@ TEST_F(ctl, attach_nested)
 	ASSERT_EQ(FIRST, lt_ctl(LOOP_CTL_ADD, FIRST));
 	low = lt_open(FIRST, O_RDWR);
 	ASSERT_GE(low, 0);
-	/* Itself, and one that is unbound. */
+	/* The device is its own backing file, or one that is detached. */
 	EXPECT_STREQ("EBADF", attach_to(FIRST, low, 0, 0));
 	EXPECT_STREQ("EINVAL", attach_to(FIRST + 1, low, 0, 0));
 	EXPECT_STREQ("EINVAL", attach_to(-1, low, 0, 0));
 	close(low);
-	/* What is returned can be the next one's backing file. */
+	/* The returned fd can be the backing file of the next device. */
 	low = attach_fd(FIRST, self->file, 0, AUTOCLEAR);
 	ASSERT_GE(low, 0);
 	top = attach_fd(FIRST + 1, low, 0, AUTOCLEAR);
 	ASSERT_GE(top, 0);
 	EXPECT_EQ(SIZE, lt_size(top));
-	/* And it keeps that one bound. */
+	/* It keeps the lower device attached. */
 	close(low);
 	EXPECT_TRUE(lt_sysfs_bound(FIRST));
 	close(top);
@@ -466,7 +475,7 @@ TEST_F(ctl, attach_no_fd_left)
 	LT_EXPECT_ERR("EMFILE", attach_fd(FIRST, self->file, EPHEMERAL,
 					  AUTOCLEAR));
 	EXPECT_FALSE(lt_exists(FIRST));
-	/* None is needed here. */
+	/* This call needs no fd. */
 	EXPECT_EQ(-1, attach_fd(FIRST, self->file, NO_FD, 0));
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &old));
 	EXPECT_TRUE(lt_sysfs_bound(FIRST));
@@ -503,7 +512,7 @@ TEST_F(ctl, autoclear)
 	EXPECT_EQ(0, umount2(self->dir, 0));
 }
 
-/* A program that ends, however it does, closes its device. */
+/* A program that is killed closes its device. */
 TEST_F(ctl, autoclear_killed)
 {
 	pid_t pid = fork();

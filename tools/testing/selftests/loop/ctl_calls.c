@@ -33,7 +33,10 @@ struct loop_ctl_list to_list(uint32_t start, uint32_t count, void *entries,
 	};
 }
 
-/* Which devices there are, which are bound, and the lowest unused fd. */
+/*
+ * Returns a sum of the devices, of those that are attached, and of the lowest
+ * unused fd.
+ */
 uint64_t trace(void)
 {
 	uint64_t sum = fcntl(lt_control(), F_DUPFD_CLOEXEC, 0);
@@ -57,7 +60,8 @@ uint64_t trace(void)
 
 /*
  * Each of these returns "ok", the name of the errno, or what is wrong with a
- * call that failed: it must leave the structure as it was, and nothing else.
+ * call that failed. A call that fails must leave the structure and the devices
+ * as they were.
  */
 static const char *call(unsigned long cmd, void *arg, size_t size)
 {
@@ -112,7 +116,7 @@ const char *detach_from(int index)
 	return detach(&d);
 }
 
-/* The device's fd, or -1. */
+/* Returns the fd of the device, or -1. */
 int attach_fd(int index, int fd, uint32_t attach_flags, uint32_t lo_flags)
 {
 	struct loop_ctl_attach a = lt_to_attach(index, fd, attach_flags, lo_flags);
@@ -127,7 +131,7 @@ uint32_t openers(int index)
 	return lt_entry(index, &e) ? e.openers : UINT32_MAX;
 }
 
-/* A device that is removed by itself goes, and gives up its number, in time. */
+/* Waits until a device that is removed by itself and its number are gone. */
 bool gone(int index)
 {
 	struct loop_ctl_entry e;
@@ -138,7 +142,7 @@ bool gone(int index)
 	return !lt_entry(index, &e) && !lt_exists(index);
 }
 
-/* A page with @what at its start, that can be read only. */
+/* Returns a read-only page that begins with @what. */
 void *unwritable(const void *what, size_t size)
 {
 	size_t page = sysconf(_SC_PAGESIZE);
@@ -153,7 +157,7 @@ void *unwritable(const void *what, size_t size)
 	return p;
 }
 
-/* The same without a page behind it, of @size bytes. */
+/* Returns a copy of @what that no other page follows. */
 void *at_edge(const void *what, size_t size)
 {
 	return memcpy(lt_edge() - size, what, size);
@@ -166,7 +170,7 @@ static void on_signal(int sig)
 	signals++;
 }
 
-/* From now on, or with 0 no longer, a signal each @ms. */
+/* Sends a signal each @ms from now on, or no longer if that is 0. */
 void signal_each(int ms, int flags)
 {
 	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = flags };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the ctl_*.c programs share: calls of the control device that are checked,
- * and arguments for them.
+ * The library of the ctl_*.c programs: calls of the control device that check
+ * what a failed call leaves, and arguments for them.
  */
 #ifndef CTL_CALLS_H
 #define CTL_CALLS_H
@@ -10,13 +10,13 @@
 
 #include "loop_test.h"
 
-#define FIRST 960		/* numbers that are nobody's */
+#define FIRST 960		/* nobody else uses these numbers */
 #define NUMBERS 12
 #define ABSENT (FIRST + NUMBERS - 1)
 #define MINORS 0x100000
 #define SIZE (2 * LT_MIB)
 #define HALF (SIZE / 2)
-#define LARGEST_PAGE 65536	/* that any machine has */
+#define LARGEST_PAGE 65536	/* of all machines */
 
 #define AUTOCLEAR LO_FLAGS_AUTOCLEAR
 #define READ_ONLY LO_FLAGS_READ_ONLY
@@ -47,7 +47,7 @@ bool gone(int index);
 void *unwritable(const void *what, size_t size);
 void *at_edge(const void *what, size_t size);
 
-/* The signals of signal_each() that have arrived */
+/* This counts the signals of signal_each() that have arrived. */
 extern atomic_int signals;
 
 void signal_each(int ms, int flags);

@@ -24,7 +24,7 @@ TEST_F(ctl, detach)
 	EXPECT_EQ(FIRST, lt_ctl(LOOP_CTL_REMOVE, FIRST));
 }
 
-/* Bound the old way, unbound the new way, and again */
+/* LOOP_CONFIGURE attaches, and LOOP_CTL_DETACH detaches, several times. */
 TEST_F(ctl, detach_configured)
 {
 	int fd, i;
@@ -79,7 +79,7 @@ TEST_F(ctl, detach_fault)
 	p = at_edge(&d, sizeof(d) - 1);
 	LT_EXPECT_ERR("EFAULT", ioctl(lt_control(), LOOP_CTL_DETACH, p));
 	EXPECT_TRUE(lt_sysfs_bound(FIRST));
-	/* There is nothing to be returned. */
+	/* LOOP_CTL_DETACH returns nothing in the structure. */
 	EXPECT_STREQ("ok", detach(unwritable(&d, sizeof(d))));
 }
 
@@ -123,7 +123,7 @@ TEST_F(ctl, detach_unbound)
 	ASSERT_EQ(FIRST, lt_ctl(LOOP_CTL_ADD, FIRST));
 	EXPECT_STREQ("ENXIO", detach_from(FIRST));
 	EXPECT_STREQ("ENXIO", detach(&d));
-	/* There is nothing to wait for. */
+	/* LOOP_CTL_DETACH does not wait for the opener of a detached device. */
 	fd = lt_open(FIRST, O_RDWR);
 	EXPECT_STREQ("ENXIO", detach_from(FIRST));
 	EXPECT_STREQ("ENXIO", detach(&d));
@@ -133,7 +133,7 @@ TEST_F(ctl, detach_unbound)
 	EXPECT_STREQ("ENXIO", detach(&d));
 }
 
-/* The device is as it was. */
+/* A call that fails leaves the device as it was. */
 TEST_F(ctl, detach_busy)
 {
 	struct loop_ctl_detach d;
@@ -156,7 +156,7 @@ TEST_F(ctl, detach_busy)
 	again = lt_open(FIRST, O_RDWR);
 	ASSERT_GE(again, 0);
 	close(again);
-	/* A partition will do. */
+	/* An opener of a partition keeps the device busy, too. */
 	part = lt_open_part(FIRST, 1, O_RDONLY);
 	ASSERT_GE(part, 0);
 	close(fd);
@@ -171,7 +171,7 @@ TEST_F(ctl, detach_busy)
 	EXPECT_EQ(0, lt_parts(FIRST));
 }
 
-/* The file is still held, so that "not bound" would not be true. */
+/* ENXIO would be wrong, as the device still holds the file. */
 TEST_F(ctl, detach_rundown)
 {
 	int fd = attach_fd(FIRST, self->file, 0, 0);
@@ -202,12 +202,12 @@ TEST_F(ctl, detach_diskseq)
 	d.diskseq = old;
 	EXPECT_STREQ("ok", detach(&d));
 	EXPECT_STREQ("ENXIO", detach(&d));
-	/* Bound again, it is another binding. */
+	/* The next time that it is attached, the number is another one. */
 	a = lt_to_attach(FIRST, self->file, NO_FD, 0);
 	ASSERT_STREQ("ok", attach(&a));
 	EXPECT_GT(a.diskseq, old);
 	EXPECT_STREQ("ESTALE", detach(&d));
-	/* Also for somebody who would wait, while it is in use. */
+	/* A caller that would wait gets the same, while the device is in use. */
 	fd = lt_open(FIRST, O_RDONLY);
 	d.flags = WAIT;
 	d.timeout = FOREVER;
@@ -223,7 +223,7 @@ struct closer {
 	useconds_t delay;
 };
 
-/* Whether the first thread of this process sleeps; in an ioctl, it may be. */
+/* Returns whether the first thread of this process sleeps, maybe in an ioctl. */
 static bool sleeps(void)
 {
 	char path[64], text[512], *p;
@@ -239,7 +239,7 @@ static bool sleeps(void)
 	return p && p[1] == ' ' && p[2] == 'S';
 }
 
-/* Closes when the ioctl waits, as far as can be seen; it should not matter. */
+/* Closes once the ioctl seems to wait. The result must not depend on it. */
 static void *close_later(void *arg)
 {
 	struct closer *c = arg;
@@ -275,7 +275,7 @@ TEST_F(ctl, detach_waits)
 		EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_DETACH, &d)) {
 			TH_LOG("%s", lt_errname(errno));
 		}
-		/* Nothing else unbinds it. */
+		/* The ioctl has detached it, as nothing else does. */
 		EXPECT_FALSE(lt_sysfs_bound(FIRST));
 		EXPECT_EQ(timeouts[i / 2], d.timeout);
 		pthread_join(t, NULL);
@@ -284,7 +284,7 @@ TEST_F(ctl, detach_waits)
 	EXPECT_EQ(0, umount2(self->dir, 0));
 }
 
-/* A partition that is closed is enough, too. */
+/* The close of a partition ends the wait, too. */
 TEST_F(ctl, detach_waits_for_partition)
 {
 	struct loop_ctl_detach d = to_detach(FIRST, WAIT, FOREVER);
@@ -304,7 +304,7 @@ TEST_F(ctl, detach_waits_for_partition)
 	pthread_join(t, NULL);
 }
 
-/* What is waited for comes about by itself: the file has been released. */
+/* The device detaches itself while the ioctl waits, which is a success. */
 TEST_F(ctl, detach_waits_for_autoclear)
 {
 	static const uint32_t flags[] = { 0, EPHEMERAL };
@@ -360,7 +360,7 @@ static void *wait_to_detach(void *arg)
 	return NULL;
 }
 
-/* Many wait for one device; it is told to all that it is gone. */
+/* Many wait for one device, and all of them return. */
 TEST_F(ctl, detach_waiters)
 {
 	struct waiter w[6];
@@ -402,25 +402,25 @@ TEST_F(ctl, detach_interrupted)
 	for (i = 0; i < 5; i++) {
 		LT_EXPECT_ERR("EINTR", ioctl(lt_control(), LOOP_CTL_DETACH,
 					     &d));
-		/* Less and less is left. */
+		/* The remaining time becomes less with each call. */
 		EXPECT_LT(d.timeout, left);
 		EXPECT_GT(d.timeout, 0);
 		left = d.timeout;
 	}
 	in.timeout = d.timeout;
 	EXPECT_EQ(0, memcmp(&in, &d, sizeof(d)));
-	/* No limit, no end */
+	/* A wait without a limit stays one. */
 	d.timeout = FOREVER;
 	LT_EXPECT_ERR("EINTR", ioctl(lt_control(), LOOP_CTL_DETACH, &d));
 	EXPECT_GE(d.timeout, INT64_MAX);
 	d.timeout = INT64_MAX;
 	LT_EXPECT_ERR("EINTR", ioctl(lt_control(), LOOP_CTL_DETACH, &d));
 	EXPECT_GE(d.timeout, INT64_MAX);
-	/* Of any binding, it goes on waiting for the one that it found. */
+	/* A call without a diskseq returns the one that it waited for. */
 	d = to_detach(FIRST, WAIT, FOREVER);
 	LT_EXPECT_ERR("EINTR", ioctl(lt_control(), LOOP_CTL_DETACH, &d));
 	EXPECT_EQ(in.diskseq, d.diskseq);
-	/* It can be called again. */
+	/* The call can be repeated. */
 	signal_each(0, 0);
 	ASSERT_EQ(0, pthread_create(&t, NULL, close_later, &c));
 	EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_DETACH, &d));
@@ -465,7 +465,7 @@ static void *change_and_interrupt(void *arg)
 	return NULL;
 }
 
-/* The binding is told by the number that it has now. */
+/* The call returns the diskseq that the device has now. */
 TEST_F(ctl, detach_interrupted_after_change)
 {
 	struct changer c = { .file = self->file, .waiter = pthread_self() };
@@ -487,7 +487,7 @@ TEST_F(ctl, detach_interrupted_after_change)
 	EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_DETACH, &d));
 }
 
-/* With SA_RESTART the limit is still one of the whole. */
+/* With SA_RESTART the time limit includes all restarts. */
 TEST_F(ctl, detach_restarts)
 {
 	struct loop_ctl_detach d = to_detach(FIRST, WAIT, SECONDS(1) / 4);
@@ -509,7 +509,7 @@ TEST_F(ctl, detach_restarts)
 	EXPECT_FALSE(lt_sysfs_bound(FIRST));
 }
 
-/* Nowhere to write what is left to */
+/* The remaining time cannot be written. */
 TEST_F(ctl, detach_interrupted_fault)
 {
 	struct loop_ctl_detach d = to_detach(FIRST, WAIT, SECONDS(10000)), *ro;

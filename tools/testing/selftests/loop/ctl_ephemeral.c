@@ -19,7 +19,7 @@ TEST_F(ctl, ephemeral_autoclear)
 	close(again);
 	EXPECT_TRUE(gone(FIRST));
 	LT_EXPECT_ERR("ENODEV", lt_ctl(LOOP_CTL_REMOVE, FIRST));
-	/* The number can be had again, and is not ephemeral by inheritance. */
+	/* The next device with the number is not ephemeral. */
 	EXPECT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
 	EXPECT_STREQ("ok", detach_from(FIRST));
 	EXPECT_EQ(FIRST, lt_ctl(LOOP_CTL_REMOVE, FIRST));
@@ -48,7 +48,7 @@ TEST_F(ctl, ephemeral_detach)
 	EXPECT_STREQ("ENODEV", detach_from(FIRST));
 }
 
-/* One that was there before goes as well. */
+/* A device that existed before is removed, too. */
 TEST_F(ctl, ephemeral_existing)
 {
 	ASSERT_EQ(FIRST, lt_ctl(LOOP_CTL_ADD, FIRST));
@@ -56,7 +56,7 @@ TEST_F(ctl, ephemeral_existing)
 	EXPECT_TRUE(gone(FIRST));
 }
 
-/* One of any number is not the one that others found with GET_FREE. */
+/* With -1 the device is not the one that LOOP_CTL_GET_FREE returned to others. */
 TEST_F(ctl, ephemeral_any_is_new)
 {
 	struct loop_ctl_attach a = lt_to_attach(-1, self->file, EPHEMERAL,
@@ -71,7 +71,7 @@ TEST_F(ctl, ephemeral_any_is_new)
 	EXPECT_EQ(n, lt_ctl(LOOP_CTL_GET_FREE, 0));
 }
 
-/* Its file system can be unmounted as soon as the device is unbound. */
+/* The file system can be unmounted as soon as the device is detached. */
 TEST_F(ctl, ephemeral_releases_file)
 {
 	int fd = attach_fd(FIRST, self->file, EPHEMERAL, AUTOCLEAR);

@@ -4,7 +4,7 @@
  */
 #include "ctl_fixture.h"
 
-/* Where a range of a file is bound; what overlaps is EBUSY with EXCLUSIVE. */
+/* Attaches a range of a file exclusively; @other is the device that is returned. */
 static const char *attach_range(int index, int fd, uint32_t lo_flags,
 				uint64_t offset, uint64_t limit, int *other)
 {
@@ -30,7 +30,7 @@ TEST_F(ctl, exclusive_ranges)
 		{ 0, 0, 0, 0, .busy = true },
 		{ 0, 0, 0, 512, .busy = true },
 		{ 0, 0, HALF, 0, .busy = true },
-		/* no limit, no end */
+		/* without a limit there is no end */
 		{ 0, 0, 4 * SIZE, 512, .busy = true },
 		{ SIZE, 0, 8 * SIZE, 0, .busy = true },
 		{ HALF, 0, 0, HALF + 1, .busy = true },
@@ -53,7 +53,7 @@ TEST_F(ctl, exclusive_ranges)
 		{ INT64_MAX, INT64_MAX, 0, INT64_MAX },
 		{ INT64_MAX, INT64_MAX, 0, 0, .busy = true },
 		{ 0, INT64_MAX, INT64_MAX, 0 },
-		/* who writes */
+		/* readers and writers */
 		{ .flags = READ_ONLY, .flags2 = READ_ONLY },
 		{ .flags = READ_ONLY, .busy = true },
 		{ .flags2 = READ_ONLY, .busy = true },
@@ -81,7 +81,7 @@ TEST_F(ctl, exclusive_ranges)
 	}
 }
 
-/* The file counts, not its name nor how it came to be bound. */
+/* Neither the name of the file nor the call that attached it matters. */
 TEST_F(ctl, exclusive_same_file)
 {
 	char path[80];
@@ -97,13 +97,13 @@ TEST_F(ctl, exclusive_same_file)
 	EXPECT_STREQ("EBUSY", attach_range(ABSENT, file, 0, 0, 0, &index));
 	EXPECT_EQ(FIRST, index);
 	EXPECT_FALSE(lt_exists(ABSENT));
-	/* Others can come later, who do not ask. */
+	/* Callers without the flag can attach the file later. */
 	EXPECT_STREQ("ok", attach_to(FIRST + 1, file, NO_FD, 0));
 	EXPECT_STREQ("ok", detach_from(FIRST));
 	EXPECT_STREQ("EBUSY", attach_range(FIRST, file, 0, 0, 0, &index));
 	EXPECT_EQ(FIRST + 1, index);
 	EXPECT_STREQ("ok", detach_from(FIRST + 1));
-	/* The old way. */
+	/* LOOP_SET_FD attaches it. */
 	ASSERT_EQ(FIRST + 2, lt_ctl(LOOP_CTL_ADD, FIRST + 2));
 	fd = lt_open(FIRST + 2, O_RDWR);
 	ASSERT_EQ(0, ioctl(fd, LOOP_SET_FD, self->file));
@@ -114,7 +114,7 @@ TEST_F(ctl, exclusive_same_file)
 	EXPECT_STREQ("ok", attach_range(FIRST, file, 0, 0, 0, &index));
 }
 
-/* Another file with the same content, or of another file system, is none. */
+/* A file with the same content is another file. */
 TEST_F(ctl, exclusive_other_file)
 {
 	char path[80];
@@ -134,7 +134,7 @@ TEST_F(ctl, exclusive_block_device)
 	low = attach_fd(FIRST, self->file, 0, 0);
 	ASSERT_GE(low, 0);
 	snprintf(path, sizeof(path), "%s/node", self->dir);
-	/* A tmpfs that is mounted by root is one for nodes, too. */
+	/* A tmpfs that root has mounted can have nodes. */
 	ASSERT_EQ(0, mknod(path, S_IFBLK | 0600, makedev(LT_MAJOR, FIRST)));
 	node = open(path, O_RDWR | O_CLOEXEC);
 	ASSERT_GE(node, 0);
@@ -146,14 +146,14 @@ TEST_F(ctl, exclusive_block_device)
 	EXPECT_STREQ("EBUSY", attach_range(FIRST + 2, node, 0, 0, 0, &index));
 	EXPECT_EQ(FIRST + 1, index);
 	close(node);
-	/* What is below is another file. */
+	/* The file below the device is another file. */
 	EXPECT_STREQ("EBUSY", attach_range(FIRST + 2, self->file, 0, 0, 0,
 					   &index));
 	EXPECT_EQ(FIRST, index);
 	ASSERT_STREQ("ok", detach_from(FIRST + 1));
 }
 
-/* What a device is bound to now counts, not what it was bound to. */
+/* The current backing file and range count, not those at the attach. */
 TEST_F(ctl, exclusive_follows_changes)
 {
 	struct loop_info64 info = { .lo_offset = HALF, .lo_sizelimit = HALF };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The fixture of the ctl_*.c programs: devices that nobody uses, and a file.
+ * The fixture of the ctl_*.c programs: a file, and numbers of devices that
+ * nobody else uses.
  */
 #ifndef CTL_FIXTURE_H
 #define CTL_FIXTURE_H

@@ -8,7 +8,7 @@
 
 #include "ctl_fixture.h"
 
-/* All devices, @chunk at a time; the number of them. */
+/* Lists all devices, @chunk at a time, and returns their number. */
 static int list_all(struct loop_ctl_entry *e, int room, uint32_t chunk,
 		    uint32_t flags, int fd)
 {
@@ -60,7 +60,7 @@ TEST_F(ctl, list_bound_device)
 	EXPECT_EQ(2, openers(FIRST));
 	close(fd);
 	EXPECT_EQ(1, openers(FIRST));
-	/* What LOOP_SET_STATUS64 makes of it. */
+	/* The entry follows LOOP_SET_STATUS64. */
 	ASSERT_EQ(0, ioctl(a.device_fd, LOOP_SET_STATUS64,
 			   (&(struct loop_info64) { .lo_sizelimit = HALF })));
 	ASSERT_TRUE(lt_entry(FIRST, &e));
@@ -68,7 +68,7 @@ TEST_F(ctl, list_bound_device)
 	EXPECT_EQ(0, e.offset);
 	EXPECT_EQ(HALF, e.sizelimit);
 	EXPECT_EQ(HALF, e.nr_bytes);
-	/* Of the old name nothing is left. */
+	/* Nothing of the old name is left. */
 	EXPECT_TRUE(lt_zeroed(e.name, sizeof(e.name)));
 }
 
@@ -110,7 +110,7 @@ TEST_F(ctl, list_rundown)
 	EXPECT_EQ(st.st_ino, e.backing_ino);
 	EXPECT_EQ(SIZE, e.nr_bytes);
 	EXPECT_EQ(1, e.openers);
-	/* It still has a backing file. */
+	/* The device still has a backing file. */
 	l = to_list(FIRST, 1, &e, LOOP_LIST_BOUND, 0);
 	ASSERT_STREQ("ok", list(&l));
 	EXPECT_EQ(1, l.count);
@@ -141,7 +141,7 @@ TEST_F(ctl, list_cursor)
 	int count, i;
 	uint32_t chunk;
 
-	/* Gaps, at the end too. */
+	/* There are gaps between the devices and at the end. */
 	for (i = 0; i < NUMBERS - 1; i += 2)
 		ASSERT_STREQ("ok", attach_to(FIRST + i, self->file,
 					     i % 4 ? NO_FD : 0,
@@ -163,7 +163,7 @@ TEST_F(ctl, list_cursor)
 		ASSERT_EQ(count, list_all(some, ARRAY_SIZE(some), chunk, 0, 0));
 		EXPECT_EQ(0, memcmp(all, some, count * sizeof(*all)));
 	}
-	/* Room for exactly all there are: nothing more to tell, or 0 more. */
+	/* With room for exactly all of them, the list ends, or 0 more follow. */
 	l = to_list(0, count, some, 0, 0);
 	ASSERT_STREQ("ok", list(&l));
 	EXPECT_EQ(count, l.count);
@@ -174,7 +174,10 @@ TEST_F(ctl, list_cursor)
 		EXPECT_EQ(0, l.count);
 	}
 	EXPECT_EQ(UINT32_MAX, l.start);
-	/* From the middle, and from a number that is not there. */
+	/*
+	 * The list can start at a device in the middle, and at a number without
+	 * a device.
+	 */
 	l = to_list(FIRST + 2, 1, some, 0, 0);
 	ASSERT_STREQ("ok", list(&l));
 	EXPECT_EQ(FIRST + 2, some[0].index);
@@ -183,7 +186,7 @@ TEST_F(ctl, list_cursor)
 	l = to_list(FIRST + 3, 1, some, 0, 0);
 	ASSERT_STREQ("ok", list(&l));
 	EXPECT_EQ(FIRST + 4, some[0].index);
-	/* From behind them all. */
+	/* The list can start behind all devices. */
 	l = to_list(all[count - 1].index + 1, 1, some, 0, 0);
 	ASSERT_STREQ("ok", list(&l));
 	EXPECT_EQ(0, l.count);
@@ -198,7 +201,7 @@ TEST_F(ctl, list_cursor)
 	EXPECT_EQ(UINT32_MAX, l.start);
 }
 
-/* No room is no error, and nothing is lost by it. */
+/* A list without room is no error, and the next call loses nothing. */
 TEST_F(ctl, list_no_room)
 {
 	struct loop_ctl_list l = to_list(FIRST, 0, NULL, 0, 0);
@@ -246,7 +249,7 @@ TEST_F(ctl, list_filters)
 		EXPECT_EQ(FIRST + 3, e[1].index);
 		ASSERT_EQ(1, list_all(e, ARRAY_SIZE(e), 1, flags, other));
 		EXPECT_EQ(FIRST + 2, e[0].index);
-		/* A block device, whatever node it was opened by */
+		/* A block device is the same file through all of its nodes. */
 		ASSERT_EQ(1, list_all(e, ARRAY_SIZE(e), 1, flags, low));
 		EXPECT_EQ(FIRST + 4, e[0].index);
 		node = lt_open(FIRST + 3, O_RDONLY);
@@ -254,7 +257,7 @@ TEST_F(ctl, list_filters)
 		EXPECT_EQ(FIRST + 4, e[0].index);
 		close(node);
 	}
-	/* How the file is open does not matter, nor what kind it is. */
+	/* Neither the mode nor the kind of the open file matters. */
 	node = open(self->path, O_WRONLY | O_CLOEXEC);
 	EXPECT_EQ(2, list_all(e, ARRAY_SIZE(e), 1, LOOP_LIST_FD, node));
 	close(node);
@@ -280,7 +283,7 @@ TEST_F(ctl, list_entry_size)
 	ASSERT_TRUE(lt_entry(FIRST, &want[0]));
 	ASSERT_TRUE(lt_entry(FIRST + 1, &want[1]));
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
-		/* At any address, too. */
+		/* The entries can be at any address. */
 		uint8_t *at = buf + 3 * i % 8;
 		struct loop_ctl_list l = to_list(FIRST, 2, at, 0, 0);
 		uint32_t part = sizes[i] < sizeof(*want) ? sizes[i] :
@@ -296,7 +299,7 @@ TEST_F(ctl, list_entry_size)
 			EXPECT_TRUE(lt_zeroed(at + part, sizes[i] - part));
 			at += sizes[i];
 		}
-		/* Nothing behind them is touched. */
+		/* The kernel writes nothing behind the entries. */
 		for (; at < buf + sizeof(buf); at++)
 			ASSERT_EQ(0xa5, *at);
 	}
@@ -352,12 +355,12 @@ TEST_F(ctl, list_invalid)
 		if (l.flags > LOOP_LIST_FD)
 			EXPECT_STREQ("EINVAL", list(&l));
 	}
-	/* An fd that is not asked for */
+	/* An fd without LOOP_LIST_FD is refused. */
 	l = to_list(0, 1, &e, 0, self->file);
 	EXPECT_STREQ("EINVAL", list(&l));
 	l = to_list(0, 1, &e, LOOP_LIST_BOUND, -1);
 	EXPECT_STREQ("EINVAL", list(&l));
-	/* One that is, and is not there */
+	/* An fd that is not open is refused. */
 	l = to_list(0, 1, &e, LOOP_LIST_FD, -1);
 	EXPECT_STREQ("EBADF", list(&l));
 	l = to_list(0, 1, &e, LOOP_LIST_FD, 1000000);
@@ -380,7 +383,7 @@ TEST_F(ctl, list_fault)
 	p = at_edge(&l, sizeof(l) - 1);
 	LT_EXPECT_ERR("EFAULT", ioctl(lt_control(), LOOP_CTL_LIST, p));
 	EXPECT_STREQ("EFAULT", list(unwritable(&l, sizeof(l))));
-	/* The array */
+	/* The array cannot be written. */
 	l.entries = 0;
 	EXPECT_STREQ("EFAULT", list(&l));
 	l.entries = UINT64_MAX - 7;
@@ -389,16 +392,16 @@ TEST_F(ctl, list_fault)
 	EXPECT_STREQ("EFAULT", list(&l));
 	l.entries = (uintptr_t)unwritable(&e, sizeof(e));
 	EXPECT_STREQ("EFAULT", list(&l));
-	/* Room for one, though two are promised */
+	/* The array has room for one entry, and the caller says two. */
 	l = to_list(FIRST, 2, lt_edge() - sizeof(e), 0, 0);
 	EXPECT_STREQ("EFAULT", list(&l));
-	/* What is promised and not needed does not matter. */
+	/* The kernel does not check the part of the array that it does not need. */
 	l = to_list(FIRST + 1, 1000, lt_edge() - sizeof(e), 0, 0);
 	EXPECT_STREQ("ok", list(&l));
 	EXPECT_EQ(1, l.count);
 }
 
-/* Entries agree with themselves, however fast the devices come and go. */
+/* An entry is consistent while devices come and go. */
 
 static atomic_bool stop;
 
@@ -425,7 +428,7 @@ static void *come_and_go(void *arg)
 
 static bool entry_agrees(const struct loop_ctl_entry *e)
 {
-	/* In rundown there comes a moment when the file is gone. */
+	/* In rundown the device releases the file at some time. */
 	bool bound = e->state == LOOP_STATE_BOUND ||
 		     (e->state == LOOP_STATE_RUNDOWN && e->block_size);
 
@@ -448,7 +451,7 @@ TEST_F_TIMEOUT(ctl, list_is_consistent, 600)
 	pthread_t t;
 
 	ASSERT_EQ(0, pthread_create(&t, NULL, come_and_go, &self->file));
-	/* the other thread may not have run yet */
+	/* The other thread may not have run yet. */
 	for (i = 0; i < 20000 || !seen; i++) {
 		if (!lt_entry(FIRST, &e))
 			continue;

@@ -30,7 +30,10 @@ TEST_F(ctl, permission)
 	close(wo);
 }
 
-/* What nobody may do with each of these; 0 if it is as it should be. */
+/*
+ * Tries all calls as the user nobody, and returns 0 if each has the right
+ * result.
+ */
 static int nobody_tries(int ro, int wo, int file)
 {
 	struct loop_ctl_attach a = lt_to_attach(FIRST + 1, file, NO_FD, 0);
@@ -45,7 +48,7 @@ static int nobody_tries(int ro, int wo, int file)
 	bad |= (!ioctl(ro, LOOP_CTL_ATTACH, &a) || errno != EPERM) << 1;
 	bad |= (!ioctl(ro, LOOP_CTL_DETACH, &d) || errno != EPERM) << 2;
 	bad |= (ioctl(ro, LOOP_CTL_LIST, &l) || l.count != 1) << 3;
-	/* whoever may write to it may do the same as root */
+	/* An fd that is open for writing allows the same as to root. */
 	bad |= !!ioctl(wo, LOOP_CTL_ATTACH, &a) << 4;
 	d.index = FIRST + 1;
 	bad |= !!ioctl(wo, LOOP_CTL_DETACH, &d) << 5;

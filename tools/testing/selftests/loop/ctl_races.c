@@ -25,7 +25,7 @@ static void *contend(void *arg)
 
 static atomic_bool holding;
 
-/* Opens exclusively, again and again, what is found free. */
+/* Finds a free device and opens it exclusively, again and again. */
 static void *hold(void *arg)
 {
 	int fd;
@@ -38,7 +38,7 @@ static void *hold(void *arg)
 	return arg;
 }
 
-/* Who does not say which device has nothing to try again. */
+/* A caller that takes any device need not try again. */
 TEST_F_TIMEOUT(ctl, attach_any_race, 600)
 {
 	unsigned int round;
@@ -59,7 +59,7 @@ TEST_F_TIMEOUT(ctl, attach_any_race, 600)
 	EXPECT_EQ(500, round);
 }
 
-/* Of many at the same time one gets the file, the others are told who. */
+/* One of many callers gets the file; the others are told its device. */
 TEST_F_TIMEOUT(ctl, exclusive_race, 600)
 {
 	struct contest c[12];
@@ -73,7 +73,7 @@ TEST_F_TIMEOUT(ctl, exclusive_race, 600)
 
 		for (i = 0; i < ARRAY_SIZE(c); i++) {
 			c[i].start = &start;
-			/* By number, by any number, and for one number. */
+			/* All want any number, or two want the same. */
 			c[i].a = lt_to_attach(round % 3 ? -1 : FIRST + i % 6,
 					      self->file, EXCLUSIVE, AUTOCLEAR);
 			if (round % 2)
@@ -94,7 +94,7 @@ TEST_F_TIMEOUT(ctl, exclusive_race, 600)
 			if (!c[i].rc)
 				continue;
 			EXPECT_STREQ("EBUSY", lt_errname(c[i].err));
-			/* Two may want one number; they are in the way, too. */
+			/* EBUSY can be about the number, too. */
 			if (round % 3)
 				EXPECT_EQ(winner, c[i].a.index);
 		}
@@ -103,12 +103,12 @@ TEST_F_TIMEOUT(ctl, exclusive_race, 600)
 			ASSERT_TRUE(gone(winner));
 	}
 	pthread_barrier_destroy(&start);
-	/* Who counts on the first eight finds them again. */
+	/* Other tests expect the first eight devices. */
 	for (i = 0; i < 8; i++)
 		lt_ctl(LOOP_CTL_ADD, i);
 }
 
-/* Halves of one file do not stand in each other's way. */
+/* Callers that want different parts of a file all get them. */
 TEST_F_TIMEOUT(ctl, exclusive_race_parts, 600)
 {
 	struct contest c[8];
@@ -144,7 +144,7 @@ struct crowd {
 	int rounds, flags;
 };
 
-/* What one has been given is nobody else's, until it is closed. */
+/* A device belongs to one caller until it is closed. */
 static void *attach_and_close(void *arg)
 {
 	struct crowd *c = arg;
@@ -174,7 +174,7 @@ static void *attach_and_close(void *arg)
 	return NULL;
 }
 
-/* Those who find devices the old way, remove what is unbound, detach. */
+/* Finds, opens, removes and detaches devices by the older calls. */
 static void *meddle(void *arg)
 {
 	struct crowd *c = arg;
@@ -212,7 +212,7 @@ static void crowd_run(struct crowd *c)
 	stop = true;
 	for (i = 0; i < ARRAY_SIZE(m); i++)
 		pthread_join(m[i], NULL);
-	/* Who counts on the first eight finds them again. */
+	/* Other tests expect the first eight devices. */
 	for (i = 0; i < 8; i++)
 		lt_ctl(LOOP_CTL_ADD, i);
 }

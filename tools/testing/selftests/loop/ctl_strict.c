@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * LOOP_ATTACH_STRICT, and what the list and sysfs tell of a device that is not
- * what was asked for.
+ * LOOP_ATTACH_STRICT, and what the list and sysfs tell of a device that does
+ * not meet what was asked for.
  */
 #include "ctl_fixture.h"
 
@@ -15,7 +15,7 @@ TEST_F(ctl, strict)
 	EXPECT_STREQ("ok", attach_to(FIRST, ro, STRICT, AUTOCLEAR | READ_ONLY));
 	EXPECT_STREQ("ok", attach_to(FIRST, self->file, STRICT,
 				     AUTOCLEAR | READ_ONLY));
-	/* The limit is the last byte of the file, or before it. */
+	/* The limit can be the end of the file, or a byte before it. */
 	a = lt_to_attach(FIRST, self->file, STRICT, AUTOCLEAR);
 	a.offset = 4096;
 	a.sizelimit = SIZE - 4096;
@@ -23,7 +23,7 @@ TEST_F(ctl, strict)
 	close(a.device_fd);
 	a.sizelimit++;
 	EXPECT_STREQ("EINVAL", attach(&a));
-	/* A device has whole sectors. */
+	/* The limit must be a multiple of 512, as a device has whole sectors. */
 	a.sizelimit = 1000;
 	EXPECT_STREQ("EINVAL", attach(&a));
 	a.sizelimit = INT64_MAX;
@@ -36,7 +36,7 @@ TEST_F(ctl, strict)
 	close(a.device_fd);
 }
 
-/* BLKROSET holds until the device is unbound. */
+/* BLKROSET holds until the device is detached. */
 TEST_F(ctl, strict_blkroset)
 {
 	int fd, on = 1, ro = 0;
@@ -92,7 +92,7 @@ TEST_F(ctl, strict_direct_not_there)
 	EXPECT_STREQ("EOPNOTSUPP", attach(&a));
 }
 
-/* What the list and sysfs say of it: the same, with _ between two words. */
+/* Returns what the list and sysfs say, which is the same: words, joined by "_". */
 static const char *missed(int index)
 {
 	static const char * const names[] = {
@@ -133,7 +133,10 @@ TEST_F(ctl, unmet)
 	a = lt_to_attach(FIRST + 1, low.device_fd, 0, AUTOCLEAR | DIRECT_IO);
 	ASSERT_STREQ("ok", attach(&a));
 	EXPECT_STREQ("block_size", missed(FIRST + 1));
-	/* What it is not any more, whatever the reason, is not what it was asked for. */
+	/*
+	 * A device that has lost direct I/O does not meet the request, whatever
+	 * the reason.
+	 */
 	EXPECT_EQ(0, ioctl(a.device_fd, LOOP_SET_BLOCK_SIZE, 512));
 	EXPECT_STREQ("direct_align", missed(FIRST + 1));
 	EXPECT_EQ(0, ioctl(a.device_fd, LOOP_SET_BLOCK_SIZE, 4096));
@@ -160,7 +163,7 @@ TEST_F(ctl, unmet)
 	EXPECT_STREQ("direct_io_write_discard", missed(FIRST + 1));
 }
 
-/* A device with blocks of 4096 bytes, and what can be had on it */
+/* The device below has blocks of 4096 bytes. */
 TEST_F(ctl, strict_direct_alignment)
 {
 	struct loop_ctl_attach low = lt_to_attach(FIRST, self->file, 0, AUTOCLEAR);
@@ -184,7 +187,7 @@ TEST_F(ctl, strict_direct_alignment)
 	a.offset = 8192;
 	ASSERT_STREQ("ok", attach(&a));
 	close(a.device_fd);
-	/* Without the flag it is quietly dropped. */
+	/* Without STRICT, direct I/O is dropped without an error. */
 	a = lt_to_attach(FIRST + 1, low.device_fd, 0, AUTOCLEAR | DIRECT_IO);
 	a.block_size = 512;
 	ASSERT_STREQ("ok", attach(&a));

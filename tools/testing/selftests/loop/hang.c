@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A backing file whose file system hangs: what goes on meanwhile, for other
- * devices and for the same one, and what is left when somebody is killed.
+ * The file system of a backing file hangs. Calls on other devices and some calls
+ * on the same device must go on meanwhile. A task that hangs can be killed, and
+ * leaves nothing behind.
  *
- * The file system is FUSE, with one file; its server is a child that keeps
- * requests of one kind unanswered until it is told to go on.
- * Nothing here depends on time: what hangs does so until then, and what goes on
- * has to end before that. PATIENCE is how long it may take, in seconds.
+ * The file system is FUSE with one file. Its server is a child that keeps
+ * requests of one kind unanswered until the test tells it to go on.
+ * No test depends on time: a call hangs until then, and the others have to end
+ * before that, within PATIENCE seconds.
  *
- * The kernel does not wait for the answer to a release. With writeback caching
- * it first sets the times of a file that has been written to, and waits for that.
+ * The kernel does not wait for the answer to a release. With writeback caching it
+ * first sets the times of a file that was written to, and waits for that answer.
  */
 #include <poll.h>
 #include <signal.h>
@@ -26,21 +27,21 @@
 #define PATIENCE 60
 #endif
 
-#define A 960			/* the device on the file that hangs */
+#define A 960			/* its backing file hangs */
 #define UNBOUND 961
-#define BOUND 962		/* to a file of another file system */
+#define BOUND 962		/* attached to a file of another file system */
 #define ABSENT 963
-#define UPPER 964		/* on A, in one test */
+#define UPPER 964		/* on A, in some tests */
 #define NUMBERS 5
 #define SIZE (4 * LT_MIB)
 #define MAX_SIZE (2 * SIZE)
 #define PAGE 4096
 
-/* The server: a child that serves the kernel and takes orders from the test */
+/* The server is a child that serves the kernel and takes orders from the test. */
 
 struct server {
 	struct fuse_server fuse;
-	int ctl;		/* the test */
+	int ctl;		/* the socket of the test */
 };
 
 static void tell(struct server *s, int what)
@@ -49,6 +50,7 @@ static void tell(struct server *s, int what)
 		exit(1);
 }
 
+/* The server of FUSE is the first member of struct server. */
 static void tell_held(struct fuse_server *fuse, uint32_t opcode)
 {
 	tell((struct server *)fuse, -opcode);
@@ -99,13 +101,13 @@ FIXTURE(hang)
 	char mnt[64];
 	char slow[80];		/* the file that hangs */
 	char fast[64];
-	pid_t server;		/* shared, so not set by the server itself */
+	pid_t server;		/* set by the parent only, as the memory is shared */
 	unsigned int connection;
 	int ctl;
 	bool has_attach;
 };
 
-/* Starts the server and mounts it; why it could not, or NULL. */
+/* Starts the server and mounts it. Returns why that is not possible, or NULL. */
 static const char *start_server(struct _test_data_hang *self, bool writeback)
 {
 	static uint8_t data[MAX_SIZE];
@@ -119,7 +121,7 @@ static const char *start_server(struct _test_data_hang *self, bool writeback)
 	pid_t pid;
 
 	if (system("modprobe -q fuse"))
-		;		/* it may be built in */
+		;		/* FUSE may be built in. */
 	/* Another size must not make the kernel wait for pages that are read. */
 	s.fuse.init_flags = FUSE_EXPLICIT_INVAL_DATA |
 			    (writeback ? FUSE_WRITEBACK_CACHE : 0);
@@ -145,7 +147,7 @@ static const char *start_server(struct _test_data_hang *self, bool writeback)
 	return NULL;
 }
 
-/* The next thing the server says, or 0 if it says nothing. */
+/* Returns the next message of the server, or 0 if there is none. */
 static int hear(struct _test_data_hang *self)
 {
 	struct pollfd p = { .fd = self->ctl, .events = POLLIN };
@@ -170,7 +172,7 @@ static void hold(struct _test_data_hang *self, int opcode)
 		lt_die("hear the server");
 }
 
-/* Everything that is open for a test is open in a child: nothing leaks. */
+/* Runs @fn in a child, which closes all that is open when it ends. */
 static pid_t start(int (*fn)(struct _test_data_hang *self),
 		   struct _test_data_hang *self)
 {
@@ -184,7 +186,7 @@ static pid_t start(int (*fn)(struct _test_data_hang *self),
 	_exit(fn(self));
 }
 
-/* The exit status of a child, or -1 if it does not end; then it goes on. */
+/* Returns the exit status of a child, or -1 if it does not end. */
 static int ended(pid_t pid)
 {
 	int i, status;
@@ -203,7 +205,7 @@ static bool running(pid_t pid)
 	return !waitpid(pid, NULL, WNOHANG);
 }
 
-/* Whether it ended, and well, while the server hangs. */
+/* Returns whether @fn ends without an error while the server hangs. */
 static bool goes_on(int (*fn)(struct _test_data_hang *self),
 		    struct _test_data_hang *self)
 {
@@ -221,7 +223,7 @@ static int detach(int index)
 	return ioctl(lt_control(), LOOP_CTL_DETACH, &d) ? errno : 0;
 }
 
-/* LOOP_STATE_*, or -1: no such device. */
+/* Returns LOOP_STATE_*, or -1 if there is no such device. */
 static int state_of(int index)
 {
 	struct loop_ctl_entry e;
@@ -255,7 +257,7 @@ static int bind_above(int index, int below, uint32_t flags)
 	return bind_to(index, path, flags);
 }
 
-/* What hangs: opens all it needs, and says how it ended. */
+/* Functions that hang. Each opens all that it needs, and returns an errno or 0. */
 
 static int hang_configure(struct _test_data_hang *self)
 {
@@ -332,7 +334,7 @@ static int hang_write(struct _test_data_hang *self)
 	return close(fd) ? errno : 0;
 }
 
-/* A change that no bio may see waits for the one in flight. */
+/* A change that drains the device waits for the bio in flight. */
 static int hang_drain(struct _test_data_hang *self)
 {
 	pid_t pid = start(hang_read, self);
@@ -345,7 +347,7 @@ static int hang_drain(struct _test_data_hang *self)
 	return close(fd) ? errno : 0;
 }
 
-/* Reads of the device above A until nobody takes any more: one waits for room. */
+/* Reads from the device above A until its queue is full and a submitter waits. */
 static int fill_upper(struct _test_data_hang *self)
 {
 	static struct iocb cb[SIZE / PAGE];
@@ -361,7 +363,7 @@ static int fill_upper(struct _test_data_hang *self)
 			.aio_lio_opcode = IOCB_CMD_PREAD, .aio_fildes = fd,
 			.aio_buf = ((uintptr_t)buf + PAGE) & -PAGE,
 			.aio_nbytes = PAGE,
-			/* not one after the other */
+			/* The reads are not sequential. */
 			.aio_offset = (uint64_t)(i * 37) % ARRAY_SIZE(cb) * PAGE,
 		};
 		p = &cb[i];
@@ -371,7 +373,7 @@ static int fill_upper(struct _test_data_hang *self)
 	return 0;
 }
 
-/* A change of the device above A waits for that one. */
+/* A change of the device above A waits for that submitter. */
 static int change_upper(struct _test_data_hang *self, uint32_t flags,
 			unsigned long cmd, unsigned long arg)
 {
@@ -397,8 +399,8 @@ static int hang_upper(struct _test_data_hang *self)
 }
 
 /*
- * The change is one to a file on yet another loop device. It is one of the limits,
- * too: A has just found out that it cannot discard.
+ * The new backing file is a third loop device, and the limits change, too, as A
+ * has found that it cannot discard.
  */
 static int hang_upper_change(struct _test_data_hang *self)
 {
@@ -413,7 +415,7 @@ static int hang_upper_change(struct _test_data_hang *self)
 					       LOOP_CHANGE_FD, file);
 }
 
-/* Something is left to be written when the device is closed. */
+/* The page cache of the device is dirty when the device is closed. */
 static int hang_close_dirty(struct _test_data_hang *self)
 {
 	int fd = lt_open(A, O_RDWR);
@@ -423,7 +425,7 @@ static int hang_close_dirty(struct _test_data_hang *self)
 	return close(fd) ? errno : 0;
 }
 
-/* The file has something to write when it is released. */
+/* The file has written data when it is released. */
 static int hang_close(struct _test_data_hang *self)
 {
 	int err = hang_write(self), fd = lt_open(A, O_RDWR);
@@ -438,11 +440,11 @@ static int hang_detach(struct _test_data_hang *self)
 	return hang_write(self) ?: detach(A);
 }
 
-/* So many cgroups, with 16 workers each, are as many workers as there can be. */
+/* This many cgroups with 16 reads each need more workers than there can be. */
 #define CROWD 130
 #define CROWD_READS 16
 
-/* Into a cgroup of its own, whose I/O is apart from that of others. */
+/* Enters a cgroup of its own, whose I/O has workers of its own. */
 static int enter_cgroup(int nr)
 {
 	char path[96];
@@ -459,7 +461,7 @@ static int enter_cgroup(int nr)
 	return 0;
 }
 
-/* All read the same page: the file is asked for it once, and all wait. */
+/* All read the same page. The server gets one request, and all wait for it. */
 static int read_in_cgroup(int nr)
 {
 	static uint8_t buf[2 * PAGE];
@@ -490,7 +492,7 @@ static int read_in_cgroup(int nr)
 	return err;
 }
 
-/* Every worker that there can be waits for the file. */
+/* All workers that there can be wait for the file. */
 static int hang_crowd(struct _test_data_hang *self)
 {
 	int i, status, err = 0;
@@ -517,7 +519,7 @@ static int hang_crowd(struct _test_data_hang *self)
 	return err;
 }
 
-/* What goes on, of other devices */
+/* Functions that go on meanwhile, on other devices */
 
 static int use_other(struct _test_data_hang *self)
 {
@@ -593,7 +595,7 @@ static int list(struct _test_data_hang *self)
 	return ioctl(lt_control(), LOOP_CTL_LIST, &l) ? errno : 0;
 }
 
-/* What goes on, of the same device */
+/* Functions that go on meanwhile, on the same device */
 
 static int own_status(struct _test_data_hang *self)
 {
@@ -633,7 +635,7 @@ static void on_alarm(int sig)
 {
 }
 
-/* Whoever waits for the device itself can be interrupted, too. */
+/* A signal interrupts a caller that waits for the device itself, too. */
 static int own_detach_interrupted(struct _test_data_hang *self)
 {
 	const uint64_t timeout = 10000 * 1000000000ULL;
@@ -665,13 +667,13 @@ static int own_clear(struct _test_data_hang *self)
 	return fd < 0 || ioctl(fd, LOOP_CLR_FD) ? errno : 0;
 }
 
-/* Whoever is too late to bind it does not wait for him who does. */
+/* A second caller that attaches the device does not wait for the first. */
 static int own_bind(struct _test_data_hang *self)
 {
 	return bind_to(A, self->fast, 0);
 }
 
-/* Changes that concern no bio, and calls that change nothing. */
+/* These changes concern no bio, or change nothing. */
 static int own_settings(struct _test_data_hang *self)
 {
 	struct loop_info64 info;
@@ -689,7 +691,7 @@ static int own_settings(struct _test_data_hang *self)
 	return strcmp((char *)info.lo_file_name, "name") ? ERANGE : 0;
 }
 
-/* Another change, which waits for the one that hangs. */
+/* This change waits for the one that hangs. */
 static int own_change(struct _test_data_hang *self)
 {
 	int fd = lt_open(A, O_RDWR);
@@ -700,18 +702,18 @@ static int own_change(struct _test_data_hang *self)
 FIXTURE_VARIANT(hang)
 {
 	int (*what)(struct _test_data_hang *self);
-	int at;			/* FUSE_* */
-	int before;		/* how A is bound: -1 not, else LO_FLAGS */
-	int state;		/* of A, while it hangs */
-	int open, detach, remove; /* errno for A, or 0; -1: not asked */
-	int after;		/* state of A at the end */
+	int at;			/* the opcode that hangs, FUSE_* */
+	int before;		/* LO_FLAGS of A before, or -1: detached */
+	int state;		/* the state of A while it hangs */
+	int open, detach, remove; /* the errno for A, or 0; -1: not tried */
+	int after;		/* the state of A at the end */
 	bool writeback;
 	bool attach;		/* needs the new ioctls */
 	bool read;		/* reads of A go on */
-	bool flush;		/* flushes of A do */
-	bool clear;		/* LOOP_CLR_FD of A, and it is unbound after */
+	bool flush;		/* flushes of A go on */
+	bool clear;		/* LOOP_CLR_FD of A goes on, and detaches it */
 	bool settings;		/* own_settings() goes on */
-	int drains;		/* waits for a bio of this device, which it changes */
+	int drains;		/* it drains this device, and changes it */
 };
 
 FIXTURE_VARIANT_ADD(hang, configure)
@@ -721,7 +723,7 @@ FIXTURE_VARIANT_ADD(hang, configure)
 	.detach = ENXIO, .remove = EBUSY,
 };
 
-/* The device is held by the block layer while partitions are looked for. */
+/* The block layer holds the device while it looks for partitions. */
 FIXTURE_VARIANT_ADD(hang, partscan)
 {
 	.what = hang_configure_partscan, .at = FUSE_READ,
@@ -820,7 +822,7 @@ FIXTURE_VARIANT_ADD(hang, close_dirty)
 	.open = ENXIO, .detach = EBUSY, .remove = EBUSY,
 };
 
-/* It is unbound: anything goes. It is removed, and not there at the end. */
+/* The device is detached already, and is removed before the end. */
 FIXTURE_VARIANT_ADD(hang, close)
 {
 	.what = hang_close, .at = FUSE_SETATTR, .writeback = true,
@@ -871,13 +873,16 @@ FIXTURE_TEARDOWN_PARENT(hang)
 {
 	int n;
 
-	/* the server has died with the test */
+	/* The server has died with the test. */
 	for (n = A + NUMBERS - 1; n >= A; n--)
 		lt_destroy(n, 2000);
 	rmdir(self->dir);
 }
 
-/* How many bios the device has given to its workers, as the file always waits. */
+/*
+ * Returns how many bios the device has given to workers, as the file always
+ * waits.
+ */
 static unsigned long worker_bios(int index)
 {
 	char path[64], line[64];
@@ -894,7 +899,10 @@ static unsigned long worker_bios(int index)
 	return nr;
 }
 
-/* Until all have submitted; the workers are started one by one after that. */
+/*
+ * Waits until all reads are submitted, and then for the workers, which start
+ * one by one.
+ */
 static void wait_for_crowd(void)
 {
 	int i;
@@ -907,7 +915,7 @@ static void wait_for_crowd(void)
 	lt_sleep_ms(5000);
 }
 
-/* Until it hangs where it is to hang; if it does not, the server goes on. */
+/* Waits until @what hangs in a request @at. If it does not, returns -1. */
 static pid_t start_hanging(struct _test_data_hang *self,
 			   int (*what)(struct _test_data_hang *self), int at)
 {
@@ -916,7 +924,7 @@ static pid_t start_hanging(struct _test_data_hang *self,
 	hold(self, at);
 	pid = start(what, self);
 	if (hear(self) == -at) {
-		/* the change, too, is to hang */
+		/* The change must hang, too. */
 		if (what == hang_upper || what == hang_upper_change ||
 		    what == hang_drain)
 			lt_sleep_ms(1500);
@@ -948,7 +956,7 @@ TEST_F_TIMEOUT(hang, others, 600)
 	EXPECT_GOES_ON(get_free);
 	if (self->has_attach)
 		EXPECT_GOES_ON(attach_other);
-	/* it opens all devices */
+	/* losetup opens all devices. */
 	if (variant->open >= 0)
 		EXPECT_GOES_ON(losetup_list);
 	EXPECT_TRUE(running(pid));
@@ -957,7 +965,10 @@ TEST_F_TIMEOUT(hang, others, 600)
 	EXPECT_EQ(0, ended(pid));
 }
 
-/* The size changes while partitions are looked for, and that is announced. */
+/*
+ * The size changes while the block layer looks for partitions, and a uevent
+ * tells it.
+ */
 static void resize(struct __test_metadata *_metadata,
 		   struct _test_data_hang *self, int fd)
 {
@@ -1017,8 +1028,8 @@ TEST_F_TIMEOUT(hang, same, 600)
 }
 
 /*
- * Who hangs where the server is asked for the file's attributes can be killed,
- * and so can who waits for him. Nothing of what they wanted is there.
+ * A task that waits for the attributes of the file can be killed, and so can a
+ * task that waits for that one. Neither has changed anything.
  */
 static void kill_them(struct __test_metadata *_metadata,
 		      struct _test_data_hang *self,
@@ -1050,7 +1061,7 @@ static void kill_them(struct __test_metadata *_metadata,
 	lt_detach(A);
 }
 
-/* The next read of the file asks the server again. */
+/* Drops the page cache of the file, so that the next read asks the server. */
 static void forget(struct _test_data_hang *self)
 {
 	int fd = open(self->slow, O_RDONLY | O_CLOEXEC);
@@ -1060,7 +1071,7 @@ static void forget(struct _test_data_hang *self)
 	close(fd);
 }
 
-/* A task that waits for bios in flight can be killed, and has changed nothing. */
+/* A task that drains a device can be killed, and has changed nothing. */
 static void kill_drain(struct __test_metadata *_metadata,
 		       struct _test_data_hang *self,
 		       int (*what)(struct _test_data_hang *self), int number)
@@ -1079,7 +1090,7 @@ static void kill_drain(struct __test_metadata *_metadata,
 	forget(self);
 }
 
-/* If the server is killed, what hangs fails, and has changed nothing. */
+/* If the server is killed, the call that hangs fails, and has changed nothing. */
 TEST_F_TIMEOUT(hang, killed, 600)
 {
 	int status;
@@ -1109,7 +1120,7 @@ static int unmount_by_force(struct _test_data_hang *self)
 	return umount2(self->mnt, MNT_FORCE) && errno != EBUSY ? errno : 0;
 }
 
-/* By the control file system, which calls a connection by its device number. */
+/* The control file system names a connection by its device number. */
 static int abort_connection(struct _test_data_hang *self)
 {
 	char path[128], control[64];
@@ -1123,8 +1134,8 @@ static int abort_connection(struct _test_data_hang *self)
 }
 
 /*
- * If the file system is given up, what hangs ends, what is asked for later is EIO,
- * and nothing holds it.
+ * If the file system is given up, the call that hangs ends, later calls get
+ * EIO, and nothing holds the file system.
  */
 static void given_up(struct __test_metadata *_metadata,
 		     struct _test_data_hang *self, pid_t pid,

@@ -19,7 +19,7 @@ void lt_add(struct lt_buf *b, const char *fmt, ...)
 		b->len = sizeof(b->s) - 1;
 }
 
-/* What did not work is a broken test machine, not a broken driver. */
+/* Ends the program: the machine of the tests is broken, not the driver. */
 void lt_die(const char *fmt, ...)
 {
 	int err = errno;
@@ -52,7 +52,7 @@ void lt_write_file(const char *path, const char *text)
 	close(fd);
 }
 
-/* The first line of a file, blanks made '_'; "-" when it cannot be read. */
+/* Reads the first line of a file and makes blanks '_'; "-" if it cannot be read. */
 const char *lt_read_line(const char *path, char *buf, size_t size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -75,7 +75,7 @@ const char *lt_read_line(const char *path, char *buf, size_t size)
 	return buf;
 }
 
-/* A pattern that tells every 8 bytes of every file apart. */
+/* Each 8 bytes of each file have another pattern. */
 uint64_t lt_pattern(uint64_t seed, uint64_t offset)
 {
 	uint64_t x = (offset / 8 + 1) * 0x9e3779b97f4a7c15ULL + seed;
@@ -86,7 +86,7 @@ uint64_t lt_pattern(uint64_t seed, uint64_t offset)
 	return x;
 }
 
-/* The pattern of up to 8 bytes from @offset to the next multiple of 8. */
+/* Returns the length of the pattern from @offset to the next multiple of 8. */
 static size_t lt_pattern_part(uint64_t seed, uint64_t offset, size_t len,
 			      uint64_t *out)
 {
@@ -129,7 +129,7 @@ bool lt_zeroed(const void *buf, size_t len)
 	return !len || (!p[0] && !memcmp(p, p + 1, len - 1));
 }
 
-/* Makes or rewrites a file of @size patterned bytes; returns an O_RDWR fd. */
+/* Makes or rewrites a file of @size patterned bytes, and returns an O_RDWR fd. */
 int lt_file(const char *path, uint64_t size, uint64_t seed)
 {
 	static uint8_t buf[64 * 1024];
@@ -148,7 +148,7 @@ int lt_file(const char *path, uint64_t size, uint64_t seed)
 	return fd;
 }
 
-/* A DOS label with partition @i of @sectors[i] sectors at @start[i]. */
+/* Writes a DOS label; its partition @i has @sectors[i] sectors at @start[i]. */
 void lt_label(int fd, const uint32_t *start, const uint32_t *sectors, int count)
 {
 	uint8_t mbr[512] = { 0 };
@@ -169,7 +169,7 @@ void lt_label(int fd, const uint32_t *start, const uint32_t *sectors, int count)
 		lt_die("write a partition table");
 }
 
-/* Two partitions of 512 KiB, at 512 KiB and at 1 MiB. */
+/* Makes two partitions of 512 KiB, at 512 KiB and at 1 MiB. */
 void lt_label_two(int fd)
 {
 	static const uint32_t start[] = { 1024, 2048 };
@@ -218,7 +218,7 @@ bool lt_exists(int number)
 	return !access(path, F_OK);
 }
 
-/* The value of /sys/block/loopN/@attr */
+/* Reads /sys/block/loopN/@attr. */
 const char *lt_sysfs(int number, const char *attr, char *buf, size_t size)
 {
 	char path[256];
@@ -261,7 +261,7 @@ void lt_sleep_ms(unsigned int ms)
 	usleep(ms * 1000);
 }
 
-/* Partition numbers, as a mask of the first 63. */
+/* Returns the numbers of the partitions as a mask of the first 63. */
 uint64_t lt_parts(int number)
 {
 	char path[64], prefix[32];
@@ -282,7 +282,7 @@ uint64_t lt_parts(int number)
 	return mask;
 }
 
-/* Unbinds the device if it is bound; whoever else has it open keeps it so. */
+/* Detaches the device if it is attached. Another opener keeps it attached. */
 void lt_detach(int number)
 {
 	int fd = lt_open(number, O_RDONLY);
@@ -293,7 +293,10 @@ void lt_detach(int number)
 	close(fd);
 }
 
-/* What LOOP_CTL_LIST tells of @number; false without a device, or a list. */
+/*
+ * Gets the entry of @number from LOOP_CTL_LIST; false if there is no device or
+ * no list.
+ */
 bool lt_entry(int number, struct loop_ctl_entry *e)
 {
 	struct loop_ctl_list l = {
@@ -310,9 +313,9 @@ bool lt_entry(int number, struct loop_ctl_entry *e)
 }
 
 /*
- * Unbinds and removes the device; false if it will not go in @tries * 10 ms.
- * One that goes by itself keeps its number a little longer than its place in
- * sysfs.
+ * Detaches and removes the device; false if that takes longer than @tries * 10
+ * ms. A device that is removed by itself keeps its number a little longer than
+ * its directory in sysfs.
  */
 bool lt_destroy(int number, int tries)
 {
@@ -329,7 +332,7 @@ bool lt_destroy(int number, int tries)
 	return false;
 }
 
-/* How many loop devices there are. */
+/* Counts the loop devices. */
 int lt_count_devices(void)
 {
 	struct dirent *de;
@@ -344,7 +347,10 @@ int lt_count_devices(void)
 	return count;
 }
 
-/* Arguments of LOOP_CTL_ATTACH; what is only returned is something else yet. */
+/*
+ * Makes arguments of LOOP_CTL_ATTACH. The members that the kernel sets have odd
+ * values.
+ */
 struct loop_ctl_attach lt_to_attach(int index, int fd, uint32_t attach_flags,
 				    uint32_t lo_flags)
 {
@@ -359,7 +365,7 @@ struct loop_ctl_attach lt_to_attach(int index, int fd, uint32_t attach_flags,
 	};
 }
 
-/* What is known about a device, in one line */
+/* The state of a device in one line */
 
 #define LT_MAX_FILES 64
 
@@ -369,7 +375,7 @@ struct lt_known_file {
 	ino_t ino;
 };
 
-/* Backing files are told apart by label, their numbers mean nothing. */
+/* Labels tell backing files apart, as their numbers differ from run to run. */
 static struct lt_known_file lt_files[LT_MAX_FILES];
 static unsigned int lt_nr_files;
 
@@ -383,7 +389,7 @@ void lt_know(int fd, const char *label)
 
 	if (fstat(fd, &st))
 		lt_die("fstat %s", label);
-	/* A file that is gone may have left its number to this one. */
+	/* This file may have the number of a file that was deleted. */
 	for (i = 0; i < lt_nr_files; i++)
 		if (lt_files[i].ino == st.st_ino &&
 		    lt_files[i].dev == st.st_dev)
@@ -426,7 +432,10 @@ const char *lt_label_of(uint64_t dev, uint64_t ino, uint64_t rdev)
 	return "?";
 }
 
-/* Printable, without blanks; no more than @max bytes, as if not terminated. */
+/*
+ * Adds at most @max bytes of @name, which may lack a NUL; blanks and others
+ * become '_'.
+ */
 void lt_add_name(struct lt_buf *b, const void *name, size_t max)
 {
 	const char *s = name;
@@ -471,7 +480,7 @@ static void lt_add_info64(struct lt_buf *b, int number,
 		       (unsigned long long)i->lo_init[1]);
 }
 
-/* The largest discards are those of a bio, in whole granules. */
+/* The limit of a bio, in whole granules, is the largest limit of discards. */
 #define LT_MOST_DISCARD (UINT32_MAX - UINT16_MAX)
 
 void lt_comparable(int number, const char *attr, char *buf, size_t size)
@@ -540,8 +549,8 @@ static const char *const lt_disk_attrs[] = {
 };
 
 /*
- * Everything visible about a device: " st= size= ... sys= q= disk= parts=".
- * @fd is the device, or -1 to leave out what only an open device tells.
+ * Adds all that is visible of a device: " st= size= ... sys= q= disk= parts=".
+ * @fd is the open device, or -1 to leave out what only ioctls tell.
  */
 void lt_add_state(struct lt_buf *b, int number, int fd)
 {
@@ -579,7 +588,7 @@ int lt_uevent_open(void)
 	return fd;
 }
 
-/* The value of @key in a uevent's list of strings, or NULL. */
+/* Returns the value of @key in the list of strings of a uevent, or NULL. */
 static const char *lt_uevent_key(const char *msg, ssize_t len, const char *key)
 {
 	size_t klen = strlen(key);
@@ -592,9 +601,10 @@ static const char *lt_uevent_key(const char *msg, ssize_t len, const char *key)
 }
 
 /*
- * Takes what has arrived about loop@number and its partitions.  Adds a word
- * for each to @b: "change", "add:p1", "remove:p2", with ",media" for a change
- * of media and ",resize" for one of size.  Returns how many there were.
+ * Takes the uevents that have arrived about loop@number and its partitions, and
+ * returns their number. Adds a word for each to @b: "change", "add:p1",
+ * "remove:p2", with ",media" for a change of media and ",resize" for one of
+ * size.
  */
 int lt_uevents(int fd, int number, struct lt_buf *b)
 {
@@ -630,7 +640,7 @@ int lt_uevents(int fd, int number, struct lt_buf *b)
 	return count;
 }
 
-/* Memory whose end is followed by an unmapped page */
+/* The end of a page that no other page follows */
 
 uint8_t *lt_edge(void)
 {
@@ -651,8 +661,8 @@ uint8_t *lt_edge(void)
 /* For programs of kselftest_harness.h */
 
 /*
- * A tmpfs of its own for this process and its children, whose path is stored
- * in @dir[32].  Unmounting it works when nothing on it is in use.
+ * Mounts a tmpfs that only this process and its children see, and stores its
+ * path in @dir[32]. It can be unmounted while nothing on it is in use.
  */
 int lt_scratch(char *dir, const char *name)
 {
@@ -663,7 +673,7 @@ int lt_scratch(char *dir, const char *name)
 	return mount("scratch", dir, "tmpfs", 0, NULL);
 }
 
-/* Why nothing can be tested here, or NULL. */
+/* Returns why nothing can be tested here, or NULL. */
 const char *lt_unusable(void)
 {
 	if (geteuid())
@@ -671,7 +681,7 @@ const char *lt_unusable(void)
 	return lt_control() < 0 ? "no /dev/loop-control" : NULL;
 }
 
-/* An unbound device with a number that nobody else uses. */
+/* Makes a detached device with a number that nobody else uses. */
 int lt_new_device(int number)
 {
 	if (!lt_destroy(number, 2000))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Helpers shared by the loop selftests: devices, images, what sysfs and the
- * ioctls say about a device, uevents.
+ * The library of the loop selftests: devices, images, the state of a device in
+ * sysfs and ioctls, uevents.
  */
 #ifndef LOOP_TEST_H
 #define LOOP_TEST_H
@@ -34,7 +34,10 @@
 
 #include "kselftest.h"
 
-/* Of a test that does not say: it may run on a kernel that is slow. */
+/*
+ * The timeout of a test that does not set one: the kernel under test may be
+ * slow.
+ */
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT 300
 
@@ -50,7 +53,7 @@
 #define LT_MIB (1024ULL * 1024)
 #define LT_MAJOR 7
 
-/* A string that grows by printf and is cut at its end. */
+/* lt_add() appends to this string, and cuts what does not fit. */
 struct lt_buf {
 	size_t len;
 	char s[4096];
@@ -95,9 +98,9 @@ int lt_count_devices(void);
 struct loop_ctl_attach lt_to_attach(int index, int fd, uint32_t attach_flags,
 				    uint32_t lo_flags);
 
-/* What is known about a device, in one line */
+/* The state of a device in one line */
 
-/* Replaced by "@" at the start of what names a backing file. */
+/* This start of the name of a backing file becomes "@". */
 extern char lt_prefix[PATH_MAX];
 
 void lt_know(int fd, const char *label);
@@ -112,7 +115,7 @@ void lt_add_state(struct lt_buf *b, int number, int fd);
 int lt_uevent_open(void);
 int lt_uevents(int fd, int number, struct lt_buf *b);
 
-/* Memory whose end is followed by an unmapped page */
+/* The end of a page that no other page follows */
 
 uint8_t *lt_edge(void);
 

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the shell tests of the loop driver's I/O paths cannot do themselves.
- * Blocks are of 4 KiB, and what is written to them follows from their number
- * and a seed.
+ * Commands for the shell tests of the loop driver's I/O paths. A block has 4 KiB,
+ * and its content follows from its number and a seed.
  *
  *   paths_helper write DEVICE COUNT SEED   direct writes of the first blocks;
- *                                          prints how many were over in the
- *                                          tick of the clock in which the one
- *                                          before began
+ *                                          prints how many ended in the tick of
+ *                                          the clock in which the one before
+ *                                          began
  *   paths_helper check DEVICE COUNT SEED [direct]   reads and compares them
  *   paths_helper nowait DEVICE read|write BLOCK     one direct transfer with
  *                                          RWF_NOWAIT: "ok" or the errno
@@ -22,11 +21,11 @@
  *                                          read or two writes, as the first
  *                                          sets the times of the file; prints
  *                                          the number of bytes or the errno
- *                                          of the last one, and for a read
- *                                          what came in each sector: "=" what
- *                                          was written, "." nothing, "x" else
- *   paths_helper place FILE                the byte where its one extent lies
- *   paths_helper killed DEVICE COUNT       kills children in the midst of reads
+ *                                          of the last one, and for a read the
+ *                                          state of each sector: "=" as it was
+ *                                          written, "." untouched, "x" else
+ *   paths_helper place FILE                prints the place of its only extent
+ *   paths_helper killed DEVICE COUNT       kills children in the middle of reads
  *   paths_helper anonymous MIB SECONDS     writes and compares memory again
  *                                          and again, at least once
  *   paths_helper low-memory MIB SECONDS    the same once, or until the time is
@@ -38,12 +37,12 @@
  *                                          must not be killed
  *   paths_helper watch FILE COMMAND...     how often the command, or the
  *                                          kernel for it, opens the file, and
- *                                          closes what is open for writing
+ *                                          closes it after it could write
  *   paths_helper log-write TARGET DM COUNT FIRST   see cmd_log_write()
  *   paths_helper log-check LOG SECTORS COUNT FILE...  see cmd_log_check()
  *   paths_helper log-files DIRECTORY DM COUNT      see cmd_log_files()
  *   paths_helper log-cut LOG SECTORS PART PARTS IMAGE   see cmd_log_cut()
- *   paths_helper files-check DIRECTORY COUNT       those of log-files
+ *   paths_helper files-check DIRECTORY COUNT       checks the files of log-files
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -99,7 +98,7 @@ static bool block_is(const void *block, unsigned int nr, unsigned int seed)
 	return !memcmp(want, block, BLOCK);
 }
 
-/* The clock that the times of a file are from */
+/* Reads the clock that file systems use for the times of a file. */
 static __u64 tick(void)
 {
 	struct timespec now;
@@ -178,7 +177,7 @@ static int cmd_unaligned(char **arg)
 	return !block_is(to, 0, 77);
 }
 
-/* How much of a failed read came is to be seen in memory that was zeroes. */
+/* The memory is zeroed before, and shows how much of a failed read has come. */
 static int cmd_transfer(char **arg)
 {
 	unsigned int first = number(arg[2]), count = number(arg[3]);
@@ -387,7 +386,7 @@ static long read_usec(int fd)
 	       (end.tv_nsec - start.tv_nsec) / 1000;
 }
 
-/* Reads until the timer kills it, from its interrupt: in the midst of a read. */
+/* Reads until the interrupt of the timer kills it, in the middle of a read. */
 static _Noreturn void read_until_killed(int fd, int cached, long usec)
 {
 	struct itimerspec when = {
@@ -472,8 +471,8 @@ static unsigned int free_kib(void)
 }
 
 /*
- * Nothing but the child is swapped in and out meanwhile: this process has all it
- * needs in memory, and goes first.
+ * Only the child is swapped meanwhile: this process locks its memory and has a
+ * higher priority.
  */
 static int cmd_low_memory(char **arg)
 {
@@ -516,7 +515,7 @@ static int cmd_change_fd(char **arg)
 	return 0;
 }
 
-/* All it needs it has before the limit is set. */
+/* The program has all of its memory before it sets the limit. */
 static int cmd_full(char **arg)
 {
 	int limit = open_or_die(arg[1], O_WRONLY);
@@ -546,7 +545,7 @@ static int cmd_full(char **arg)
 	return !!err;
 }
 
-/* ---- who watches a file ---- */
+/* ---- opens and closes of a file ---- */
 
 static int cmd_watch(char **arg)
 {
@@ -598,7 +597,10 @@ static void marker_put(struct marker *m, unsigned int nr)
 	struct dm_ioctl *dm = (struct dm_ioctl *)m->data;
 	struct dm_target_msg *msg = (void *)(m->data + sizeof(*dm));
 
-	/* The kernel fills it in, and must not find that the next time. */
+	/*
+	 * The kernel fills the structure, and must not find that at the next
+	 * call.
+	 */
 	memset(m->data, 0, sizeof(m->data));
 	snprintf(dm->name, sizeof(dm->name), "%s", m->device);
 	dm->version[0] = DM_VERSION_MAJOR;
@@ -610,9 +612,9 @@ static void marker_put(struct marker *m, unsigned int nr)
 }
 
 /*
- * Writes records, one a block, each in another way to make it durable, and
- * puts a mark with its number in the log of DM once it is. Record N goes to
- * block N - FIRST of TARGET. Other blocks are written that nobody waits for.
+ * Writes a record in each block, makes each durable in another way, and then
+ * puts a mark with its number into the log of DM. Record N goes to block N -
+ * FIRST of TARGET. Other blocks are written, too, and are not made durable.
  */
 static int cmd_log_write(char **arg)
 {
@@ -630,7 +632,7 @@ static int cmd_log_write(char **arg)
 
 		block_fill(block, first + i, 0);
 		switch (i % 5) {
-		case 0: /* the page cache, written back, and a flush */
+		case 0: /* writeback of the page cache, and a flush */
 			ok = pwrite(cached, block, BLOCK, at) == BLOCK &&
 				!fdatasync(cached);
 			break;
@@ -641,10 +643,10 @@ static int cmd_log_write(char **arg)
 			ok = pwrite(direct, block, BLOCK, at) == BLOCK &&
 				!fdatasync(direct);
 			break;
-		case 3: /* FUA of all that is before, by the page cache */
+		case 3: /* writeback of the page cache with FUA */
 			ok = pwritev2(cached, &iov, 1, at, RWF_DSYNC) == BLOCK;
 			break;
-		default: /* one of two is flushed by the other's */
+		default: /* the flush of another block */
 			ok = pwrite(direct, block, BLOCK, at) == BLOCK;
 			block_fill(block, count + i, 1);
 			ok = ok && pwritev2(direct, &iov, 1,
@@ -661,8 +663,8 @@ static int cmd_log_write(char **arg)
 }
 
 /*
- * Files, each made durable in another way before its number is put in the log
- * as a mark.
+ * Writes files, makes each durable in another way, and then puts a mark with
+ * its number into the log of DM.
  */
 static int cmd_log_files(char **arg)
 {
@@ -687,7 +689,7 @@ static int cmd_log_files(char **arg)
 		snprintf(name, sizeof(name), "%u", i);
 		ok = ok && !renameat(dir, "new", dir, name) &&
 			!fsync(i % 4 == 0 ? fd : dir);
-		/* the directory was synced, the file was not */
+		/* The directory was synced, and the file was not. */
 		if (i % 4 == 2)
 			ok = ok && !syncfs(fd);
 		if (!ok)
@@ -736,7 +738,10 @@ struct log_entry {
 	char data[480];
 };
 
-/* A log of dm-log-writes, and what a device has after some of its entries */
+/*
+ * A log of dm-log-writes, and the content of the device after some of its
+ * entries
+ */
 struct log {
 	int fd;
 	off_t at;
@@ -762,7 +767,7 @@ static void log_open(struct log *log, const char *path, const char *sectors)
 	exit(2);
 }
 
-/* The next entry comes about. If it is a mark: its number, else -1. */
+/* Applies the next entry. Returns the number of a mark, else -1. */
 static int log_step(struct log *log)
 {
 	struct log_entry entry;
@@ -773,7 +778,7 @@ static int log_step(struct log *log)
 		die("log entry");
 	log->at += sizeof(entry);
 	if (entry.flags & LOG_MARK)
-		/* the target has one of its own at its end */
+		/* The target writes a mark of its own at its end. */
 		return entry.data[0] < '0' || entry.data[0] > '9' ?
 			-1 : (int)number(entry.data);
 	len = entry.nr_sectors * SECTOR;
@@ -793,8 +798,8 @@ static int log_step(struct log *log)
 }
 
 /*
- * The power is cut after PART of PARTS of what is in the log after the first
- * mark. IMAGE becomes what the device has then; prints how many marks there are
+ * Cuts the power after PART of PARTS of the entries after the first mark. IMAGE
+ * becomes the content of the device at that time. Prints the number of marks
  * after the first one.
  */
 static int cmd_log_cut(char **arg)
@@ -817,7 +822,7 @@ static int cmd_log_cut(char **arg)
 	return 0;
 }
 
-/* Where the data of FILE are on the device it lies on; one extent. */
+/* Returns the place of the only extent of a file on its device. */
 static __u64 file_place(const char *path)
 {
 	struct {
@@ -840,7 +845,7 @@ static __u64 file_place(const char *path)
 	return f.extent.fe_physical;
 }
 
-/* The record that a mark is about, where it has to be after the cut */
+/* Returns whether the record of a mark is in its place after the cut. */
 static bool record_is_there(const char *image, unsigned int nr,
 			    const __u64 *place, unsigned int count)
 {
@@ -856,10 +861,10 @@ static int cmd_place(char **arg)
 }
 
 /*
- * LOG is a log of dm-log-writes, which has a write only once a flush has come
- * after it, or if it was FUA. At each mark the power is cut: what the log has
- * up to there is all that is left, and the record is looked for in it. Records
- * of FILE number N are those from N * COUNT on; in the end all are looked for.
+ * LOG is a log of dm-log-writes, which gets a write when a later flush is done,
+ * or at once if it was FUA. The power is cut at each mark: the entries up to
+ * there are all that is left, and the record must be in them. FILE number N has
+ * the records from N * COUNT on. At the end all records must be there.
  */
 static int cmd_log_check(char **arg)
 {

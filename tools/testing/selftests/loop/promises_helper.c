@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What promises.sh cannot do itself. Blocks are of 4 KiB.
+ * Commands for promises.sh. A block has 4 KiB.
  *
  *   promises_helper fua DEVICE COUNT FIRST   asynchronous direct writes with
  *                                          RWF_DSYNC, one after the other: a
  *                                          bio with REQ_FUA each, and no flush
  *                                          by the device's own fsync
- *   promises_helper fuse DIR MIB [direct|writeback]   mounts a file system with
- *                                          one file, "img", and serves it until
- *                                          it is unmounted. Each FUSE_FSYNC
- *                                          is noted in the kernel's trace
+ *   promises_helper fuse DIR MIB [direct|writeback]   mounts a FUSE file system
+ *                                          with one file, and serves it until
+ *                                          it is unmounted; puts a mark in the
+ *                                          kernel's trace for each FUSE_FSYNC
  *   promises_helper stable DEVICE FREEZE THAW   writes to a mapped page of
- *                                          DEVICE while it is being written to
- *                                          a file that FREEZE has stopped;
- *                                          prints "waits" or "does not wait"
+ *                                          DEVICE during its writeback to a
+ *                                          file that FREEZE has stopped; prints
+ *                                          "waits" or "does not wait"
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -125,7 +125,7 @@ static char state_of(pid_t pid)
 	return state;
 }
 
-/* The page is written back, and stays that as the file system below is frozen. */
+/* The page stays under writeback, as the file system below is frozen. */
 static int cmd_stable(char **arg)
 {
 	int fd = open_or_die(arg[0], O_RDWR);
@@ -150,7 +150,10 @@ static int cmd_stable(char **arg)
 	do {
 		usleep(10000);
 		state = state_of(pid);
-		/* what it waits for is the page: that does not end before the thaw */
+		/*
+		 * The child waits for the page, which does not end before the
+		 * thaw.
+		 */
 		waits = state == 'D';
 	} while (!waits && state != 'Z');
 	if (system(arg[2]))

@@ -1,34 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the shell tests of the loop driver cannot do themselves.
+ * Commands for the shell tests of the loop driver.
  *
- *   sys_helper open PATH [rw]           "ok" or the name of the errno
- *   sys_helper ctl PATH CMD [N]         get-free, add, remove: number or errno
- *   sys_helper forget PATH...          syncs, and drops them from the page cache
- *   sys_helper configure-bad DEVICE FILE   with a block size of 3
+ *   sys_helper open PATH [rw]           prints "ok" or the name of the errno
+ *   sys_helper ctl PATH CMD [N]         get-free, add or remove; prints the
+ *                                       number or the errno
+ *   sys_helper forget PATH...           syncs files, and drops their page cache
+ *   sys_helper configure-bad DEVICE FILE   LOOP_CONFIGURE with a block size of 3
  *   sys_helper cycles DEVICE FILE N     attaches and detaches N times
- *   sys_helper attach N FILE            LOOP_CTL_ATTACH, -1 for any; the number
- *   sys_helper detach N                 LOOP_CTL_DETACH; "ok" or errno
+ *   sys_helper attach N FILE            LOOP_CTL_ATTACH, -1 for any; prints the
+ *                                       number
+ *   sys_helper detach N                 LOOP_CTL_DETACH; prints "ok" or the errno
  *   sys_helper attach-cycles N FILE COUNT [ephemeral]
- *                                       the same two, COUNT times, waiting
- *                                       for whoever has it open
+ *                                       the same two, COUNT times; the detach
+ *                                       waits for other openers
  *   sys_helper attach-until STOP FILE [N]
  *                                       attaches any device and closes it,
  *                                       until there is a file STOP; each
  *                                       other time an ephemeral one, N if given
- *   sys_helper full FILE                has all numbers open; attach says?
+ *   sys_helper open-until STOP DEVICE   opens and closes it until there is STOP
+ *   sys_helper full FILE                opens devices of all numbers, attaches
+ *                                       one more and prints the result
  *   sys_helper uevents COMMAND...       runs it, prints the block uevents the
  *                                       kernel sent meanwhile, one per line
  *   sys_helper storm SECONDS PROCESSES  opens, ioctls, adds, removes, attaches
- *   sys_helper extents FILE DEVICE      checksums where FILE has data; reads
- *                                       DEVICE for zeroes where it has none
- *   sys_helper direct-align FILE        what direct I/O needs, in bytes, or 0
+ *   sys_helper extents FILE DEVICE      compares the data of FILE with DEVICE,
+ *                                       which must have zeroes in its holes
+ *   sys_helper direct-align FILE        prints the alignment of direct I/O, or 0
  *   sys_helper neighbours DEVICE COUNT  writes blocks of 1 KiB side by side, from
  *                                       memory that is aligned and that is not
  *   sys_helper fill FILE SOURCE END READY
- *                                       fills FILE from SOURCE when somebody
- *                                       wants it, up to END, and denies what is
- *                                       beyond; makes READY when it begins; 4:
+ *                                       fills FILE from SOURCE on demand up to
+ *                                       END, and denies access beyond it; makes
+ *                                       READY when it begins; exits with 4 if
  *                                       the kernel cannot do that
  *   sys_helper records-write TARGET COUNT READY   see records_write()
  *   sys_helper records-check TARGET COUNT
@@ -206,7 +210,7 @@ static int cmd_attach_cycles(char **arg)
 		d.diskseq = now.diskseq;
 		if (ioctl(control, LOOP_CTL_DETACH, &d))
 			die("LOOP_CTL_DETACH");
-		/* It is removed in its own time. */
+		/* An ephemeral device is removed a little later. */
 		while ((a.attach_flags & LOOP_ATTACH_EPHEMERAL) &&
 		       !access(path, F_OK))
 			usleep(1000);
@@ -214,7 +218,7 @@ static int cmd_attach_cycles(char **arg)
 	return 0;
 }
 
-/* Opens and closes a device as fast as it can, until there is a file. */
+/* Opens and closes a device as fast as possible, until a file exists. */
 static int cmd_open_until(char **arg)
 {
 	int fd;
@@ -247,7 +251,7 @@ static int cmd_attach_until(char **arg)
 			if (arg[2])
 				a.index = atoi(arg[2]);
 		}
-		/* That number may not have been given up yet. */
+		/* The number may not be free yet. */
 		if (ioctl(control, LOOP_CTL_ATTACH, &a)) {
 			if (errno != EBUSY || a.index < 0)
 				die("LOOP_CTL_ATTACH");
@@ -260,7 +264,7 @@ static int cmd_attach_until(char **arg)
 			return 1;
 		}
 		close(a.device_fd);
-		/* Those who have to try again get on, too. */
+		/* This lets callers that have to try again get on. */
 		usleep(1000 * (count % 4));
 	}
 	printf("%u times\n", count);
@@ -355,7 +359,7 @@ static void uevent_print(const char *text, size_t len)
 
 /*
  * The kernel puts an event into the socket before the call that caused it
- * returns, so that nothing is missed by draining after the command's end.
+ * returns. Thus all events have arrived when the command ends.
  */
 static int cmd_uevents(char **arg)
 {
@@ -457,7 +461,10 @@ static int cmd_storm(char **arg)
 	while (--processes > 0 && fork() > 0)
 		;
 	srand(getpid());
-	/* Pauses for rmmod to find nobody in, few events to keep udev busy. */
+	/*
+	 * The pauses let rmmod find the module unused, and keep udev from too
+	 * many events.
+	 */
 	while (time(NULL) < end && getppid() != 1) {
 		for (int i = rand() % 4; i >= 0; i--)
 			storm_one(file);
@@ -494,7 +501,7 @@ static __u64 hash_range(int fd, off_t at, off_t end, __u64 sum)
 	return sum;
 }
 
-/* The first page, or less, of a hole */
+/* Returns whether the first page of a range, or less, is zeroes. */
 static bool is_zero(int fd, off_t at, off_t end)
 {
 	static __u64 buf[PAGE / 8];
@@ -587,8 +594,8 @@ static void record_to_dir(const char *dir, unsigned int number, bool sync)
 }
 
 /*
- * A third of the records each: fsync, fdatasync, and a synchronous direct
- * write (what a device that advertises FUA may do without a flush).
+ * A third of the records each is made durable by fsync, by fdatasync, and by a
+ * synchronous direct write, which a device with FUA does without a flush.
  */
 static void record_to_device(int fd, int direct, unsigned int number, bool sync)
 {
@@ -609,8 +616,8 @@ static void record_to_device(int fd, int direct, unsigned int number, bool sync)
 }
 
 /*
- * Writes COUNT records and makes each durable, creates READY, and goes on
- * with records nobody waits for until the power is cut.
+ * Writes COUNT records and makes each durable, and creates READY. Then it
+ * writes records that are not made durable, until the power is cut.
  */
 static _Noreturn int cmd_records_write(char **arg)
 {
@@ -681,7 +688,7 @@ static int cmd_direct_align(char **arg)
 #define NEIGHBOUR 1024
 #define PAIRS 16
 
-/* One of each pair of blocks, again and again, each time with another number. */
+/* Writes one block of each pair again and again, each time with another number. */
 static void neighbour_write(const char *device, int odd, unsigned int count)
 {
 	static char memory[2 * PAGE] __attribute__((aligned(PAGE)));
@@ -735,7 +742,7 @@ static int cmd_neighbours(char **arg)
 #define FAN_EVENT_INFO_TYPE_RANGE 6
 #endif
 
-/* struct fanotify_event_info_range, of newer headers */
+/* Newer headers have it as struct fanotify_event_info_range. */
 struct fill_range {
 	struct fanotify_event_info_header header;
 	__u32 pad;
@@ -743,7 +750,10 @@ struct fill_range {
 	__u64 count;
 };
 
-/* Whatever of the range is not there yet, in whole slots: what was is not undone. */
+/*
+ * Fills the slots of the range that are not filled yet, as others may have
+ * changed since.
+ */
 static int fill_range(int fd, int source, __u64 offset, __u64 count)
 {
 	static bool there[1024];
