@@ -6,7 +6,7 @@
  *
  *   struct loop_device	 one number: its gendisk, its state, its backing
  *   struct loop_backing one binding: a file and how it is used
- *   struct loop_lane	 the bios of one cgroup that wait for a device's workers
+ *   struct loop_group	 what the bios of one cgroup on one device share
  *   struct loop_io	 one bio in flight
  *
  * A backing is built and validated completely, then published. What I/O depends
@@ -41,7 +41,7 @@
  *   loop_chain_mutex	 publishing another file that is itself a loop device or
  *			 lies on one, so that no cycle can be closed
  *
- * and, inside all of these, the spinlocks: the index's own, lo->lane_lock,
+ * and, inside all of these, the spinlocks: the index's own, lo->group_lock,
  * b->flush_lock and loop_mapping_lock. No lock is held across add_disk() or
  * del_gendisk(), and none while a file is released: fput() leaves that to the
  * caller's way back to user space.
@@ -78,6 +78,7 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
+#include <linux/semaphore.h>
 #include <linux/slab.h>
 #include <linux/stat.h>
 #include <linux/sysfs.h>
@@ -98,10 +99,13 @@ static_assert(sizeof(struct loop_ctl_detach) == LOOP_CTL_DETACH_SIZE_VER0);
 static_assert(sizeof(struct loop_ctl_list) == LOOP_CTL_LIST_SIZE_VER0);
 static_assert(sizeof(struct loop_ctl_entry) == LOOP_CTL_ENTRY_SIZE_VER0);
 
-/* Bios of one device and cgroup that are worked on at the same time. */
-#define LOOP_LANE_WORKERS	16
+/* Groups that a device keeps; a new one takes the place of one without bios. */
+#define LOOP_IDLE_GROUPS	64
 
-/* Of what is swapped out to a file, so many may wait, and as many are written. */
+/* After so many tries that would have waited, 2^n - 1 bios are not tried. */
+#define LOOP_BACKOFF_MAX	4
+
+/* So many bios that are swapped out to a file may be in flight. */
 #define LOOP_SWAP_DEPTH		4
 
 /* Bios that a device can always make progress with when memory is short. */
@@ -119,11 +123,12 @@ enum loop_stat {
 	LOOP_STAT_CLONED,		/* passed on to the device below */
 	LOOP_STAT_WORKER_OP,		/* not a read or write */
 	LOOP_STAT_WORKER_FLUSH,		/* a flush comes first */
-	LOOP_STAT_WORKER_SWAP,		/* in, or out to a lane of its own */
+	LOOP_STAT_WORKER_SWAP,		/* in, or out with a reserve of its own */
+	LOOP_STAT_WORKER_OFF,		/* inline I/O is turned off */
 	LOOP_STAT_WORKER_FILE,		/* the file always waits */
 	LOOP_STAT_WORKER_ALIGN,		/* direct I/O that must be buffered or copied */
 	LOOP_STAT_WORKER_KWORKER,	/* a buffered write by a worker of others */
-	LOOP_STAT_WORKER_BACKOFF,	/* the last such one would have waited */
+	LOOP_STAT_WORKER_BACKOFF,	/* the last such ones would have waited */
 	LOOP_STAT_WORKER_TRANSACTION,	/* a file system's is open above */
 	LOOP_STAT_WORKER_META,		/* a file system's locks are held above */
 	LOOP_STAT_WORKER_RECLAIM,	/* the task is freeing memory */
@@ -150,6 +155,7 @@ static const char * const loop_stat_names[LOOP_NR_STATS] = {
 	[LOOP_STAT_WORKER_OP]		= "worker_op",
 	[LOOP_STAT_WORKER_FLUSH]	= "worker_flush",
 	[LOOP_STAT_WORKER_SWAP]		= "worker_swap",
+	[LOOP_STAT_WORKER_OFF]		= "worker_off",
 	[LOOP_STAT_WORKER_FILE]		= "worker_file",
 	[LOOP_STAT_WORKER_ALIGN]	= "worker_align",
 	[LOOP_STAT_WORKER_KWORKER]	= "worker_kworker",
@@ -195,6 +201,12 @@ struct loop_params {
 	bool			block_size_asked; /* S */
 };
 
+/* Inline tries that would have waited, in a row, and what is not tried for it. */
+struct loop_backoff {
+	u8			failed;
+	u8			skip;
+};
+
 /*
  * Constant from publication on, but for the users and the fields with a letter:
  *
@@ -211,13 +223,16 @@ struct loop_backing {
 	atomic64_t		nr_sectors;	/* S */
 	unsigned int		dio_mem_mask;
 	unsigned int		dio_offset_mask;
-	struct file		*swap_file;	/* the same, for swap; or NULL */
-	mempool_t		swap_pool;	/* there is one with swap_file */
-	bool			swap_out;	/* through swap_file */
+	struct file		*quiet_file;	/* see loop_file_open_quiet(), or NULL */
+	unsigned long		noted;		/* S: when a read was last noted */
+	mempool_t		swap_pool;	/* there is one with swap_out */
+	bool			swap_out;	/* through quiet_file */
 	bool			inline_read;	/* the file can, without waiting */
 	bool			inline_write;
+	bool			inline_cached;	/* such a read asks only the cache */
 	bool			honours_dsync;	/* direct writes are synced on demand */
 	bool			write_waits;	/* writes of workers are synchronous */
+	struct loop_backoff	backoff[2];	/* racy: of reads, and of writes */
 	struct block_device	*clone_bdev;	/* gets clones of bios, or NULL */
 	struct bio_set		*clones;	/* there is one with clone_bdev */
 
@@ -250,35 +265,26 @@ struct loop_backing {
 };
 
 /*
- * Bios of one cgroup on one device that wait for a worker, or what all cgroups
- * swap out. A lane lives while a bio or a worker uses it. All fields are protected
- * by lo->lane_lock, or constant.
+ * What the bios of one cgroup on one device share, or all that is swapped out to
+ * it: the bound on what is in flight, and the order of writes. These take the
+ * file's lock in turn, so one worker does them. The fields with an L are protected
+ * by lo->group_lock, the others are constant or have a lock of their own.
  */
-struct loop_lane {
+struct loop_group {
 	struct loop_device	*lo;
-	bool			swap;
-	unsigned int		depth;		/* how many may wait */
-	unsigned int		nr_workers;
-	struct list_head	node;		/* in lo->lanes */
-	struct cgroup_subsys_state *blkcg;	/* NULL: the root's */
-	struct cgroup_subsys_state *memcg;
-	struct list_head	pending;	/* of struct loop_io */
-	unsigned int		users;		/* bios and busy workers, if a cgroup's */
-	unsigned int		waiting;	/* bios no worker has taken, or handed on */
-	wait_queue_head_t	room;
-	struct loop_worker	*starting;	/* has not taken a bio yet */
-	DECLARE_BITMAP(busy, LOOP_LANE_WORKERS);
-	struct loop_worker {
-		struct work_struct	work;
-		struct loop_lane	*lane;
-	} workers[LOOP_LANE_WORKERS];
+	struct cgroup_subsys_state *blkcg;	/* only compared; NULL: not one's */
+	struct list_head	node;		/* L: in lo->groups */
+	unsigned int		users;		/* L: bios, and write_work */
+	struct semaphore	room;		/* fair, and held until a bio ends */
+	struct list_head	writes;		/* L: of struct loop_io */
+	struct work_struct	write_work;
 };
 
 /*
  * X: protected by the index's lock
  * M: protected by mutex
  * R: RCU for reading, mutex for writing
- * L: protected by lane_lock
+ * L: protected by group_lock
  * U: protected by uevent_mutex
  */
 struct loop_device {
@@ -293,13 +299,11 @@ struct loop_device {
 	wait_queue_head_t	drained;	/* a bio ended, or a user of a backing left */
 	struct queue_limits	unbound_limits;	/* constant */
 
-	spinlock_t		lane_lock;	/* taken in any context */
-	struct list_head	lanes;		/* L */
-	struct loop_lane	root_lane;
-	struct loop_lane	swap_lane;
-	/* of reads and of writes, discards included */
-	atomic_t		worker_bios[2];	/* queued or being done */
-	bool			waits[2];	/* so would the last inline one */
+	spinlock_t		group_lock;	/* taken in any context */
+	struct list_head	groups;		/* L */
+	unsigned int		nr_groups;	/* L */
+	struct loop_group	root_group;
+	struct loop_group	swap_group;
 	struct ratelimit_state	error_limit;	/* of lines in the log */
 
 	struct mutex		mutex;		/* reconfiguration */
@@ -325,19 +329,18 @@ struct loop_io {
 	struct kiocb		iocb;
 	struct bio		*bio;
 	struct loop_backing	*b;
-	struct loop_lane	*lane;
-	struct list_head	node;		/* in a lane or a flush list */
+	struct loop_group	*group;
+	struct list_head	node;		/* in a group's writes or a flush list */
+	struct work_struct	work;
 	refcount_t		ref;
 	bool			inlined;	/* the try is the submitter's */
 	bool			late;		/* the try was still under way */
 	bool			buffered;	/* direct I/O was refused */
-	bool			patient;	/* the worker waits for the page */
 	bool			unsynced;	/* FUA: a flush is due at the end */
 	bool			has_clone;	/* it lies in front of one */
 	unsigned int		stale;		/* bytes before pos, in the cache */
 	loff_t			pos;		/* next byte, in the file */
 	long			ret;
-	struct wait_page_queue	page_wait;	/* of a buffered read */
 	unsigned int		sectors;	/* accounted, or 0 */
 	unsigned long		start_time;	/* jiffies */
 	u64			traced;		/* since then, in ns; or 0 */
@@ -356,6 +359,7 @@ static DEFINE_PER_CPU(struct loop_io *, loop_io_spare);
 static atomic_t loop_nr_devices;	/* whose memory is not freed yet */
 static unsigned int loop_part_shift;
 static unsigned int loop_queue_depth = 128;
+static bool loop_inline = true;
 
 /*
  * The index: which numbers exist. A number that is being created is reserved;
@@ -425,6 +429,12 @@ static bool loop_move_state(struct loop_device *lo, unsigned int from,
  * The file behind a backing
  */
 
+/* What a backing is made of. */
+struct loop_files {
+	struct file		*file;
+	struct file		*quiet;		/* or NULL */
+};
+
 static struct inode *loop_file_inode(struct file *file)
 {
 	return file->f_mapping->host;
@@ -481,6 +491,22 @@ static bool loop_file_forgets_async(struct file *file)
 	       F2FS_SUPER_MAGIC;
 }
 
+/*
+ * What is read without waiting is what the page cache has, which needs no more of
+ * the file system than that: its reads do nothing else. Others look at the server,
+ * or at a file of another file system, first.
+ */
+static bool loop_file_reads_cache(struct file *file)
+{
+	static const char * const names[] = { "tmpfs", "f2fs", "erofs", "exfat" };
+	struct inode *inode = loop_file_inode(file);
+
+	return S_ISREG(inode->i_mode) && !IS_DAX(inode) &&
+	       (file->f_op->read_iter == generic_file_read_iter ||
+		match_string(names, ARRAY_SIZE(names),
+			     inode->i_sb->s_type->name) >= 0);
+}
+
 /* Pages that direct I/O is writing must not change before it has ended. */
 static bool loop_file_wants_stable_pages(struct file *file)
 {
@@ -492,10 +518,46 @@ static bool loop_file_wants_stable_pages(struct file *file)
 	return mapping_stable_writes(d_real_inode(file->f_path.dentry)->i_mapping);
 }
 
+/*
+ * What is swapped out goes past the page cache, to blocks of which bmap() tells
+ * where they are.
+ */
+static bool loop_file_can_swap(struct file *file)
+{
+	unsigned long magic = loop_file_inode(file)->i_sb->s_magic;
+
+	return S_ISREG(loop_file_inode(file)->i_mode) &&
+	       (file->f_mode & FMODE_CAN_ODIRECT) &&
+	       (magic == EXT4_SUPER_MAGIC || magic == XFS_SUPER_MAGIC);
+}
+
 /* Somebody is asked before a range of @file is read or written, and may fill it. */
 static bool loop_file_is_on_demand(struct file *file)
 {
 	return FMODE_FSNOTIFY_HSM(file->f_mode);
+}
+
+/*
+ * The file once more, for I/O that must set no times, as a file system may wait to
+ * do so: reads without waiting, and what is swapped out. NULL: it cannot be had, or
+ * is of no use.
+ */
+static struct file *loop_file_open_quiet(struct file *file, bool read_only)
+{
+	bool write = !read_only && loop_file_can_swap(file);
+	int flags = (write ? O_RDWR : O_RDONLY) | O_LARGEFILE | O_NONBLOCK |
+		    O_NOATIME;
+	struct file *quiet;
+
+	if (!S_ISREG(file_inode(file)->i_mode) || loop_file_is_on_demand(file) ||
+	    !(loop_file_is_trusted(file) || loop_file_reads_cache(file)))
+		return NULL;
+	quiet = kernel_file_open(&file->f_path, flags, file->f_cred);
+	if (IS_ERR(quiet))
+		return NULL;
+	quiet->f_mode &= ~FMODE_NONOTIFY_PERM;
+	quiet->f_mode |= FMODE_NONOTIFY | FMODE_NOCMTIME;
+	return quiet;
 }
 
 static int loop_file_validate(struct file *file)
@@ -594,7 +656,7 @@ static void loop_mapping_release(struct loop_backing *b)
 static void loop_flush_work(struct work_struct *work);
 
 static struct loop_backing *loop_backing_alloc(struct loop_device *lo,
-					       struct file *file)
+					       const struct loop_files *files)
 {
 	struct loop_backing *b;
 
@@ -602,23 +664,15 @@ static struct loop_backing *loop_backing_alloc(struct loop_device *lo,
 	if (!b)
 		return NULL;
 	b->lo = lo;
-	b->file = get_file(file);
+	b->file = get_file(files->file);
+	if (files->quiet)
+		b->quiet_file = get_file(files->quiet);
+	b->noted = jiffies - HZ;
 	spin_lock_init(&b->flush_lock);
 	INIT_LIST_HEAD(&b->flush_list);
 	INIT_WORK(&b->flush_work, loop_flush_work);
 	refcount_set(&b->users, 1);
 	return b;
-}
-
-/*
- * For what is swapped out, with a reserve of its own: who has the device's may
- * be waiting for the memory that it frees, and another device's may hang.
- */
-static int loop_backing_set_swap(struct loop_backing *b, struct file *swap_file)
-{
-	b->swap_file = get_file(swap_file);
-	return mempool_init_slab_pool(&b->swap_pool, LOOP_SWAP_DEPTH,
-				      loop_io_cache);
 }
 
 /*
@@ -631,8 +685,8 @@ static void loop_backing_free(struct loop_backing *b)
 	if (b->clones)
 		bioset_exit(b->clones);
 	kfree(b->clones);
-	if (b->swap_file)
-		fput(b->swap_file);
+	if (b->quiet_file)
+		fput(b->quiet_file);
 	mempool_exit(&b->swap_pool);
 	fput(b->file);
 	kfree_rcu(b, rcu);
@@ -827,6 +881,12 @@ static bool loop_backing_can_inline(const struct loop_backing *b)
 	return !b->params.direct || !lower || bdev_nowait(lower);
 }
 
+/* Nor does it set the access time, for which a file system may wait. */
+static bool loop_backing_can_read_inline(const struct loop_backing *b)
+{
+	return b->quiet_file || loop_file_bdev(b->file);
+}
+
 /* How bios can reach the file without a worker. */
 static int loop_backing_shortcuts(struct loop_backing *b)
 {
@@ -835,9 +895,19 @@ static int loop_backing_shortcuts(struct loop_backing *b)
 
 	b->write_waits = b->params.direct && loop_file_forgets_async(file);
 	if (loop_backing_can_inline(b)) {
-		b->inline_read = true;
+		b->inline_read = loop_backing_can_read_inline(b);
 		b->inline_write = b->params.direct ||
 				  (file->f_op->fop_flags & FOP_BUFFER_WASYNC);
+	} else if (!b->params.direct && loop_file_reads_cache(file)) {
+		b->inline_cached = loop_backing_can_read_inline(b) &&
+				   !loop_file_is_on_demand(file);
+		b->inline_read = b->inline_cached;
+	}
+	if (b->swap_out) {
+		err = mempool_init_slab_pool(&b->swap_pool, LOOP_SWAP_DEPTH,
+					     loop_io_cache);
+		if (err)
+			return err;
 	}
 	if (!b->params.direct || !loop_file_bdev(file))
 		return 0;
@@ -869,7 +939,8 @@ static int loop_backing_complete(struct loop_backing *b, bool resize)
 	if (resize)
 		loop_backing_set_size(b, &stat);
 	b->params.direct = b->params.direct && loop_backing_can_direct(b);
-	b->swap_out = b->swap_file &&
+	b->swap_out = b->quiet_file && !b->params.read_only &&
+		      loop_file_can_swap(b->file) &&
 		      !((b->params.offset | PAGE_SIZE) & b->dio_offset_mask);
 	loop_backing_offer(b);
 	return loop_backing_shortcuts(b);
@@ -923,6 +994,8 @@ static void loop_limits_init(struct queue_limits *lim)
 	lim->features = BLK_FEAT_NOWAIT | BLK_FEAT_IO_STAT;
 	lim->logical_block_size = SECTOR_SIZE;
 	lim->max_hw_sectors = LOOP_MAX_HW_SECTORS;
+	/* without it, some kernels split what is larger than 1280 KiB */
+	lim->max_user_sectors = LOOP_MAX_HW_SECTORS;
 	lim->max_segments = USHRT_MAX;
 	lim->max_segment_size = UINT_MAX;
 }
@@ -1125,218 +1198,109 @@ static struct loop_backing *loop_backing_unpublish(struct loop_device *lo)
 }
 
 /*
- * Lanes
+ * Groups
  */
 
-static void loop_lane_work(struct work_struct *work);
+static void loop_write_work(struct work_struct *work);
 
-static void loop_lane_init(struct loop_lane *lane, struct loop_device *lo,
-			   bool swap)
+static void loop_group_init(struct loop_group *group, struct loop_device *lo,
+			    unsigned int depth)
 {
-	lane->lo = lo;
-	lane->swap = swap;
-	lane->depth = swap ? LOOP_SWAP_DEPTH : loop_queue_depth;
-	lane->nr_workers = swap ? LOOP_SWAP_DEPTH : LOOP_LANE_WORKERS;
-	INIT_LIST_HEAD(&lane->pending);
-	init_waitqueue_head(&lane->room);
-	for (int i = 0; i < LOOP_LANE_WORKERS; i++) {
-		lane->workers[i].lane = lane;
-		INIT_WORK(&lane->workers[i].work, loop_lane_work);
-	}
+	group->lo = lo;
+	sema_init(&group->room, depth);
+	INIT_LIST_HEAD(&group->writes);
+	INIT_WORK(&group->write_work, loop_write_work);
 }
 
-static struct cgroup_subsys_state *
-loop_lane_memcg(struct cgroup_subsys_state *blkcg)
+static struct loop_group *loop_group_find(struct loop_device *lo,
+					  struct cgroup_subsys_state *blkcg)
 {
-#ifdef CONFIG_MEMCG
-	return cgroup_get_e_css(blkcg->cgroup, &memory_cgrp_subsys);
-#else
-	return NULL;
-#endif
-}
+	struct loop_group *group;
 
-static struct loop_lane *loop_lane_find(struct loop_device *lo,
-					struct cgroup_subsys_state *blkcg)
-{
-	struct loop_lane *lane;
+	lockdep_assert_held(&lo->group_lock);
 
-	lockdep_assert_held(&lo->lane_lock);
-
-	list_for_each_entry(lane, &lo->lanes, node) {
-		if (lane->blkcg == blkcg) {
-			lane->users++;
-			return lane;
+	list_for_each_entry(group, &lo->groups, node) {
+		if (group->blkcg == blkcg) {
+			group->users++;
+			return group;
 		}
 	}
 	return NULL;
 }
 
-static void loop_lane_free(struct loop_lane *lane)
+/* A group without bios that can go, to make room for another. */
+static struct loop_group *loop_group_evict(struct loop_device *lo)
 {
-	css_put(lane->blkcg);
-	if (lane->memcg)
-		css_put(lane->memcg);
-	kfree(lane);
-}
+	struct loop_group *group;
 
-static struct loop_lane *loop_lane_new(struct loop_device *lo,
-				       struct cgroup_subsys_state *blkcg)
-{
-	struct loop_lane *lane;
+	lockdep_assert_held(&lo->group_lock);
 
-	lane = kzalloc_obj(*lane, GFP_NOWAIT | __GFP_NOWARN);
-	if (!lane)
+	if (lo->nr_groups < LOOP_IDLE_GROUPS)
 		return NULL;
-	loop_lane_init(lane, lo, false);
-	css_get(blkcg);
-	lane->blkcg = blkcg;
-	lane->memcg = loop_lane_memcg(blkcg);
-	lane->users = 1;
-	return lane;
+	list_for_each_entry(group, &lo->groups, node) {
+		if (!group->users) {
+			list_del(&group->node);
+			lo->nr_groups--;
+			return group;
+		}
+	}
+	return NULL;
 }
 
-/* Without memory for a lane, the bio goes through the root's. */
-static struct loop_lane *loop_lane_get(struct loop_device *lo, struct bio *bio)
+static struct loop_group *loop_group_new(struct loop_device *lo,
+					 struct cgroup_subsys_state *blkcg)
+{
+	struct loop_group *group, *new, *idle = NULL;
+
+	new = kzalloc_obj(*new, GFP_NOWAIT | __GFP_NOWARN);
+	if (!new)
+		return NULL;
+	loop_group_init(new, lo, loop_queue_depth);
+	new->blkcg = blkcg;
+	new->users = 1;
+	scoped_guard(spinlock_irqsave, &lo->group_lock) {
+		group = loop_group_find(lo, blkcg);
+		if (!group) {
+			idle = loop_group_evict(lo);
+			list_add(&new->node, &lo->groups);
+			lo->nr_groups++;
+		}
+	}
+	kfree(group ? new : idle);
+	return group ?: new;
+}
+
+/*
+ * The group of the bio's cgroup. A group stays when it has no bios; another cgroup
+ * may then have it, if it comes to be where the first one was in memory. Without
+ * memory for a group, the bio is the root's.
+ */
+static struct loop_group *loop_group_get(struct loop_device *lo, struct bio *bio)
 {
 	struct cgroup_subsys_state *blkcg = bio_blkcg_css(bio);
-	struct loop_lane *lane, *new;
+	struct loop_group *group;
 
 	if (!blkcg || blkcg == blkcg_root_css)
-		return &lo->root_lane;
-	scoped_guard(spinlock_irqsave, &lo->lane_lock)
-		lane = loop_lane_find(lo, blkcg);
-	if (lane)
-		return lane;
-	new = loop_lane_new(lo, blkcg);
-	if (!new)
-		return &lo->root_lane;
-
-	scoped_guard(spinlock_irqsave, &lo->lane_lock) {
-		lane = loop_lane_find(lo, blkcg);
-		if (!lane)
-			list_add(&new->node, &lo->lanes);
-	}
-	if (!lane)
-		return new;
-	loop_lane_free(new);
-	return lane;
+		return &lo->root_group;
+	scoped_guard(spinlock_irqsave, &lo->group_lock)
+		group = loop_group_find(lo, blkcg);
+	return group ?: loop_group_new(lo, blkcg) ?: &lo->root_group;
 }
 
-static void loop_lane_put(struct loop_lane *lane)
+static void loop_group_put(struct loop_group *group)
 {
-	struct loop_device *lo = lane->lo;
-
-	if (lane == &lo->root_lane || lane->swap)
+	if (!group->blkcg)
 		return;
-	scoped_guard(spinlock_irqsave, &lo->lane_lock) {
-		if (--lane->users)
-			return;
-		list_del(&lane->node);
-	}
-	loop_lane_free(lane);
+	scoped_guard(spinlock_irqsave, &group->lo->group_lock)
+		group->users--;
 }
 
-/*
- * At most lane->depth bios wait for workers; one more waits here, or is refused
- * if it must not wait. The bound is a lane's, not the device's, so that a
- * throttled cgroup does not hold up the others.
- */
-static bool loop_lane_enter(struct loop_lane *lane, bool nowait)
+static void loop_groups_free(struct loop_device *lo)
 {
-	struct loop_device *lo = lane->lo;
+	struct loop_group *group, *next;
 
-	for (;;) {
-		scoped_guard(spinlock_irqsave, &lo->lane_lock) {
-			if (lane->waiting < lane->depth) {
-				lane->waiting++;
-				return true;
-			}
-		}
-		if (nowait)
-			return false;
-		wait_event(lane->room, READ_ONCE(lane->waiting) < lane->depth);
-	}
-}
-
-/* Gives back the room of a bio that no worker of the lane will see. */
-static void loop_lane_leave(struct loop_lane *lane)
-{
-	scoped_guard(spinlock_irqsave, &lane->lo->lane_lock)
-		lane->waiting--;
-	if (wq_has_sleeper(&lane->room))
-		wake_up(&lane->room);
-}
-
-/* Takes room again for a bio that a worker has seen, and that is not done. */
-static void loop_lane_stay(struct loop_lane *lane)
-{
-	scoped_guard(spinlock_irqsave, &lane->lo->lane_lock)
-		lane->waiting++;
-}
-
-/*
- * Sets an idle worker to what is pending, one at a time: whoever takes a bio and
- * leaves some starts the next. So there are as many as have to wait for
- * something, and not one for each bio.
- */
-static void loop_lane_start_worker(struct loop_lane *lane)
-{
-	struct loop_device *lo = lane->lo;
-	unsigned int nr;
-
-	lockdep_assert_held(&lo->lane_lock);
-
-	if (lane->starting || list_empty(&lane->pending))
-		return;
-	nr = find_first_zero_bit(lane->busy, lane->nr_workers);
-	if (nr == lane->nr_workers)
-		return;
-	__set_bit(nr, lane->busy);
-	lane->users++;
-	lane->starting = &lane->workers[nr];
-	/* once unlocked, the bio may be done and the device gone */
-	queue_work(lane->swap ? loop_swap_workqueue : lo->workqueue,
-		   &lane->starting->work);
-}
-
-/*
- * Queues a bio. One that has not @entered comes from a completion: it cannot
- * wait for room, and takes it.
- */
-static void loop_lane_queue(struct loop_io *io, bool entered)
-{
-	struct loop_lane *lane = io->lane;
-
-	scoped_guard(spinlock_irqsave, &lane->lo->lane_lock) {
-		if (!entered)
-			lane->waiting++;
-		list_add_tail(&io->node, &lane->pending);
-		loop_lane_start_worker(lane);
-	}
-}
-
-/* The next bio for @worker; NULL: none, and it is idle from now on. */
-static struct loop_io *loop_lane_next(struct loop_worker *worker)
-{
-	struct loop_lane *lane = worker->lane;
-	struct loop_io *io;
-
-	scoped_guard(spinlock_irqsave, &lane->lo->lane_lock) {
-		if (lane->starting == worker)
-			lane->starting = NULL;
-		io = list_first_entry_or_null(&lane->pending, struct loop_io,
-					      node);
-		if (!io) {
-			__clear_bit(worker - lane->workers, lane->busy);
-			return NULL;
-		}
-		list_del(&io->node);
-		lane->waiting--;
-		loop_lane_start_worker(lane);
-	}
-	if (wq_has_sleeper(&lane->room))
-		wake_up(&lane->room);
-	return io;
+	list_for_each_entry_safe(group, next, &lo->groups, node)
+		kfree(group);
 }
 
 /*
@@ -1397,6 +1361,32 @@ static mempool_t *loop_bio_pool(struct loop_backing *b, const struct bio *bio)
 }
 
 /*
+ * At most hw_queue_depth bios of a group are in flight; one more waits for its turn
+ * here, or is refused if it must not wait. The bound is a group's, not the
+ * device's, so that a throttled cgroup does not hold up the others.
+ */
+static struct loop_group *loop_bio_enter(struct loop_backing *b, struct bio *bio)
+{
+	struct loop_group *group = loop_bio_is_swap_out(b, bio) ?
+				   &b->lo->swap_group :
+				   loop_group_get(b->lo, bio);
+
+	if (!(bio->bi_opf & REQ_NOWAIT)) {
+		down(&group->room);
+	} else if (down_trylock(&group->room)) {
+		loop_group_put(group);
+		return NULL;
+	}
+	return group;
+}
+
+static void loop_bio_leave(struct loop_group *group)
+{
+	up(&group->room);
+	loop_group_put(group);
+}
+
+/*
  * The reserve is filled up first: there may be somebody waiting for it. KASAN
  * sees a use after free only of what has been given back.
  */
@@ -1412,20 +1402,11 @@ static void loop_io_release(mempool_t *pool, struct loop_io *io)
 /* What the object has, but its reference on the backing. */
 static void loop_io_free(struct loop_io *io)
 {
-	struct loop_backing *b = io->b;
-	struct loop_device *lo = b->lo;
-
-	if (io->lane) {
-		atomic_dec(&lo->worker_bios[loop_io_is_write(io)]);
-		if (io->lane == &lo->root_lane &&
-		    loop_bio_is_swap_out(b, io->bio))
-			loop_lane_leave(&lo->swap_lane);
-		loop_lane_put(io->lane);
-	}
+	loop_bio_leave(io->group);
 	if (io->has_clone)
 		bio_put(&container_of(io, struct loop_clone, io)->bio);
 	else
-		loop_io_release(loop_bio_pool(b, io->bio), io);
+		loop_io_release(loop_bio_pool(io->b, io->bio), io);
 }
 
 static void loop_io_trace_start(struct loop_io *io)
@@ -1526,24 +1507,69 @@ static void loop_io_end(struct loop_io *io, blk_status_t status)
 	loop_bio_count_end(lo);
 }
 
-/* The bio becomes the workers'. In any context. */
-static void loop_io_assign(struct loop_io *io)
+/* The place, and what is left of the bio, are such that direct I/O takes them. */
+static bool loop_io_aligned(const struct loop_io *io)
 {
-	struct loop_device *lo = io->b->lo;
+	const struct loop_backing *b = io->b;
+	struct bio_vec bvec;
+	struct bvec_iter pos;
 
-	if (io->lane)
-		return;
-	if (loop_bio_is_swap_out(io->b, io->bio))
-		io->lane = &lo->swap_lane;
-	else
-		io->lane = loop_lane_get(lo, io->bio);
-	atomic_inc(&lo->worker_bios[loop_io_is_write(io)]);
+	if ((io->pos | io->bio->bi_iter.bi_size) & b->dio_offset_mask)
+		return false;
+	/* dma_alignment, in the limits, has every bio's memory whole sectors */
+	if (b->dio_mem_mask < SECTOR_SIZE)
+		return true;
+	bio_for_each_bvec(bvec, io->bio, pos)
+		if ((bvec.bv_offset | bvec.bv_len) & b->dio_mem_mask)
+			return false;
+	return true;
 }
 
-static void loop_io_requeue(struct loop_io *io)
+/* A worker does it past the page cache. */
+static bool loop_io_is_direct(const struct loop_io *io)
 {
-	loop_io_assign(io);
-	loop_lane_queue(io, false);
+	const struct loop_backing *b = io->b;
+
+	if (io->buffered || !loop_io_aligned(io))
+		return false;
+	/* whose pages are those of the swap cache */
+	return b->params.direct || loop_bio_is_swap_out(b, io->bio) ||
+	       (b->swap_out && !loop_io_is_write(io) &&
+		loop_bio_is_swap_in(io->bio));
+}
+
+static void loop_io_work(struct work_struct *work);
+static void loop_swap_work(struct work_struct *work);
+
+static void loop_io_queue_work(struct loop_io *io)
+{
+	INIT_WORK(&io->work, loop_io_work);
+	queue_work(io->b->lo->workqueue, &io->work);
+}
+
+/*
+ * The bio is for a worker: one of many, or the one for writes. In any context.
+ */
+static void loop_io_queue(struct loop_io *io)
+{
+	struct loop_group *group = io->group;
+	struct loop_device *lo = io->b->lo;
+
+	if (group == &lo->swap_group) {
+		INIT_WORK(&io->work, loop_swap_work);
+		queue_work(loop_swap_workqueue, &io->work);
+		return;
+	}
+	if (bio_op(io->bio) != REQ_OP_WRITE) {
+		loop_io_queue_work(io);
+		return;
+	}
+	scoped_guard(spinlock_irqsave, &lo->group_lock) {
+		list_add_tail(&io->node, &group->writes);
+		/* once unlocked, the bio may be done and the device gone */
+		if (queue_work(lo->workqueue, &group->write_work))
+			group->users++;
+	}
 }
 
 /* In any context, as a write with FUA that has ended is followed by a flush. */
@@ -1589,27 +1615,6 @@ static void loop_io_iter(const struct loop_io *io, struct iov_iter *iter)
 	iter->iov_offset = mp_bvec_iter_offset(bio->bi_io_vec, bio->bi_iter) -
 			   first->bv_offset;
 }
-
-/* The place, and what is left of the bio, are such that direct I/O takes them. */
-static bool loop_io_aligned(const struct loop_io *io)
-{
-	const struct loop_backing *b = io->b;
-	struct bio_vec bvec;
-	struct bvec_iter pos;
-
-	if ((io->pos | io->bio->bi_iter.bi_size) & b->dio_offset_mask)
-		return false;
-	/* dma_alignment, in the limits, has every bio's memory whole sectors */
-	if (b->dio_mem_mask < SECTOR_SIZE)
-		return true;
-	bio_for_each_bvec(bvec, io->bio, pos)
-		if ((bvec.bv_offset | bvec.bv_len) & b->dio_mem_mask)
-			return false;
-	return true;
-}
-
-/* A worker's try found a page that is being read: once it is, the next one. */
-#define LOOP_PAGE_READ		(-EIOCBQUEUED)
 
 /*
  * For tests: what a try may come to, at random. It has transferred something,
@@ -1668,6 +1673,34 @@ static void loop_io_move_on(struct loop_io *io, unsigned int len, bool stale)
 }
 
 /*
+ * A try that would wait costs little, but more than none. So each in a row has
+ * more of the next ones left out; not for long, as the cause may pass at any time.
+ * Races lose a count, which does no harm.
+ */
+static void loop_backoff_start(struct loop_backoff *backoff)
+{
+	u8 failed = min(READ_ONCE(backoff->failed) + 1, LOOP_BACKOFF_MAX);
+
+	WRITE_ONCE(backoff->failed, failed);
+	WRITE_ONCE(backoff->skip, (1 << failed) - 1);
+}
+
+static void loop_backoff_end(struct loop_backoff *backoff)
+{
+	if (READ_ONCE(backoff->failed))
+		WRITE_ONCE(backoff->failed, 0);
+}
+
+static bool loop_backoff_skip(struct loop_backoff *backoff)
+{
+	u8 skip = READ_ONCE(backoff->skip);
+
+	if (skip)
+		WRITE_ONCE(backoff->skip, skip - 1);
+	return skip;
+}
+
+/*
  * One of the devices below, of which a file system may have several, does no
  * direct I/O without waiting. Only that of the superblock was asked before.
  */
@@ -1700,8 +1733,8 @@ static bool loop_io_advance(struct loop_io *io)
 		if (unlikely(io->stale))
 			return false;
 		if (!bio->bi_iter.bi_size) {
-			if (io->inlined && READ_ONCE(lo->waits[write]))
-				WRITE_ONCE(lo->waits[write], false);
+			if (io->inlined)
+				loop_backoff_end(&io->b->backoff[write]);
 			loop_io_finish(io);
 			return true;
 		}
@@ -1710,20 +1743,18 @@ static bool loop_io_advance(struct loop_io *io)
 	} else if (ret == -EINVAL && direct) {
 		loop_count(lo, LOOP_STAT_BUFFERED);
 		io->buffered = true;
-	} else if (ret == -EAGAIN && (io->iocb.ki_flags & IOCB_WAITQ)) {
-		io->patient = true;
-	} else if (!io->inlined && ret != LOOP_PAGE_READ) {
+	} else if (!io->inlined) {
 		loop_io_end(io, errno_to_blk_status(ret ?: -EIO));
 		return true;
 	}
 
-	if (io->inlined && !READ_ONCE(lo->waits[write]))
-		WRITE_ONCE(lo->waits[write], true);
-	if (io->inlined)
+	if (io->inlined) {
+		loop_backoff_start(&io->b->backoff[write]);
 		loop_count(lo, ret > 0 ? LOOP_STAT_RETRY_SHORT :
 			       ret != -EAGAIN ? LOOP_STAT_RETRY_ERROR :
 			       io->late ? LOOP_STAT_RETRY_LATE :
 					  LOOP_STAT_RETRY_AGAIN);
+	}
 	return false;
 }
 
@@ -1734,22 +1765,15 @@ static void loop_io_complete(struct kiocb *iocb, long ret)
 	io->ret = ret;
 	io->late = true;
 	if (refcount_dec_and_test(&io->ref) && !loop_io_advance(io))
-		loop_io_requeue(io);
+		loop_io_queue(io);
 }
 
-/* With the lock of the page's wait queue, and interrupts off. */
-static int loop_io_page_read(struct wait_queue_entry *wait, unsigned int mode,
-			     int sync, void *key)
+/* Reads go by the quiet file, if there is one, and writes by the file itself. */
+static struct file *loop_io_file(const struct loop_io *io)
 {
-	struct wait_page_queue *page_wait = container_of(wait, typeof(*page_wait),
-							 wait);
-	struct loop_io *io = container_of(page_wait, struct loop_io, page_wait);
+	const struct loop_backing *b = io->b;
 
-	if (!wake_page_match(page_wait, key))
-		return 0;
-	list_del_init(&wait->entry);
-	loop_io_complete(&io->iocb, LOOP_PAGE_READ);
-	return 1;
+	return loop_io_is_write(io) ? b->file : b->quiet_file ?: b->file;
 }
 
 /*
@@ -1758,7 +1782,7 @@ static int loop_io_page_read(struct wait_queue_entry *wait, unsigned int mode,
  */
 static bool loop_io_try(struct loop_io *io, int flags)
 {
-	struct file *file = io->b->file;
+	struct file *file = loop_io_file(io);
 	struct kiocb *iocb = &io->iocb;
 	struct iov_iter iter;
 	ssize_t ret;
@@ -1775,12 +1799,6 @@ static bool loop_io_try(struct loop_io *io, int flags)
 	if (!(loop_io_is_write(io) && io->b->write_waits))
 		iocb->ki_complete = loop_io_complete;
 
-	if (flags & IOCB_WAITQ) {
-		io->page_wait.wait.func = loop_io_page_read;
-		io->page_wait.wait.flags = 0;
-		INIT_LIST_HEAD(&io->page_wait.wait.entry);
-		iocb->ki_waitq = &io->page_wait;
-	}
 	if (loop_io_is_write(io)) {
 		iocb->ki_flags |= IOCB_WRITE;
 		if (io->bio->bi_opf & REQ_FUA) {
@@ -1790,6 +1808,8 @@ static bool loop_io_try(struct loop_io *io, int flags)
 				io->unsynced = true;
 		}
 		ret = file->f_op->write_iter(iocb, &iter);
+	} else if (io->inlined && io->b->inline_cached) {
+		ret = filemap_read(iocb, &iter, 0);
 	} else {
 		ret = file->f_op->read_iter(iocb, &iter);
 	}
@@ -1825,11 +1845,11 @@ static ssize_t loop_io_write_swap(struct loop_io *io)
 	struct iov_iter iter;
 
 	loop_io_iter(io, &iter);
-	init_sync_kiocb(&io->iocb, io->b->swap_file);
+	init_sync_kiocb(&io->iocb, io->b->quiet_file);
 	io->iocb.ki_pos = io->pos;
 	io->iocb.ki_flags |= IOCB_DIRECT | IOCB_WRITE;
 	io->iocb.ki_ioprio = io->bio->bi_ioprio;
-	return io->b->swap_file->f_op->write_iter(&io->iocb, &iter);
+	return io->b->quiet_file->f_op->write_iter(&io->iocb, &iter);
 }
 
 static void loop_io_start_write(struct loop_io *io)
@@ -1857,17 +1877,14 @@ static void loop_io_swap_out(struct loop_io *io)
 	}
 	memalloc_noreclaim_restore(noreclaim);
 	if (!overwrites) {
-		/* there is no more of it in both lanes than this one has room for */
-		loop_lane_stay(io->lane);
-		io->lane = &io->b->lo->root_lane;
-		loop_lane_queue(io, false);
+		loop_io_queue_work(io);
 		return;
 	}
 	/* they are used up: wait, then */
 	if (io->ret == -ENOMEM)
 		io->ret = loop_io_write_swap(io);
 	if (!loop_io_advance(io))
-		loop_io_requeue(io);
+		loop_io_queue(io);
 }
 
 /* The device takes it from other memory than the bio's. */
@@ -1917,7 +1934,7 @@ static bool loop_io_bounce(struct loop_io *io)
 	}
 	__free_page(page);
 	if (!loop_io_advance(io))
-		loop_io_requeue(io);
+		loop_io_queue(io);
 	return true;
 }
 
@@ -1937,56 +1954,97 @@ static bool loop_io_demand(struct loop_io *io)
 	return !err;
 }
 
+/* Waits until the page cache has the next byte; false: it does not read it now. */
+static bool loop_io_wait_page(const struct loop_io *io)
+{
+	struct folio *folio = filemap_get_folio(io->b->file->f_mapping,
+						io->pos >> PAGE_SHIFT);
+	bool locked;
+
+	if (IS_ERR(folio))
+		return false;
+	locked = folio_test_locked(folio);
+	folio_wait_locked(folio);
+	folio_put(folio);
+	return locked;
+}
+
 /*
- * By a worker, which may wait. For the page of a buffered read it does so only
- * if it must: it starts reading, goes on with another bio, and comes back.
- *
- * The cgroup pays for pages of the file. It does not for what the file system
- * needs to do direct I/O: its task may be waiting for just that to free memory.
+ * A file system may hold a lock of the file while it waits for a page, and a write
+ * by a cgroup whose I/O is not throttled may need it. So a worker starts to read
+ * the page, waits for it without that lock, and reads what is cached then.
+ */
+static bool loop_io_read_buffered(struct loop_io *io)
+{
+	bool done;
+
+	if (!io->b->quiet_file)
+		return loop_io_try(io, 0);
+	done = loop_io_try(io, IOCB_NOWAIT);
+	if (done && io->ret == -EAGAIN && loop_io_wait_page(io))
+		done = loop_io_try(io, IOCB_NOWAIT);
+	if (done && io->ret == -EAGAIN)
+		done = loop_io_try(io, 0);
+	return done;
+}
+
+static bool loop_io_try_waiting(struct loop_io *io)
+{
+	if (loop_io_is_direct(io))
+		return loop_io_try(io, IOCB_DIRECT);
+	if (loop_io_is_write(io))
+		return loop_io_try(io, 0);
+	return loop_io_read_buffered(io);
+}
+
+/* The memory cgroup of the bio's own cgroup, with a reference; NULL: the root. */
+static struct cgroup_subsys_state *loop_bio_memcg(struct bio *bio)
+{
+#ifdef CONFIG_MEMCG
+	struct cgroup_subsys_state *blkcg = bio_blkcg_css(bio);
+
+	if (blkcg && blkcg != blkcg_root_css)
+		return cgroup_get_e_css(blkcg->cgroup, &memory_cgrp_subsys);
+#endif
+	return NULL;
+}
+
+/*
+ * By a worker, which may wait. The cgroup pays for pages of the file. It does not
+ * for what the file system needs to do direct I/O: its task may be waiting for
+ * just that to free memory.
  */
 static void loop_io_rw(struct loop_io *io)
 {
-	struct mem_cgroup *memcg = mem_cgroup_from_css(io->lane->memcg);
-	struct loop_device *lo = io->b->lo;
-	bool direct = io->b->params.direct;
-	bool again = io->late;
-	int flags = 0;
+	struct cgroup_subsys_state *css = NULL;
+	struct file *file = io->b->file;
+	struct mem_cgroup *memcg;
 	bool done;
 
-	/* whose pages are those of the swap cache */
-	if (loop_bio_is_swap_out(io->b, io->bio) ||
-	    (!loop_io_is_write(io) && io->b->swap_out &&
-	     loop_bio_is_swap_in(io->bio)))
-		direct = true;
-	if (direct && !io->buffered && loop_io_aligned(io))
-		flags = IOCB_DIRECT;
-	else if (!loop_io_is_write(io) && !io->patient &&
-		 (io->b->file->f_op->fop_flags & FOP_BUFFER_RASYNC))
-		flags = IOCB_WAITQ;
 	io->inlined = false;
-	if (loop_file_is_on_demand(io->b->file) && !loop_io_demand(io))
+	if (loop_file_is_on_demand(file) && !loop_io_demand(io))
 		return;
 	if (unlikely(loop_io_can_bounce(io)) && loop_io_bounce(io))
 		return;
-	if (loop_io_is_write(io))
+	if (loop_io_is_write(io)) {
 		loop_io_start_write(io);
-	else if (!again)
+	} else {
 		/* not all file systems do it for direct I/O */
-		file_accessed(io->b->file);
-	if (flags & IOCB_DIRECT)
-		memcg = NULL;
-	memcg = set_active_memcg(memcg);
-	done = loop_io_try(io, flags);
-	memcg = set_active_memcg(memcg);
+		file_accessed(file);
+		WRITE_ONCE(io->b->noted, jiffies);
+	}
+	if (!loop_io_is_direct(io))
+		css = loop_bio_memcg(io->bio);
+	memcg = set_active_memcg(mem_cgroup_from_css(css));
+	done = loop_io_try_waiting(io);
+	set_active_memcg(memcg);
 	/* a cgroup that is full, and has nothing that can be freed */
-	if (done && io->ret == -ENOMEM && memcg)
-		done = loop_io_try(io, flags);
-	/* it was cached: the submitter of the next read may find it so, too */
-	if (done && io->ret > 0 && !again && (flags & IOCB_WAITQ) &&
-	    READ_ONCE(lo->waits[READ]))
-		WRITE_ONCE(lo->waits[READ], false);
+	if (done && io->ret == -ENOMEM && css)
+		done = loop_io_try_waiting(io);
+	if (css)
+		css_put(css);
 	if (done && !loop_io_advance(io))
-		loop_io_requeue(io);
+		loop_io_queue(io);
 }
 
 /* As kiocb_start_write(), but it does not wait while @file's system is frozen. */
@@ -2071,28 +2129,18 @@ static enum loop_stat loop_bio_path_read(struct bio *bio)
 }
 
 /*
- * A read sets the file's access time, be it IOCB_NOWAIT or not, and the file
- * system may start a transaction for that. With relatime, the usual, it is so
- * for the first read after a write, and once a day.
+ * Reads through the quiet file are noted nowhere: once a second, one is left to a
+ * worker, if the file's access time is kept at all.
  */
-static bool loop_file_atime_is_due(struct file *file)
+static bool loop_backing_read_is_due(const struct loop_backing *b)
 {
-	int mnt_flags = file->f_path.mnt->mnt_flags;
-	struct inode *inode = file_inode(file);
-	struct timespec64 atime, mtime, ctime;
+	struct inode *inode = file_inode(b->file);
 
-	if ((file->f_flags & O_NOATIME) || IS_NOATIME(inode) ||
-	    (inode->i_flags & S_NOATIME) ||
-	    (mnt_flags & (MNT_NOATIME | MNT_READONLY)))
+	if (!b->quiet_file || time_before(jiffies, READ_ONCE(b->noted) + HZ))
 		return false;
-	if (!(mnt_flags & MNT_RELATIME))
-		return true;
-	atime = inode_get_atime(inode);
-	mtime = inode_get_mtime(inode);
-	ctime = inode_get_ctime(inode);
-	return timespec64_compare(&mtime, &atime) >= 0 ||
-	       timespec64_compare(&ctime, &atime) >= 0 ||
-	       ktime_get_real_seconds() - atime.tv_sec >= 24 * 60 * 60;
+	return !(b->file->f_flags & O_NOATIME) && !IS_NOATIME(inode) &&
+	       !(inode->i_flags & S_NOATIME) &&
+	       !(b->file->f_path.mnt->mnt_flags & (MNT_NOATIME | MNT_READONLY));
 }
 
 /* Loop devices on files on loop devices: each is a recursion. */
@@ -2108,7 +2156,6 @@ static bool loop_stack_is_low(void)
 static enum loop_stat loop_io_path_rw(const struct loop_io *io)
 {
 	const struct loop_backing *b = io->b;
-	struct loop_device *lo = b->lo;
 	struct bio *bio = io->bio;
 	bool write = loop_io_is_write(io);
 	enum loop_stat stat;
@@ -2119,11 +2166,13 @@ static enum loop_stat loop_io_path_rw(const struct loop_io *io)
 		return LOOP_STAT_WORKER_ALIGN;
 	if (!READ_ONCE(*(write ? &b->inline_write : &b->inline_read)))
 		return LOOP_STAT_WORKER_FILE;
+	if (!READ_ONCE(loop_inline))
+		return LOOP_STAT_WORKER_OFF;
 	/* a file system that is full syncs itself, and may wait for its workers */
 	if (write && !b->params.direct && (current->flags & PF_WQ_WORKER))
 		return LOOP_STAT_WORKER_KWORKER;
-	/* a file system's transaction in the task's journal_info, or its mark */
-	if (current->journal_info || (current->flags & PF_MEMALLOC_NOFS))
+	/* PF_MEMALLOC_NOFS is none: every readahead and much of writeback has it */
+	if (current->journal_info)
 		return LOOP_STAT_WORKER_TRANSACTION;
 	if (bio->bi_opf & REQ_META)
 		return LOOP_STAT_WORKER_META;
@@ -2139,14 +2188,14 @@ static enum loop_stat loop_io_path_rw(const struct loop_io *io)
 		return LOOP_STAT_WORKER_PARKED;
 	if (write && rlimit(RLIMIT_FSIZE) != RLIM_INFINITY)
 		return LOOP_STAT_WORKER_RLIMIT;
-	if (READ_ONCE(lo->waits[write]) && atomic_read(&lo->worker_bios[write]))
-		return LOOP_STAT_WORKER_BACKOFF;
-	if (!write && loop_file_atime_is_due(b->file))
+	if (!write && loop_backing_read_is_due(b))
 		return LOOP_STAT_WORKER_ATIME;
 	if (!loop_bio_cgroup_is_own(bio))
 		return LOOP_STAT_WORKER_CGROUP;
 	if (loop_stack_is_low())
 		return LOOP_STAT_WORKER_STACK;
+	if (loop_backoff_skip(&io->b->backoff[write]))
+		return LOOP_STAT_WORKER_BACKOFF;
 	return LOOP_STAT_INLINE;
 }
 
@@ -2194,10 +2243,10 @@ static void loop_clone_end(struct bio *clone)
 
 	if (unlikely(status && loop_io_is_write(io) && len &&
 		     !bio_has_data(io->bio))) {
-		loop_io_requeue(io);
+		loop_io_queue(io);
 	} else if (unlikely(!status && loop_io_leaves_stale(io, len))) {
 		loop_io_move_on(io, len, true);
-		loop_io_requeue(io);
+		loop_io_queue(io);
 	} else {
 		loop_io_end(io, status);
 	}
@@ -2326,10 +2375,7 @@ static void loop_io_issue(struct loop_io *io)
 	switch (bio_op(io->bio)) {
 	case REQ_OP_READ:
 	case REQ_OP_WRITE:
-		if (io->lane->swap)
-			loop_io_swap_out(io);
-		else
-			loop_io_rw(io);
+		loop_io_rw(io);
 		break;
 	case REQ_OP_DISCARD:
 	case REQ_OP_WRITE_ZEROES:
@@ -2341,48 +2387,71 @@ static void loop_io_issue(struct loop_io *io)
 }
 
 /*
- * A worker goes on until its lane is empty. It acts for the lane's cgroup,
- * allocates without I/O, and is throttled as a writer to the lower device only.
+ * A worker acts for the bio's cgroup, allocates without I/O, and is throttled as a
+ * writer to the lower device only.
  */
-static void loop_lane_work(struct work_struct *work)
+static void loop_io_run(struct loop_io *io, void (*run)(struct loop_io *io))
 {
-	struct loop_worker *worker = container_of(work, struct loop_worker,
-						  work);
+	struct cgroup_subsys_state *blkcg = bio_blkcg_css(io->bio);
 	unsigned int throttle = current->flags & PF_LOCAL_THROTTLE;
 	unsigned int noio = memalloc_noio_save();
-	struct loop_lane *lane = worker->lane;
-	struct loop_io *io;
 
 	current->flags |= PF_LOCAL_THROTTLE;
-	kthread_associate_blkcg(lane->blkcg);
-
-	while ((io = loop_lane_next(worker))) {
-		loop_io_issue(io);
-		cond_resched();
-	}
-
+	kthread_associate_blkcg(blkcg == blkcg_root_css ? NULL : blkcg);
+	run(io);
 	kthread_associate_blkcg(NULL);
 	current_restore_flags(throttle, PF_LOCAL_THROTTLE);
 	memalloc_noio_restore(noio);
-	loop_lane_put(lane);
+}
+
+static void loop_io_work(struct work_struct *work)
+{
+	loop_io_run(container_of(work, struct loop_io, work), loop_io_issue);
+}
+
+static void loop_swap_work(struct work_struct *work)
+{
+	loop_io_run(container_of(work, struct loop_io, work), loop_io_swap_out);
+}
+
+/* The next write; NULL: there is none, and the group may be gone. */
+static struct loop_io *loop_group_next_write(struct loop_group *group)
+{
+	struct loop_io *io;
+
+	scoped_guard(spinlock_irqsave, &group->lo->group_lock) {
+		io = list_first_entry_or_null(&group->writes, struct loop_io,
+					      node);
+		if (io)
+			list_del(&io->node);
+		else
+			group->users--;
+	}
+	return io;
+}
+
+static void loop_write_work(struct work_struct *work)
+{
+	struct loop_group *group = container_of(work, struct loop_group,
+						write_work);
+	struct loop_io *io;
+
+	while ((io = loop_group_next_write(group))) {
+		loop_io_run(io, loop_io_issue);
+		cond_resched();
+	}
 }
 
 /*
  * Flushes
  */
 
-/* What is left of a bio has room in its lane. Else it has no data, or had FUA. */
 static void loop_io_flushed(struct loop_io *io, int err)
 {
-	bool left = io->bio->bi_iter.bi_size;
-
-	if (left && !err) {
-		loop_lane_queue(io, true);
-		return;
-	}
-	if (left)
-		loop_lane_leave(io->lane);
-	loop_io_end(io, errno_to_blk_status(err));
+	if (io->bio->bi_iter.bi_size && !err)
+		loop_io_queue(io);
+	else
+		loop_io_end(io, errno_to_blk_status(err));
 }
 
 /*
@@ -2438,8 +2507,7 @@ static enum loop_stat loop_io_path(const struct loop_io *io)
 	return loop_io_path_rw(io);
 }
 
-/* False if there is no room and the submitter must not wait for it. */
-static bool loop_io_to_worker(struct loop_io *io)
+static void loop_io_to_worker(struct loop_io *io)
 {
 	struct bio *bio = io->bio;
 
@@ -2447,23 +2515,13 @@ static bool loop_io_to_worker(struct loop_io *io)
 	if (bio_op(bio) == REQ_OP_WRITE && !io->b->params.direct &&
 	    !loop_bio_is_swap_out(io->b, bio))
 		inode_attach_wb(loop_file_inode(io->b->file), NULL);
-	/* which has been written, and cannot be refused */
-	if (io->stale) {
-		loop_io_requeue(io);
-		return true;
-	}
-	if (bio->bi_iter.bi_size) {
-		loop_io_assign(io);
-		if (!loop_lane_enter(io->lane, bio->bi_opf & REQ_NOWAIT))
-			return false;
-	}
-	if (bio->bi_opf & REQ_PREFLUSH)
+	/* what is stale has been written */
+	if ((bio->bi_opf & REQ_PREFLUSH) && !io->stale)
 		loop_flush_queue(io);
-	else if (io->lane)
-		loop_lane_queue(io, true);
+	else if (bio->bi_iter.bi_size || io->stale)
+		loop_io_queue(io);
 	else
 		loop_io_end(io, BLK_STS_OK);
-	return true;
 }
 
 /* Memory for the bio's object; NULL if there is none, and REQ_NOWAIT. */
@@ -2488,7 +2546,8 @@ static struct loop_io *loop_io_start(struct bio *bio)
 {
 	struct loop_device *lo = bio->bi_bdev->bd_disk->private_data;
 	struct loop_backing *b = loop_backing_get(lo);
-	struct loop_io *io;
+	struct loop_group *group;
+	struct loop_io *io = NULL;
 
 	/* without data, it is a flush while the device is being bound */
 	if (!b)
@@ -2497,19 +2556,23 @@ static struct loop_io *loop_io_start(struct bio *bio)
 		loop_bio_count_end(lo);
 		return ERR_PTR(-EIO);
 	}
-	io = loop_io_alloc(b, bio);
+	group = loop_bio_enter(b, bio);
+	if (group) {
+		io = loop_io_alloc(b, bio);
+		if (!io)
+			loop_bio_leave(group);
+	}
 	if (!io) {
 		loop_bio_count_end(lo);
 		return ERR_PTR(-EAGAIN);
 	}
 	io->bio = bio;
 	io->b = b;
-	io->lane = NULL;
+	io->group = group;
 	io->has_clone = b->clone_bdev;
 	io->inlined = false;
 	io->buffered = false;
 	io->late = false;
-	io->patient = false;
 	io->unsynced = false;
 	io->stale = 0;
 	io->pos = b->params.offset +
@@ -2562,10 +2625,7 @@ static void loop_submit_bio(struct bio *bio)
 	}
 	if (path == LOOP_STAT_INLINE && loop_io_inline(io))
 		return;
-	if (!loop_io_to_worker(io)) {
-		bio_set_flag(bio, BIO_QUIET);
-		loop_io_end(io, BLK_STS_AGAIN);
-	}
+	loop_io_to_worker(io);
 }
 
 /*
@@ -2825,21 +2885,19 @@ static struct loop_backing *loop_reconf_old(struct loop_reconf *rc)
 	return READ_ONCE(rc->lo->state) == LOOP_STATE_BOUND ? old : ERR_PTR(-ENXIO);
 }
 
-/* Starts a new backing with the parameters of @old; NULL: the same file. */
+/* Starts a new backing with the parameters of @old; NULL: the same files. */
 static int loop_reconf_clone(struct loop_reconf *rc, struct loop_backing *old,
-			     struct file *file)
+			     const struct loop_files *files)
 {
-	struct loop_backing *b;
-	int err = 0;
+	const struct loop_files same = {
+		.file	= old->file,
+		.quiet	= old->quiet_file,
+	};
+	struct loop_backing *b = loop_backing_alloc(rc->lo, files ?: &same);
 
-	b = loop_backing_alloc(rc->lo, file ?: old->file);
 	if (!b)
 		return -ENOMEM;
 	rc->b = b;
-	if (!file && old->swap_file)
-		err = loop_backing_set_swap(b, old->swap_file);
-	if (err)
-		return err;
 	b->params = old->params;
 	atomic64_set(&b->nr_sectors, atomic64_read(&old->nr_sectors));
 	b->cut = old->cut;
@@ -2849,7 +2907,7 @@ static int loop_reconf_clone(struct loop_reconf *rc, struct loop_backing *old,
 	 */
 	b->dio_mem_mask = old->dio_mem_mask;
 	b->dio_offset_mask = old->dio_offset_mask;
-	if (file || loop_file_bdev(b->file))
+	if (files || loop_file_bdev(b->file))
 		return loop_backing_stat_direct(b);
 	return 0;
 }
@@ -2949,8 +3007,7 @@ static int loop_params_set(struct loop_params *p,
 }
 
 struct loop_bind_arg {
-	struct file			*file;
-	struct file			*swap_file;
+	struct loop_files		files;
 	blk_mode_t			mode;
 	const struct loop_config	*config;
 	struct loop_ctl_attach		*attach; /* NULL: an ioctl of the device */
@@ -2960,32 +3017,7 @@ static bool loop_bind_is_read_only(const struct loop_bind_arg *bind)
 {
 	return (bind->config->info.lo_flags & LO_FLAGS_READ_ONLY) ||
 	       !(bind->mode & BLK_OPEN_WRITE) ||
-	       !(bind->file->f_mode & FMODE_WRITE);
-}
-
-/*
- * For swap, the file once more: what is written through this one does not set the
- * times of the file, for which file systems start transactions. Of ext4 and xfs it
- * is known that to write a block again takes none. If that cannot be had, the file
- * is good for all else. Somebody who watches the file may be asked first.
- */
-static struct file *loop_bind_open_swap(const struct loop_bind_arg *bind)
-{
-	int flags = O_RDWR | O_LARGEFILE | O_DIRECT | O_NONBLOCK;
-	struct file *file = bind->file, *swap_file;
-	struct inode *inode = file_inode(file);
-
-	if (loop_bind_is_read_only(bind) || !S_ISREG(inode->i_mode) ||
-	    !(file->f_mode & FMODE_CAN_ODIRECT) || loop_file_is_on_demand(file) ||
-	    (inode->i_sb->s_magic != EXT4_SUPER_MAGIC &&
-	     inode->i_sb->s_magic != XFS_SUPER_MAGIC))
-		return NULL;
-	swap_file = kernel_file_open(&file->f_path, flags, file->f_cred);
-	if (IS_ERR(swap_file))
-		return NULL;
-	swap_file->f_mode &= ~FMODE_NONOTIFY_PERM;
-	swap_file->f_mode |= FMODE_NONOTIFY | FMODE_NOCMTIME;
-	return swap_file;
+	       !(bind->files.file->f_mode & FMODE_WRITE);
 }
 
 /* If none is asked for: 512 bytes, or more where direct I/O needs that. */
@@ -3005,7 +3037,7 @@ static int loop_bind_params(struct loop_backing *b,
 	const struct loop_config *config = bind->config;
 	struct loop_params *p = &b->params;
 	u32 flags = config->info.lo_flags;
-	struct file *file = bind->file;
+	struct file *file = bind->files.file;
 	int err;
 
 	p->direct = (flags & LO_FLAGS_DIRECT_IO) || (file->f_flags & O_DIRECT);
@@ -3152,14 +3184,11 @@ static int loop_change_bind(struct loop_reconf *rc, const void *arg)
 	err = loop_device_prepare(lo);
 	if (err)
 		return err;
-	b = loop_backing_alloc(lo, bind->file);
+	b = loop_backing_alloc(lo, &bind->files);
 	if (!b)
 		return -ENOMEM;
 	rc->b = b;
-	if (bind->swap_file)
-		err = loop_backing_set_swap(b, bind->swap_file);
-	if (!err)
-		err = loop_backing_stat_direct(b);
+	err = loop_backing_stat_direct(b);
 	if (err)
 		return err;
 	err = loop_bind_params(b, bind);
@@ -3200,16 +3229,16 @@ static int loop_bind(struct loop_device *lo, blk_mode_t mode,
 		     const struct loop_config *config)
 {
 	struct file *file __free(fput) = fget(config->fd);
+	struct file *quiet __free(fput) = NULL;
 	struct loop_bind_arg bind = {
-		.file	= file,
 		.mode	= mode,
 		.config	= config,
 	};
-	struct file *swap_file __free(fput) = NULL;
 	int err;
 
 	if (!file)
 		return -EBADF;
+	bind.files.file = file;
 	err = loop_file_validate(file);
 	if (err)
 		return err;
@@ -3218,8 +3247,8 @@ static int loop_bind(struct loop_device *lo, blk_mode_t mode,
 		return -EBUSY;
 	err = loop_config_validate(config);
 	if (!err) {
-		swap_file = loop_bind_open_swap(&bind);
-		bind.swap_file = swap_file;
+		quiet = loop_file_open_quiet(file, loop_bind_is_read_only(&bind));
+		bind.files.quiet = quiet;
 		err = loop_reconfigure(lo, !(mode & BLK_OPEN_EXCL),
 				       loop_change_bind, &bind);
 	}
@@ -3335,7 +3364,7 @@ static int loop_ioctl_clr_fd(struct loop_device *lo, blk_mode_t mode,
 static int loop_change_file(struct loop_reconf *rc, const void *arg)
 {
 	struct loop_backing *old = loop_reconf_old(rc);
-	struct file *file = (struct file *)arg;
+	const struct loop_files *files = arg;
 	struct loop_backing *b;
 	int err;
 
@@ -3343,11 +3372,11 @@ static int loop_change_file(struct loop_reconf *rc, const void *arg)
 		return PTR_ERR(old);
 	if (!old->params.read_only)
 		return -EINVAL;
-	err = loop_reconf_clone(rc, old, file);
+	err = loop_reconf_clone(rc, old, files);
 	if (err)
 		return err;
 	b = rc->b;
-	if (file->f_flags & O_DIRECT) {
+	if (files->file->f_flags & O_DIRECT) {
 		b->params.direct = true;
 		b->params.direct_asked = true;
 	}
@@ -3369,12 +3398,18 @@ static int loop_ioctl_change_fd(struct loop_device *lo, blk_mode_t mode,
 				unsigned long arg)
 {
 	struct file *file __free(fput) = fget(arg);
+	struct file *quiet __free(fput) = NULL;
+	struct loop_files files = { .file = file };
 	int err;
 
 	if (!file)
 		return -EBADF;
 	err = loop_file_validate(file);
-	return err ?: loop_reconfigure(lo, false, loop_change_file, file);
+	if (err)
+		return err;
+	quiet = loop_file_open_quiet(file, true);
+	files.quiet = quiet;
+	return loop_reconfigure(lo, false, loop_change_file, &files);
 }
 
 struct loop_status_arg {
@@ -3862,8 +3897,7 @@ static void loop_device_free(struct loop_device *lo)
 		destroy_workqueue(lo->flush_queue);
 	if (lo->workqueue)
 		destroy_workqueue(lo->workqueue);
-	for (unsigned int i = 0; i < lo->swap_lane.nr_workers; i++)
-		flush_work(&lo->swap_lane.workers[i].work);
+	loop_groups_free(lo);
 	mempool_exit(&lo->io_pool);
 	free_percpu(lo->counters);
 	mutex_destroy(&lo->uevent_mutex);
@@ -3919,12 +3953,12 @@ static struct loop_device *loop_device_alloc(int number, unsigned int state)
 	INIT_WORK(&lo->remove_work, loop_remove_work);
 	mutex_init(&lo->mutex);
 	mutex_init(&lo->uevent_mutex);
-	spin_lock_init(&lo->lane_lock);
-	INIT_LIST_HEAD(&lo->lanes);
+	spin_lock_init(&lo->group_lock);
+	INIT_LIST_HEAD(&lo->groups);
 	ratelimit_state_init(&lo->error_limit, DEFAULT_RATELIMIT_INTERVAL,
 			     DEFAULT_RATELIMIT_BURST);
-	loop_lane_init(&lo->root_lane, lo, false);
-	loop_lane_init(&lo->swap_lane, lo, true);
+	loop_group_init(&lo->root_group, lo, loop_queue_depth);
+	loop_group_init(&lo->swap_group, lo, LOOP_SWAP_DEPTH);
 
 	lo->counters = alloc_percpu(struct loop_counters);
 	if (!lo->counters || mempool_init_slab_pool(&lo->io_pool, LOOP_IO_RESERVE,
@@ -4213,12 +4247,12 @@ static struct file *loop_attach_taken(struct loop_taken *taken,
 		.info.lo_flags		= attach->lo_flags,
 	};
 	struct loop_bind_arg bind = {
-		.file	= backing,
+		.files.file = backing,
 		.mode	= BLK_OPEN_READ,
 		.config	= &config,
 		.attach	= attach,
 	};
-	struct file *swap_file __free(fput) = NULL;
+	struct file *quiet __free(fput) = NULL;
 	struct file *file;
 	int err;
 
@@ -4226,8 +4260,8 @@ static struct file *loop_attach_taken(struct loop_taken *taken,
 	if ((backing->f_mode & FMODE_WRITE) &&
 	    !(attach->lo_flags & LO_FLAGS_READ_ONLY))
 		bind.mode |= BLK_OPEN_WRITE;
-	swap_file = loop_bind_open_swap(&bind);
-	bind.swap_file = swap_file;
+	quiet = loop_file_open_quiet(backing, loop_bind_is_read_only(&bind));
+	bind.files.quiet = quiet;
 
 	file = loop_device_open(taken->lo, bind.mode);
 	if (IS_ERR(file)) {
@@ -4792,7 +4826,9 @@ MODULE_PARM_DESC(max_loop, "Devices made at load; if given, also the limit for d
 module_param_named(max_part, loop_max_part, int, 0444);
 MODULE_PARM_DESC(max_part, "Minors for partitions of each device");
 module_param_cb(hw_queue_depth, &loop_queue_depth_ops, &loop_queue_depth, 0444);
-MODULE_PARM_DESC(hw_queue_depth, "Bios of a device and cgroup that may wait for a worker");
+MODULE_PARM_DESC(hw_queue_depth, "Bios of a device and cgroup that may be in flight");
+module_param_named(inline_io, loop_inline, bool, 0644);
+MODULE_PARM_DESC(inline_io, "The submitter of a bio reads or writes the file itself, where that does not wait");
 module_param_cb(inject, &loop_inject_ops, &loop_inject, 0600);
 MODULE_PARM_DESC(inject, "For tests: of 1000 reads and writes of the file, how many at most have to be tried again");
 

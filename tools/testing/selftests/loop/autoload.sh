@@ -146,9 +146,10 @@ claim "block-major-7-300 resolves" same alias loop "$(modprobe -R block-major-7-
 claim "static nodes come from modules.devname without the module" static_nodes
 claim "open of the static node loads the module; GET_FREE works" control_loads
 claim "8 devices by default" same devices "0 1 2 3 4 5 6 7" "$(numbers)"
-claim "parameters have their defaults" same parameters "8 0 128" "$(
-	cd /sys/module/loop/parameters && echo "$(<max_loop) $(<max_part) $(<hw_queue_depth)")"
-claim "parameters are read-only, but for that for tests" same modes "444 600 444 444" "$(
+claim "parameters have their defaults" same parameters "8 0 128 Y" "$(
+	cd /sys/module/loop/parameters &&
+		echo "$(<max_loop) $(<max_part) $(<hw_queue_depth) $(<inline_io)")"
+claim "those that can be changed are inject and inline_io" same modes "444 600 644 444 444" "$(
 	stat -c %a /sys/module/loop/parameters/* | tr '\n' ' ' | sed 's/ $//')"
 claim "udev sees a device added" udev_adds
 claim "udev sees it removed" udev_removes

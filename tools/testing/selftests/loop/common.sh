@@ -288,6 +288,7 @@ scratch_fs()
 	ext4) mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 \
 		"$@" "$_ram" ;;
 	ext*) mkfs."$_type" -q -F "$@" "$_ram" ;;
+	vfat | exfat) mkfs."$_type" "$@" "$_ram" > /dev/null ;;
 	*) mkfs."$_type" -q -f "$@" "$_ram" ;;
 	esac >&2 || return 1
 	mount -t "$_type" "$_ram" "$_at" || return 1

@@ -72,7 +72,7 @@ tries()
 	[ "$vain" -le "$2" ] || ok=1
 	case $3 in
 	none) [ "$inline" = 0 ] || ok=1 ;;
-	all) [ "$inline" -ge 128 ] || ok=1 ;;
+	all) [ $((inline + $(since "$dev" worker_backoff))) -ge 128 ] || ok=1 ;;
 	esac
 	detach "$dev"
 	return "$ok"

@@ -147,23 +147,6 @@ uncounted()
 	done
 }
 
-# settle DEVICE...: a read after a write sets the access time of the file, and is
-# for workers.  Time stamps are of the last tick, so one read may not be enough.
-settle()
-{
-	local dev
-
-	for dev in "$@"; do
-		wait_for 5 settled "$dev" || return
-	done
-}
-
-settled()
-{
-	snap "$1" && dd if="$1" of=/dev/null bs=4k count=1 iflag=direct status=none &&
-		uncounted "$1" worker_atime > /dev/null
-}
-
 # sum_counted DEVICE NAME...: one of them
 sum_counted()
 {
@@ -177,14 +160,19 @@ sum_counted()
 	return 1
 }
 
-# inline_done DEVICE COUNT: the submitter tried so many reads or writes, and not
-# all of them in vain: a write that has to update the file's time stamps, as the
-# first one in a tick of the clock does, is one that waits.
+# inline_done DEVICE COUNT: of so many reads or writes, the submitter tried those that
+# the back-off did not leave out, and not all of them in vain: a write that has to
+# update the file's time stamps, as the first one in a tick of the clock does, is one
+# that waits.
 inline_done()
 {
 	local name tries
 
-	counted "$1" "inline:$2" || return
+	tries=$(($(since "$1" inline) + $(since "$1" worker_backoff)))
+	[ "$tries" -ge "$2" ] || {
+		echo "not $2 tries:" && all_since "$1"
+		return 1
+	}
 	tries=$(since "$1" inline)
 	for name in again late short error; do
 		tries=$((tries - $(since "$1" retry_$name)))
@@ -305,4 +293,10 @@ finish()
 	groups_end
 	! grep -q "^null_blk " /proc/modules || rmmod null_blk
 	scratch_exit
+}
+
+# inline_io N|Y
+inline_io()
+{
+	echo "$1" > /sys/module/loop/parameters/inline_io
 }

@@ -16,6 +16,7 @@ need_root
 need_cmd losetup fio dmsetup mkfs.ext4 mkfs.xfs mkfs.btrfs fsfreeze prlimit
 tap_start
 
+BRD_COUNT=8
 scratch_init || bail_out "no scratch space"
 trap finish EXIT
 loop_load || bail_out "the module does not load"
@@ -24,7 +25,8 @@ random=$LOOP_SCRATCH/random
 head -c 1M /dev/urandom > "$random"
 declare -A on
 for type in ext4 xfs btrfs; do
-	on[$type]=$(scratch_fs $type) || bail_out "no $type"
+	on[$type]=$(scratch_fs "$type") || bail_out "no $type"
+	mount -o remount,noatime "${on[$type]}"
 done
 
 # ---- inline ----
@@ -39,11 +41,12 @@ write_inline()
 
 written_inline()
 {
-	local same_tick
+	local same_tick tries
 
 	snap "$2" && same_tick=$("$paths" write "$2" 64 "$3") || return
 	if [ "$1" != btrfs ] && [ "$same_tick" = 0 ]; then
-		counted "$2" inline:64
+		tries=$(($(since "$2" inline) + $(since "$2" worker_backoff)))
+		same tries 64 "$tries"
 	else
 		inline_done "$2" 64
 	fi
@@ -54,7 +57,7 @@ inline_direct()
 	local file=${on[$1]}/direct dev
 
 	written_image "$file" 256
-	dev=$(bind_to "$file" on) && write_inline "$1" "$dev" 1 && settle "$dev" &&
+	dev=$(bind_to "$file" on) && write_inline "$1" "$dev" 1 &&
 		snap "$dev" && "$paths" check "$dev" 64 1 direct && counted "$dev" inline:64 &&
 		untried "$dev" && detach "$dev" && forget "$file" &&
 		"$paths" check "$file" 64 1
@@ -74,9 +77,10 @@ inline_buffered()
 	local file=${on[$1]}/buffered dev
 
 	written_image "$file" 256
-	"$paths" write "$file" 64 2 && dev=$(bind_to "$file" off) && settle "$dev" &&
+	"$paths" write "$file" 64 2 && dev=$(bind_to "$file" off) &&
 		forget "$file" && snap "$dev" && "$paths" check "$dev" 64 2 direct &&
-		counted "$dev" inline:64 retry_again && snap "$dev" &&
+		inline_done "$dev" 64 && counted "$dev" retry_again &&
+		"$paths" check "$dev" 64 2 direct && snap "$dev" &&
 		"$paths" check "$dev" 64 2 direct && counted "$dev" inline:64 &&
 		untried "$dev" || return
 	case $1 in
@@ -117,11 +121,12 @@ uncached()
 	"$paths" write "$file" 1024 4 && dev=$(bind_to "$file" off) && forget "$file" && snap "$dev" &&
 		same result "submitted ok=1024 again=0 other=0" \
 			"$(paste_of "$paths" async aio "$dev" read 1024 4)" &&
-		counted "$dev" retry_again worker_backoff && snap "$dev" &&
+		counted "$dev" retry_again worker_backoff &&
+		dd "if=$dev" of=/dev/null bs=4k count=16 iflag=direct status=none && snap "$dev" &&
 		dd "if=$dev" of=/dev/null bs=4k count=64 iflag=direct status=none &&
 		counted "$dev" inline:64 && uncounted "$dev" worker_backoff && detach "$dev"
 }
-claim "reads of what is not cached wait, and the next ones do not try" uncached
+claim "reads of what is not cached wait; what is cached is inline 16 reads later" uncached
 
 # A direct write with O_DSYNC is one with FUA, and a flush.
 fua()
@@ -131,9 +136,10 @@ fua()
 	written_image "$file" 64
 	dev=$(bind_to "$file" off) && snap "$dev" &&
 		dd if="$random" of="$dev" bs=4k count=8 oflag=direct,dsync status=none &&
-		counted "$dev" inline:8 worker_flush:8 flush:16 fsync:16 && snap "$dev" &&
+		inline_done "$dev" 8 && counted "$dev" worker_flush:8 flush:16 fsync:16 &&
+		snap "$dev" &&
 		dd if="$random" of="$dev" bs=4k count=8 oflag=direct conv=fsync status=none &&
-		counted "$dev" inline:8 worker_flush:1 flush:1 fsync:1 &&
+		inline_done "$dev" 8 && counted "$dev" worker_flush:1 flush:1 fsync:1 &&
 		cmp -n 32768 "$random" "$file" && detach "$dev"
 }
 claim "buffered: FUA is inline, and a flush follows" fua
@@ -231,31 +237,58 @@ claim "a file size limit of the submitter is none of the backing file, direct" \
 claim "a file size limit of the submitter is none of the backing file, buffered" \
 	rlimit xfs off
 
-# access_times FS OPTION: 16 reads after a write, and 16 more
+# access_times FS OPTION: 16 reads of an attachment, of which the first is noted
 access_times()
 {
-	local file=${on[$1]}/atime dev
+	local file=${on[$1]}/atime dev before
 
 	written_image "$file" 16
-	mount -o "remount,$2" "${on[$1]}" && dev=$(bind_to "$file" on) &&
-		"$paths" write "$dev" 16 14 && snap "$dev" && "$paths" check "$dev" 16 14 direct || return
+	# "atime" undoes the noatime of before
+	mount -o "remount,atime,$2" "${on[$1]}" && "$paths" write "$file" 16 14 && forget "$file" &&
+		touch -a -d @1 "$file" && dev=$(bind_to "$file" on) && snap "$dev" &&
+		"$paths" check "$dev" 16 14 direct && counted "$dev" inline:14 || return
 	case $2 in
-	noatime) uncounted "$dev" worker_atime ;;
-	*) counted "$dev" worker_atime ;;
-	esac || return
-	[ "$2" = strictatime ] || settle "$dev" || return
-	snap "$dev" && "$paths" check "$dev" 16 14 direct || return
-	case $2 in
-	strictatime) counted "$dev" worker_atime:16 && uncounted "$dev" inline ;;
-	*) counted "$dev" inline:16 && uncounted "$dev" worker_atime ;;
-	esac && detach "$dev" && rm "$file"
+	noatime) uncounted "$dev" worker_atime && same atime 1 "$(stat -c %X "$file")" ;;
+	*) counted "$dev" worker_atime && [ "$(stat -c %X "$file")" -gt 1 ] ;;
+	esac && detach "$dev" && mount -o remount,noatime "${on[$1]}" && rm "$file"
 }
 for type in ext4 xfs btrfs; do
 	for option in noatime strictatime relatime; do
-		claim "$type, $option: a read that sets the access time is for workers" \
+		claim "$type, $option: a worker notes reads, where the file system does" \
 			access_times $type $option
 	done
 done
+
+# What sets no times by itself asks the page cache only.
+cache_only()
+{
+	local dir file dev
+
+	dir=$(scratch_fs "$1") && file=$dir/cached && written_image "$file" 64 &&
+		"$paths" write "$file" 64 18 && dev=$(bind_to "$file" off) &&
+		"$paths" check "$dev" 64 18 direct && snap "$dev" &&
+		"$paths" check "$dev" 64 18 direct && counted "$dev" inline:62 &&
+		"$paths" write "$dev" 64 19 && "$paths" check "$dev" 64 19 direct &&
+		"$paths" check "$file" 64 19 && truncate -s 128k "$file" && snap "$dev" &&
+		fails "$paths" check "$dev" 64 19 direct && detach "$dev" &&
+		scratch_fs_end "$dir"
+}
+for type in tmpfs vfat exfat; do
+	claim "$type: what is cached is read inline" cache_only $type
+done
+
+# The same data by workers only
+turned_off()
+{
+	local file=${on[ext4]}/off dev
+
+	written_image "$file" 64 && dev=$(bind_to "$file" on) && inline_io N && snap "$dev" &&
+		"$paths" write "$dev" 64 20 && "$paths" check "$dev" 64 20 direct &&
+		counted "$dev" worker_off:128 && uncounted "$dev" inline && inline_io Y &&
+		snap "$dev" && "$paths" check "$dev" 64 20 direct &&
+		counted "$dev" inline && uncounted "$dev" worker_off && detach "$dev"
+}
+claim "inline I/O can be turned off and on" turned_off
 
 # A bio that device mapper splits in two: the second half waits for the first.
 parked()
@@ -500,7 +533,7 @@ late()
 		counted "$dev" inline retry_late && uncounted "$dev" retry_again &&
 		echo 4 > "/sys/block/${low##*/}/queue/max_sectors_kb" && snap "$dev" &&
 		dd if="$dev" of="$out" bs=64k count=4 iflag=direct status=none &&
-		counted "$dev" inline:4 retry_late:4 && uncounted "$dev" retry_again &&
+		sum_counted "$dev" retry_late worker_backoff && uncounted "$dev" retry_again &&
 		cmp -n 262144 "$low" "$out" && detach "$dev"
 }
 
@@ -566,13 +599,13 @@ failing_read()
 	local dev inline
 
 	"$paths" write "$at/img" 256 16 && dev=$(bind_to "$at/img" "$1") && fault "$2" &&
-		mount -o remount,noatime "$at" && forget "$at/img" || return
+		forget "$at/img" || return
 	[ "$1" = on ] || dd if="$at/img" of=/dev/null bs=4k skip=32 count=8 status=none ||
 		return
 	snap "$dev" && inline=$(read_fails "$3") && counted "$dev" inline:1 "$4:1" &&
-		mount -o remount,strictatime "$at" && forget "$at/img" && snap "$dev" &&
-		same "what came" "$inline" "$(read_fails "$3")" &&
-		counted "$dev" worker_atime:1 && uncounted "$dev" inline && fault none &&
+		forget "$at/img" && snap "$dev" && inline_io N &&
+		same "what came" "$inline" "$(read_fails "$3")" && inline_io Y &&
+		counted "$dev" worker_off:1 && uncounted "$dev" inline && fault none &&
 		"$paths" check "$dev" 40 16 direct && detach "$dev"
 }
 
@@ -689,7 +722,7 @@ killed()
 	for _ in {1..4}; do
 		cat "$random"
 	done > "$file"
-	dev=$(bind_to "$file" "$1") && settle "$dev" && forget "$file" && snap "$dev" &&
+	dev=$(bind_to "$file" "$1") && forget "$file" && snap "$dev" &&
 		failures_begin || return
 	# Where in a read a task is by then is chance.
 	for _ in {1..10}; do
@@ -808,7 +841,7 @@ swap_fails()
 	map_to bad "$table" && mkfs.ext4 -q -F -O ^has_journal -N 64 "$mapper-bad" &&
 		mkdir -p "$at" && mount "$mapper-bad" "$at" && written_image "$at/img" 1024 &&
 		dev=$(bind_to "$at/img" on) && mkswap -q "$dev" && swapon "$dev" &&
-		sync "$at/img" && settle "$dev" && snap "$dev" && remap_to bad "0 16384 error" &&
+		sync "$at/img" && snap "$dev" && remap_to bad "0 16384 error" &&
 		echo 4M > "$groups/b/memory.max" || return
 	in_group b timeout -s KILL 20 "$paths" anonymous 6 0
 	remap_to bad "$table"

@@ -74,7 +74,7 @@ detached()
 claim "loop_detach: the diskseq that was" detached
 
 losetup --direct-io=on "$dev" "$file"
-settle "$dev"
+dd if="$dev" of=/dev/null bs=4k count=1 iflag=direct status=none
 one_read()
 {
 	local line
