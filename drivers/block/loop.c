@@ -1010,6 +1010,27 @@ static unsigned int loop_limits_discard_sectors(const struct loop_backing *b,
 }
 
 /*
+ * What the disk below likes best. A device that passes on its bios tells it as
+ * dm-linear does, so that the same partitions and file systems are made on it.
+ */
+static void loop_limits_fill_lower(struct queue_limits *lim,
+				   const struct loop_backing *b)
+{
+	struct block_device *lower = b->clone_bdev;
+	unsigned int granule;
+	u32 start;
+
+	lim->physical_block_size = max(lim->logical_block_size,
+				       bdev_physical_block_size(lower));
+	lim->io_min = max(lim->physical_block_size, bdev_io_min(lower));
+	lim->io_opt = rounddown(bdev_io_opt(lower), lim->physical_block_size);
+	granule = lim->io_min;
+	div_u64_rem(b->params.offset, granule, &start);
+	lim->alignment_offset = (granule + bdev_alignment_offset(lower) - start) %
+				granule % lim->physical_block_size;
+}
+
+/*
  * The queue limits of a device with backing @b in the place of @old, which is
  * NULL if there was none. While a file is attached, a feature that was set in
  * sysfs stays if @b and @old do not differ in it. All is as the block layer's
@@ -1020,9 +1041,9 @@ static void loop_limits_fill(struct queue_limits *lim,
 			     const struct loop_backing *b)
 {
 	unsigned int block_size = b->params.block_size;
-	unsigned int granularity = max(b->discard_granularity, block_size);
 	blk_features_t features = loop_backing_features(b);
 	blk_features_t changed = LOOP_FEATURES;
+	unsigned int granularity;
 
 	if (old)
 		changed = features ^ loop_backing_features(old);
@@ -1031,7 +1052,12 @@ static void loop_limits_fill(struct queue_limits *lim,
 	lim->logical_block_size = block_size;
 	lim->physical_block_size = block_size;
 	lim->io_min = block_size;
+	lim->io_opt = 0;
+	lim->alignment_offset = 0;
+	if (b->clone_bdev)
+		loop_limits_fill_lower(lim, b);
 	lim->max_write_zeroes_sectors = b->max_write_zeroes_sectors;
+	granularity = max(b->discard_granularity, lim->physical_block_size);
 	lim->max_hw_discard_sectors = loop_limits_discard_sectors(b, granularity);
 	lim->max_discard_sectors = min(lim->max_hw_discard_sectors,
 				       lim->max_user_discard_sectors);
