@@ -197,6 +197,7 @@ struct loop_params {
 	bool			read_only;
 	bool			direct;
 	bool			direct_asked;	/* S */
+	bool			direct_aligned;	/* bios that the file does not take are not */
 	bool			write_asked;
 	bool			block_size_asked; /* S */
 };
@@ -834,7 +835,12 @@ static bool loop_backing_aligned(const struct loop_backing *b)
 
 static bool loop_backing_can_direct(const struct loop_backing *b)
 {
-	return (b->file->f_mode & FMODE_CAN_ODIRECT) && loop_backing_aligned(b);
+	if (!(b->file->f_mode & FMODE_CAN_ODIRECT) ||
+	    b->dio_offset_mask == UINT_MAX)
+		return false;
+	if (b->params.direct_aligned)
+		return !(b->params.offset & b->dio_offset_mask);
+	return loop_backing_aligned(b);
 }
 
 /* What the device can offer depends on what is below. */
@@ -1533,17 +1539,23 @@ static void loop_io_end(struct loop_io *io, blk_status_t status)
 	loop_bio_count_end(lo);
 }
 
-/* The place, and what is left of the bio, are such that direct I/O takes them. */
+/* Direct I/O takes the place, and what is left of the bio. */
+static bool loop_io_place_aligned(const struct loop_io *io)
+{
+	return !((io->pos | io->bio->bi_iter.bi_size) & io->b->dio_offset_mask);
+}
+
+/* The same, and the bio's memory. */
 static bool loop_io_aligned(const struct loop_io *io)
 {
 	const struct loop_backing *b = io->b;
 	struct bio_vec bvec;
 	struct bvec_iter pos;
 
-	if ((io->pos | io->bio->bi_iter.bi_size) & b->dio_offset_mask)
+	if (!loop_io_place_aligned(io))
 		return false;
 	/* dma_alignment, in the limits, has every bio's memory whole sectors */
-	if (b->dio_mem_mask < SECTOR_SIZE)
+	if (b->dio_mem_mask < SECTOR_SIZE || !bio_has_data(io->bio))
 		return true;
 	bio_for_each_bvec(bvec, io->bio, pos)
 		if ((bvec.bv_offset | bvec.bv_len) & b->dio_mem_mask)
@@ -1919,7 +1931,7 @@ static bool loop_io_can_bounce(const struct loop_io *io)
 	const struct loop_backing *b = io->b;
 
 	return b->clone_bdev && !io->buffered && !loop_io_aligned(io) &&
-	       !((io->pos | io->bio->bi_iter.bi_size) & b->dio_offset_mask) &&
+	       loop_io_place_aligned(io) &&
 	       !(PAGE_SIZE & (b->dio_offset_mask | b->dio_mem_mask));
 }
 
@@ -2252,7 +2264,7 @@ static bool loop_io_can_clone(const struct loop_io *io)
 		return false;
 	if ((io->bio->bi_opf & REQ_NOWAIT) && !bdev_nowait(io->b->clone_bdev))
 		return false;
-	return !bio_has_data(io->bio) || loop_io_aligned(io);
+	return loop_io_aligned(io);
 }
 
 /*
@@ -3051,7 +3063,8 @@ static unsigned int loop_backing_block_size(const struct loop_backing *b)
 {
 	unsigned int align = b->dio_offset_mask + 1;
 
-	if (!b->params.direct || !(b->file->f_mode & FMODE_CAN_ODIRECT) ||
+	if (!b->params.direct || b->params.direct_aligned ||
+	    !(b->file->f_mode & FMODE_CAN_ODIRECT) ||
 	    blk_validate_block_size(align))
 		return SECTOR_SIZE;
 	return align;
@@ -3068,6 +3081,8 @@ static int loop_bind_params(struct loop_backing *b,
 
 	p->direct = (flags & LO_FLAGS_DIRECT_IO) || (file->f_flags & O_DIRECT);
 	p->direct_asked = p->direct;
+	p->direct_aligned = bind->attach && (bind->attach->attach_flags &
+					     LOOP_ATTACH_DIRECT_ALIGNED);
 	p->write_asked = !(flags & LO_FLAGS_READ_ONLY);
 	p->read_only = loop_bind_is_read_only(bind);
 
@@ -3146,8 +3161,9 @@ static void loop_entry_fill_backing(struct loop_ctl_entry *entry,
 	entry->nr_bytes = atomic64_read(&b->nr_sectors) << SECTOR_SHIFT;
 	entry->backing_dev = huge_encode_dev(b->dev);
 	entry->backing_ino = b->ino;
-	entry->attach_flags = READ_ONCE(b->lo->ephemeral) ?
-			      LOOP_ATTACH_EPHEMERAL : 0;
+	entry->attach_flags =
+		(READ_ONCE(b->lo->ephemeral) ? LOOP_ATTACH_EPHEMERAL : 0) |
+		(b->params.direct_aligned ? LOOP_ATTACH_DIRECT_ALIGNED : 0);
 	entry->unmet = loop_backing_unmet(b);
 	loop_device_name(b->lo, entry->name);
 }
@@ -4246,7 +4262,8 @@ static struct file *loop_device_open(struct loop_device *lo, blk_mode_t mode)
 static int loop_attach_validate(const struct loop_ctl_attach *attach)
 {
 	if (attach->attach_flags & ~(LOOP_ATTACH_STRICT | LOOP_ATTACH_EXCLUSIVE |
-				     LOOP_ATTACH_EPHEMERAL | LOOP_ATTACH_NO_FD))
+				     LOOP_ATTACH_EPHEMERAL | LOOP_ATTACH_NO_FD |
+				     LOOP_ATTACH_DIRECT_ALIGNED))
 		return -EINVAL;
 	if (attach->lo_flags & ~LOOP_CONFIGURE_SETTABLE_FLAGS)
 		return -EINVAL;

@@ -27,6 +27,7 @@ static const char attach_help[] =
 "  -r, --read-only         do not write to FILE or to the device\n"
 "  -P, --partscan          read the partition table\n"
 "  -D, --direct-io         bypass the page cache of FILE\n"
+"  -A, --direct-aligned    bypass it where FILE allows, with any block size\n"
 "  -S, --strict            fail if one of the above is not possible\n"
 "  -X, --exclusive         fail if another device has the same part of FILE\n"
 "  -E, --ephemeral         remove the device when it is detached\n"
@@ -41,6 +42,7 @@ static const struct option attach_options[] = {
 	{ "read-only", no_argument, NULL, 'r' },
 	{ "partscan", no_argument, NULL, 'P' },
 	{ "direct-io", no_argument, NULL, 'D' },
+	{ "direct-aligned", no_argument, NULL, 'A' },
 	{ "strict", no_argument, NULL, 'S' },
 	{ "exclusive", no_argument, NULL, 'X' },
 	{ "ephemeral", no_argument, NULL, 'E' },
@@ -92,6 +94,9 @@ static bool attach_flag(struct loop_ctl_attach *a, int opt)
 		return true;
 	case 'D':
 		a->lo_flags |= LO_FLAGS_DIRECT_IO;
+		return true;
+	case 'A':
+		a->attach_flags |= LOOP_ATTACH_DIRECT_ALIGNED;
 		return true;
 	case 'S':
 		a->attach_flags |= LOOP_ATTACH_STRICT;
@@ -164,7 +169,7 @@ int cmd_attach(int argc, char **argv)
 	char **command = NULL;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "+i:o:s:b:n:rPDSXEh",
+	while ((opt = getopt_long(argc, argv, "+i:o:s:b:n:rPDASXEh",
 				  attach_options, NULL)) != -1) {
 		if (opt == 'h')
 			return help(attach_help);

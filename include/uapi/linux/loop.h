@@ -191,12 +191,17 @@ struct loop_config {
  *	that comes about.
  * @LOOP_ATTACH_NO_FD: no file descriptor is returned. Not with
  *	LO_FLAGS_AUTOCLEAR, as nobody would hold the device: EINVAL.
+ * @LOOP_ATTACH_DIRECT_ALIGNED: direct I/O, now or later, is for those requests
+ *	that the file takes with their offset, length and memory; the others go
+ *	through the page cache of the file. The block size does not depend on
+ *	what direct I/O needs, and only the offset has to be aligned to that.
  */
 enum {
 	LOOP_ATTACH_STRICT	= 1,
 	LOOP_ATTACH_EXCLUSIVE	= 2,
 	LOOP_ATTACH_EPHEMERAL	= 4,
 	LOOP_ATTACH_NO_FD	= 8,
+	LOOP_ATTACH_DIRECT_ALIGNED = 16,
 };
 
 /**
@@ -215,7 +220,8 @@ enum {
  *	the end of the file: up to the end of the file.
  * @block_size: logical block size in bytes, a power of two from 512 to the page
  *	size or, where the block layer knows larger ones, 65536; 0: 512 or, if
- *	direct I/O is asked for, what that needs on the file.
+ *	direct I/O is asked for without LOOP_ATTACH_DIRECT_ALIGNED, what that
+ *	needs on the file.
  *	(out) The one in force.
  * @lo_flags: LO_FLAGS_*. (out) Those in force.
  * @diskseq: (out) the disk's sequence number, which no other binding has.
@@ -307,7 +313,8 @@ enum {
  * @LOOP_UNMET_DIRECT_IO: direct I/O was asked for, and the file has none.
  * @LOOP_UNMET_DIRECT_ALIGN: direct I/O was asked for, and the file has it, but
  *	not with the offset or block size that the device has, or had: it is
- *	not turned on again by itself.
+ *	not turned on again by itself. With LOOP_ATTACH_DIRECT_ALIGNED only the
+ *	offset counts.
  * @LOOP_UNMET_WRITE: the device is read-only, as the file, or the node that it
  *	was bound through, is not open for writing, or BLKROSET has made it so.
  * @LOOP_UNMET_SIZELIMIT: the file ended before the size limit when its size
@@ -342,7 +349,7 @@ enum {
  * @diskseq: the disk's sequence number.
  * @openers: how many times the device or a partition of it is open now.
  * @attach_flags: those of LOOP_ATTACH_* that are still in force:
- *	LOOP_ATTACH_EPHEMERAL or 0.
+ *	LOOP_ATTACH_EPHEMERAL, LOOP_ATTACH_DIRECT_ALIGNED.
  * @unmet: LOOP_UNMET_*.
  * @reserved: 0.
  * @name: the name, with a NUL.

@@ -353,6 +353,28 @@ TEST_F(ctl, attach_half_writable)
 	EXPECT_EQ(before, trace());
 }
 
+/* The block size does not follow from direct I/O; the flag stays in force. */
+TEST_F(ctl, attach_direct_aligned)
+{
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file,
+						LOOP_ATTACH_DIRECT_ALIGNED | STRICT,
+						LO_FLAGS_DIRECT_IO | AUTOCLEAR);
+	struct loop_ctl_entry e;
+
+	ASSERT_STREQ("ok", attach(&a));
+	EXPECT_EQ(512, a.block_size);
+	EXPECT_EQ(LO_FLAGS_DIRECT_IO | AUTOCLEAR, a.lo_flags);
+	ASSERT_TRUE(lt_entry(FIRST, &e));
+	EXPECT_EQ(LOOP_ATTACH_DIRECT_ALIGNED, e.attach_flags);
+	EXPECT_EQ(0, e.unmet & ~LOOP_UNMET_DISCARD);
+	/* It does not turn direct I/O on. */
+	EXPECT_EQ(0, ioctl(a.device_fd, LOOP_SET_DIRECT_IO, 0));
+	EXPECT_EQ(0, ioctl(a.device_fd, LOOP_SET_BLOCK_SIZE, 1024));
+	ASSERT_TRUE(lt_entry(FIRST, &e));
+	EXPECT_EQ(AUTOCLEAR, e.lo_flags);
+	EXPECT_EQ(LOOP_ATTACH_DIRECT_ALIGNED, e.attach_flags);
+}
+
 TEST_F(ctl, attach_invalid)
 {
 	static const int32_t index[] = {
@@ -367,7 +389,7 @@ TEST_F(ctl, attach_invalid)
 
 	for (i = 0; i < 32; i++) {
 		a = lt_to_attach(FIRST, self->file, 1U << i, 0);
-		if (a.attach_flags > NO_FD)
+		if (a.attach_flags > LOOP_ATTACH_DIRECT_ALIGNED)
 			EXPECT_STREQ("EINVAL", attach(&a));
 		a = lt_to_attach(FIRST, self->file, 0, 1U << i);
 		if (!(a.lo_flags & LOOP_CONFIGURE_SETTABLE_FLAGS))

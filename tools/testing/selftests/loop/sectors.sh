@@ -1,0 +1,168 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# LOOP_ATTACH_DIRECT_ALIGNED: images with sectors of 512, 2048 and 4096 bytes on
+# disks with sectors of 512 and 4096.  Direct I/O is on, the sectors have the size
+# that was asked for, so the partitions are found, and what goes past the page cache
+# and what goes through it are one.
+
+# shellcheck disable=SC2317,SC2119 # claims call functions by name
+
+cd "$(dirname "$0")" || exit 1
+# shellcheck source=paths-lib.sh
+. ./paths-lib.sh
+need_root
+need_cmd losetup sfdisk mkfs.ext4 mkfs.xfs
+tap_start
+
+nulls=/sys/kernel/config/nullb
+at=$LOOP_SCRATCH/at
+image=$LOOP_SCRATCH/image
+expected=$LOOP_SCRATCH/expected
+random=$LOOP_SCRATCH/random
+size=$((4 << 20))
+
+finish()
+{
+	loop_detach_all
+	umount "$at" 2> /dev/null
+	[ ! -d "$nulls/selftest" ] || rmdir "$nulls/selftest"
+	! grep -q "^null_blk " /proc/modules || rmmod null_blk
+	scratch_exit
+}
+
+scratch_init || bail_out "no scratch space"
+trap finish EXIT
+loop_load || bail_out "the module does not load"
+modprobe null_blk nr_devices=0 || bail_out "no null_blk"
+mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
+mkdir "$at"
+head -c "$size" /dev/urandom > "$random"
+
+# disk_make SECTOR-SIZE: and its node
+disk_make()
+{
+	local disk
+
+	[ ! -d "$nulls/selftest" ] || rmdir "$nulls/selftest" || return
+	mkdir "$nulls/selftest" && (
+		cd "$nulls/selftest" && echo 320 > size && echo 1 > memory_backed &&
+			echo 1 > discard && echo "$1" > blocksize && echo 1 > power
+	) || return
+	# its name is that of the directory, or has the index
+	for disk in /dev/selftest "/dev/nullb$(cat "$nulls/selftest/index")"; do
+		[ ! -b "$disk" ] || echo "$disk"
+	done
+}
+
+# image_make SECTOR-SIZE: with two partitions
+image_make()
+{
+	local dev
+
+	rm -f "$image"
+	truncate -s "$size" "$image" && dev=$(attach "$image" -b "$1") &&
+		printf 'label: gpt\nstart=1MiB, size=1MiB\nstart=2MiB, size=1MiB\n' |
+		sfdisk -q --no-reread --no-tell-kernel "$dev" && detach "$dev" &&
+		cp "$image" "$expected"
+}
+
+# piece DEVICE BLOCK-SIZE BLOCK COUNT: written with direct I/O, a block at a time
+piece()
+{
+	dd if="$random" of="$1" bs="$2" skip="$3" seek="$3" count="$4" oflag=direct \
+		conv=notrunc status=none &&
+		dd if="$random" of="$expected" bs="$2" skip="$3" seek="$3" count="$4" \
+			conv=notrunc status=none
+}
+
+# pieces DEVICE SECTOR-SIZE: some sectors here and there, and blocks of any disk
+pieces()
+{
+	local i
+
+	RANDOM=$2
+	for ((i = 0; i < 8; i++)); do
+		piece "$1" "$2" $((RANDOM % (size / $2 - 8))) $((RANDOM % 8 + 1)) &&
+			piece "$1" 16384 $((RANDOM % (size / 16384))) 1 || return
+	done
+}
+
+# same_as_expected FILE FLAG BLOCK-SIZE
+same_as_expected()
+{
+	dd if="$1" bs="$3" count=$((size / $3)) iflag="$2" status=none | cmp - "$expected"
+}
+
+# sectors FILE SECTOR-SIZE DISK-SECTOR-SIZE: FILE has the image
+sectors()
+{
+	local dev name args=()
+
+	[ "$2" = 512 ] || args=(--block-size "$2")
+	dev=$("$LOOP_TEST_BIN/loopctl" attach --direct-io --direct-aligned --partscan \
+		--strict "${args[@]}" "$1") && name=${dev##*/} || return
+	same "direct I/O" 1 "$(attr "$dev" dio)" &&
+		same "sector size" "$2" "$(cat "/sys/block/$name/queue/logical_block_size")" &&
+		same partitions 2 "$(find "/sys/block/$name/" -maxdepth 1 -name "${name}p*" | wc -l)" &&
+		snap "$dev" && pieces "$dev" "$2" || return
+	if [ "$2" -lt "$3" ]; then
+		counted "$dev" worker_align
+	else
+		uncounted "$dev" worker_align
+	fi && [ $(($(since "$dev" inline) + $(since "$dev" cloned))) -gt 0 ] &&
+		same_as_expected "$dev" direct "$2" && same_as_expected "$dev" direct 65536 &&
+		same_as_expected "$1" fullblock 65536 && sync "$dev" && forget "$1" &&
+		same_as_expected "$1" fullblock 65536 && fstrim_piece "$dev" &&
+		same_as_expected "$dev" direct "$2" && same_as_expected "$1" fullblock 65536 &&
+		detach "$dev"
+}
+
+# A discard that begins and ends in the middle of a block of the disk
+fstrim_piece()
+{
+	local from=$((4096 * 300 + 2048)) len=$((4096 * 8))
+
+	[ "$(cat "/sys/block/${1##*/}/queue/logical_block_size")" -le 2048 ] || return 0
+	# The first and the last part are kept or zeroed, as the file does it.
+	blkdiscard -o "$from" -l "$len" "$1" &&
+		dd if="$1" of="$expected" bs=2048 skip=$((from / 2048)) seek=$((from / 2048)) \
+			count=$((len / 2048)) iflag=direct conv=notrunc status=none
+}
+
+on_file()
+{
+	image_make "$2" && cp "$image" "$at/image" && sync "$at/image" &&
+		sectors "$at/image" "$2" "$1" && rm "$at/image"
+}
+
+on_disk()
+{
+	image_make "$3" && dd if="$image" of="$1" bs=64k conv=fsync status=none &&
+		sectors "$1" "$3" "$2"
+}
+
+for below in 512 4096; do
+	disk=$(disk_make $below)
+	[ "$disk" ] || bail_out "no disk with sectors of $below"
+	types=xfs
+	[ $below = 512 ] || types="ext4 xfs"
+	for fs in $types; do
+		make_fs "$fs" "$disk" >&2
+		mount -t "$fs" -o noatime "$disk" "$at" || bail_out "no $fs"
+		for sector in 512 2048 4096; do
+			claim "$fs on sectors of $below: an image with sectors of $sector" \
+				on_file $below $sector
+		done
+		umount "$at"
+	done
+	for sector in 512 2048 4096; do
+		claim "a disk with sectors of $below: an image with sectors of $sector" \
+			on_disk "$disk" $below $sector
+	done
+done
+
+finish
+trap - EXIT
+claim "the module unloads" loop_unload
+tap_plan_end
