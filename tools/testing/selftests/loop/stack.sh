@@ -1,0 +1,137 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# How deep the kernel's stack gets, as the stack tracer sees it: file systems on loop
+# devices on files of file systems, with inline I/O and without, and the lower file
+# system by itself.  Not a test: prints a table, and the deepest stack of all.
+#
+# usage: stack.sh [DISK], which is overwritten; a RAM disk if none is given
+
+# shellcheck disable=SC2119 # loop_load takes arguments elsewhere
+cd "$(dirname "$0")" || exit 1
+# shellcheck source=paths-lib.sh
+. ./paths-lib.sh
+
+tracing=/sys/kernel/tracing
+low=$LOOP_SCRATCH/low
+deepest=0
+
+finish()
+{
+	echo 0 > /proc/sys/kernel/stack_tracer_enabled
+	loop_detach_all
+	scratch_exit
+}
+
+scratch_init || exit 1
+trap finish EXIT
+loop_load || exit 1
+mkdir -p "$low"
+mountpoint -q "$tracing" || mount -t tracefs tracefs "$tracing"
+[ -e "$tracing/stack_max_size" ] || { echo "no stack tracer"; exit 1; }
+disk=${1:-$(brd_take)}
+for name in dm_crypt xfs btrfs; do
+	modprobe -q $name
+done
+
+# work DIRECTORY: writes, reads and syncs, past the page cache and by way of it
+work()
+{
+	local direct
+
+	for direct in 0 1; do
+		fio --name=work --directory="$1" --size=4M --rw=randrw --bsrange=4k-64k \
+			--direct=$direct --ioengine=libaio --iodepth=8 --fsync=32 \
+			--fallocate=none --unlink=1 --output=/dev/null || return
+	done
+	cp /bin/bash "$1/file" && sync -f "$1" && "$helper" forget "$1/file" &&
+		cmp /bin/bash "$1/file" && rm "$1/file"
+}
+
+# depth DIRECTORY: bytes of the stack in use at most, while there is work
+depth()
+{
+	local bytes
+
+	echo 0 > "$tracing/stack_max_size"
+	echo 1 > /proc/sys/kernel/stack_tracer_enabled
+	work "$1" || exit 1
+	echo 0 > /proc/sys/kernel/stack_tracer_enabled
+	bytes=$(cat "$tracing/stack_max_size")
+	if [ "$bytes" -gt "$deepest" ]; then
+		deepest=$bytes
+		cat "$tracing/stack_trace" > "$LOOP_SCRATCH/deepest"
+	fi
+	echo "$bytes"
+}
+
+# on_loop LEVELS ABOVE FILE-SYSTEM-BELOW: mounts one on the other; prints the top
+on_loop()
+{
+	local at=$low i dev type
+
+	for ((i = 1; i <= $1; i++)); do
+		type=$2
+		[ "$i" = "$1" ] || type=$3
+		truncate -s "$((340 * ($1 - i + 1)))M" "$at/image" || return
+		dev=$(attach "$at/image" --direct-io=on) && make_fs "$type" "$dev" >&2 &&
+			mkdir -p "$low-$i" && mount "$dev" "$low-$i" || return
+		at=$low-$i
+	done
+	echo "$at"
+}
+
+off_loop()
+{
+	local i
+
+	for ((i = $1; i > 0; i--)); do
+		umount "$low-$i" || return
+	done
+	loop_detach_all
+	rm -f "$low/image"
+}
+
+# row BELOW DISK LEVELS ABOVE
+row()
+{
+	local top inline workers
+
+	top=$(on_loop "$3" "$4" "$1" 2> "$LOOP_SCRATCH/log") || {
+		cat "$LOOP_SCRATCH/log"
+		exit 1
+	}
+	echo Y > /sys/module/loop/parameters/inline_io
+	inline=$(depth "$top")
+	echo N > /sys/module/loop/parameters/inline_io
+	workers=$(depth "$top")
+	off_loop "$3" || exit 1
+	printf '%-6s %-10s %6d  %-6s %8d %8d\n' "$1" "$2" "$3" "$4" "$inline" "$workers"
+}
+
+# below FILE-SYSTEM DISK NAME
+below()
+{
+	make_fs "$1" "$2" > /dev/null 2>&1
+	mount "$2" "$low" || exit 1
+	printf '%-6s %-10s %6s  %-6s %8d\n' "$1" "$3" - - "$(depth "$low")"
+	for above in ext4 xfs btrfs; do
+		row "$1" "$3" 1 $above
+	done
+	[ "$1" != xfs ] || row xfs "$3" 2 xfs
+	umount "$low" || exit 1
+}
+
+printf '%-6s %-10s %6s  %-6s %8s %8s\n' below disk levels above inline workers
+for fs in ext4 xfs btrfs; do
+	below $fs "$disk" disk
+done
+dmsetup create --noudevsync loop-selftest --table \
+	"0 $(blockdev --getsz "$disk") crypt aes-xts-plain64 $(printf '%064d' 1) 0 $disk 0"
+[ -e "$mapper" ] || dmsetup mknodes loop-selftest
+for fs in ext4 xfs btrfs; do
+	below $fs "$mapper" dm-crypt
+done
+dmsetup remove --noudevsync --retry loop-selftest
+echo
+cat "$LOOP_SCRATCH/deepest"
