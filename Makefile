@@ -130,7 +130,8 @@ clean:
 	rm -f loop.ko loop.o loop.mod loop.mod.c loop.mod.o .module-common.o \
 		modules.order Module.symvers .*.cmd
 	rm -f tools/loop/loopctl samples/loop/loop_control samples/loop/loop_attach
-	rm -f drivers/block/*.o drivers/block/.*.cmd
+	rm -f drivers/block/*.o drivers/block/.*.cmd drivers/block/loop/*.o \
+		drivers/block/loop/.*.cmd
 
 help:
 	@echo 'make           build loop.ko against KDIR=$(KDIR)'

@@ -21,7 +21,8 @@ if [ $# -gt 1 ]; then
 else
 	echo "== building loop.ko for $(cat "$kernel/release")"
 	mkdir -p "$dir"
-	(cd "$top" && cp -a --parents Kbuild compat include drivers/block/loop.c "$dir")
+	(cd "$top" && cp -a --parents Kbuild compat include drivers/block/loop.c \
+		drivers/block/loop/*.[ch] "$dir")
 fi
 
 status=0

@@ -69,7 +69,7 @@ def rows(text):
     return names
 
 
-driver = read("drivers/block/loop.c")
+driver = read("drivers/block/loop.c", "drivers/block/loop/*.[ch]")
 uapi = read("include/uapi/linux/loop.h")
 events = read("include/trace/events/loop.h")
 loopctl = read("tools/loop/*.c")
@@ -91,7 +91,7 @@ ABI = "Documentation/ABI/testing"
 EVENTS = "include/trace/events/loop.h"
 UAPI = "include/uapi/linux/loop.h"
 MAN = "man/ioctl_loop_control.2"
-CODE = "drivers/block/loop.c"
+CODE = "drivers/block/loop"
 
 # Constants of the ABI; in the documents, all that looks like one.
 ioctls = re.findall(r"^#define (LOOP_\w+)\s+(?:0x4C|_IOWR)", uapi, re.M)

@@ -251,7 +251,7 @@ mkdir $work
 cp -r "$top"/{Makefile,Kbuild,compat,completions,debian,drivers,include,man} $work
 mkdir $work/tools
 cp -r "$top/tools/loop" $work/tools
-rm -f $work/drivers/block/{*.o,.*.cmd} $work/tools/loop/loopctl
+rm -f $work/drivers/block/{,loop/}{*.o,.*.cmd} $work/tools/loop/loopctl
 
 # refused WORDS...: make install, before it builds anything
 refused()

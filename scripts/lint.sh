@@ -21,7 +21,7 @@ checkpatch() {
 	perl build/linux-source/scripts/checkpatch.pl --no-tree --strict --quiet \
 		--no-summary --terse --show-types --ignore "$1" -f "${@:2}" || status=1
 }
-checkpatch UNDOCUMENTED_SETUP,ENOSYS drivers/block/*.c include/linux/*.h \
+checkpatch UNDOCUMENTED_SETUP,ENOSYS drivers/block/*.c drivers/block/loop/*.[ch] include/linux/*.h \
 	include/uapi/linux/*.h compat/*.h qemu/*/*.c
 # Tracepoints are not written as C is.
 checkpatch OPEN_ENDED_LINE,COMPLEX_MACRO,PARENTHESIS_ALIGNMENT include/trace/events/*.h

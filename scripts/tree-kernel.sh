@@ -91,6 +91,7 @@ echo "== building loop.ko for $(cat "$dir/release")"
 mkdir -p "$dir/module/compat"
 cp -a Kbuild "$dir/module"
 : > "$dir/module/compat/compat.h"
-(cd "$source/series" && cp -a --parents drivers/block/loop.c include "$dir/module")
+(cd "$source/series" && cp -a --parents drivers/block/loop.c drivers/block/loop/*.[ch] include \
+	"$dir/module")
 make -s --no-print-directory -C "$dir/o" M="$dir/module" W=1 modules
 cp "$dir/module/loop.ko" "$dir/loop.ko"

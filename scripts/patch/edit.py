@@ -105,8 +105,10 @@ def backport(path):
         name = (macro or function)[1]
         if name.startswith("CONFIG_") or tree_has(name):
             continue
+        if not re.search(rf"\b{name}\b", text):
+            continue
         if function:
-            end = list(re.finditer(r"^#include <.*\n", text, re.MULTILINE))[-1].end()
+            end = list(re.finditer(r"^#include .*\n", text, re.MULTILINE))[-1].end()
             text = text[:end] + "\n" + function[0] + text[end:]
             continue
         if name not in BACKPORTS:
@@ -204,8 +206,13 @@ def uapi():
 
 
 def driver():
-    maintainers(FILES)
-    backport("drivers/block/loop.c")
+    maintainers(sorted({re.sub(r"^(drivers/block/loop/).*", r"\1", f) for f in FILES}))
+    for file in FILES:
+        if re.match(r"drivers/.*\.[ch]$", file):
+            backport(file)
+    path = "drivers/block/Makefile"
+    replace(path, r"^obj-\$\(CONFIG_BLK_DEV_LOOP\)\s", "^",
+            "obj-$(CONFIG_BLK_DEV_LOOP)\t+= loop/\n")
     path = "drivers/block/Kconfig"
     replace(path, "^config BLK_DEV_LOOP_MIN_COUNT$",
             "^(config|menuconfig|source|if|endif)\\b", "")
@@ -280,7 +287,7 @@ DEVICES_TXT = "Documentation/admin-guide/devices.txt"
 PARAMETERS = "Documentation/admin-guide/kernel-parameters.txt"
 TARGETS = "tools/testing/selftests/Makefile"
 EDITED = (ADMIN_INDEX, BLOCK_INDEX, API_INDEX, IOCTL, DEVICES_TXT, PARAMETERS, TARGETS, MISCDEVICE,
-          "MAINTAINERS", "drivers/block/Kconfig", "samples/Kconfig",
+          "MAINTAINERS", "drivers/block/Kconfig", "drivers/block/Makefile", "samples/Kconfig",
           "samples/Makefile", "tools/Makefile")
 STEPS = {step.__name__: step
          for step in (uapi, driver, sample, tools, documentation, selftests)}

@@ -1,0 +1,882 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A file and how it is used: what it can do, the backing that is made from it, the
+ * queue limits that follow from that, and its place as the backing in force. What
+ * depends on the kind of file or file system is here.
+ *
+ * It calls work.c only for the memory of struct loop_io. Those who publish or
+ * take away a backing hold lo->mutex; here the limits lock and the freeze of the
+ * queue come inside that, and loop_chain_mutex inside those. loop_mapping_lock
+ * is this room's own.
+ */
+#include <linux/bio.h>
+#include <linux/blk-mq.h>
+#include <linux/dcache.h>
+#include <linux/falloc.h>
+#include <linux/file.h>
+#include <linux/hashtable.h>
+#include <linux/magic.h>
+#include <linux/major.h>
+#include <linux/pagemap.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/stat.h>
+#include "loop.h"
+
+/* Largest bio. Its pages go to the file as they are: it costs no memory. */
+#define LOOP_MAX_HW_SECTORS	(SZ_4M >> SECTOR_SHIFT)
+
+static DEFINE_MUTEX(loop_chain_mutex);
+
+/* Backings by the mapping they use: for its gfp mask, and for ranges of it. */
+static DEFINE_SPINLOCK(loop_mapping_lock);
+static DEFINE_HASHTABLE(loop_mappings, 10);
+
+/*
+ * The file behind a backing
+ */
+
+/* The block device that @file is or lies on, or NULL. */
+static struct block_device *loop_file_lower_bdev(struct file *file)
+{
+	return loop_file_bdev(file) ?: loop_file_inode(file)->i_sb->s_bdev;
+}
+
+/* The loop device that @file is or lies on, or NULL. */
+struct loop_device *loop_file_lower_device(struct file *file)
+{
+	struct block_device *bdev = loop_file_lower_bdev(file);
+
+	if (!bdev || bdev->bd_disk->major != LOOP_MAJOR)
+		return NULL;
+	return bdev->bd_disk->private_data;
+}
+
+/*
+ * Whether the file does what IOCB_NOWAIT and IOCB_DSYNC say, also in a call that
+ * completes later. Many file systems wait for what is below all the same, or do not
+ * sync such a write, so only those are trusted that have been read and tested:
+ * Documentation/block/loop.rst has a table of each.
+ */
+static bool loop_file_is_trusted(struct file *file)
+{
+	static const char * const names[] = { "ext4", "xfs", "btrfs" };
+
+	return loop_file_bdev(file) ||
+	       match_string(names, ARRAY_SIZE(names),
+			    loop_file_inode(file)->i_sb->s_type->name) >= 0;
+}
+
+/*
+ * f2fs notes after a direct write that there is something to flush, and not at all
+ * if the write completes later: an fsync then leaves it in the disk's cache.
+ */
+static bool loop_file_forgets_async(struct file *file)
+{
+	/* of the file that an overlay stands for, not of a disk's node */
+	return !loop_file_bdev(file) &&
+	       d_real_inode(file->f_path.dentry)->i_sb->s_magic ==
+	       F2FS_SUPER_MAGIC;
+}
+
+/*
+ * What is read without waiting is what the page cache has, which needs no more of
+ * the file system than that: its reads do nothing else. Others look at the server,
+ * or at a file of another file system, first.
+ */
+static bool loop_file_reads_cache(struct file *file)
+{
+	static const char * const names[] = { "tmpfs", "f2fs", "erofs", "exfat" };
+	struct inode *inode = loop_file_inode(file);
+
+	return S_ISREG(inode->i_mode) && !IS_DAX(inode) &&
+	       (file->f_op->read_iter == generic_file_read_iter ||
+		match_string(names, ARRAY_SIZE(names),
+			     inode->i_sb->s_type->name) >= 0);
+}
+
+/* Pages that direct I/O is writing must not change before it has ended. */
+static bool loop_file_wants_stable_pages(struct file *file)
+{
+	struct block_device *bdev = loop_file_bdev(file);
+
+	if (bdev)
+		return bdev_stable_writes(bdev);
+	/* of the file that an overlay stands for */
+	return mapping_stable_writes(d_real_inode(file->f_path.dentry)->i_mapping);
+}
+
+/*
+ * What is swapped out goes past the page cache, to blocks of which bmap() tells
+ * where they are.
+ */
+static bool loop_file_can_swap(struct file *file)
+{
+	unsigned long magic = loop_file_inode(file)->i_sb->s_magic;
+
+	return S_ISREG(loop_file_inode(file)->i_mode) &&
+	       (file->f_mode & FMODE_CAN_ODIRECT) &&
+	       (magic == EXT4_SUPER_MAGIC || magic == XFS_SUPER_MAGIC);
+}
+
+/*
+ * The file once more, for I/O that must set no times, as a file system may wait to
+ * do so: reads without waiting, and what is swapped out. NULL: it cannot be had, or
+ * is of no use.
+ */
+struct file *loop_file_open_quiet(struct file *file, bool read_only)
+{
+	bool write = !read_only && loop_file_can_swap(file);
+	int flags = (write ? O_RDWR : O_RDONLY) | O_LARGEFILE | O_NONBLOCK |
+		    O_NOATIME;
+	struct file *quiet;
+
+	if (!S_ISREG(file_inode(file)->i_mode) || loop_file_is_on_demand(file) ||
+	    !(loop_file_is_trusted(file) || loop_file_reads_cache(file)))
+		return NULL;
+	quiet = kernel_file_open(&file->f_path, flags, file->f_cred);
+	if (IS_ERR(quiet))
+		return NULL;
+	quiet->f_mode &= ~FMODE_NONOTIFY_PERM;
+	quiet->f_mode |= FMODE_NONOTIFY | FMODE_NOCMTIME;
+	return quiet;
+}
+
+int loop_file_validate(struct file *file)
+{
+	umode_t mode = loop_file_inode(file)->i_mode;
+
+	if (!S_ISREG(mode) && !S_ISBLK(mode))
+		return -EINVAL;
+	if (!file->f_op->read_iter)
+		return -EINVAL;
+	if ((file->f_mode & FMODE_WRITE) && !file->f_op->write_iter)
+		return -EINVAL;
+	if (!(file->f_mode & FMODE_READ))
+		return -EBADF;
+	return 0;
+}
+
+/* As kiocb_start_write(), but it does not wait while @file's system is frozen. */
+bool loop_file_start_write_trylock(struct file *file)
+{
+	struct inode *inode = file_inode(file);
+
+	if (!S_ISREG(inode->i_mode))
+		return true;
+	if (!sb_start_write_trylock(inode->i_sb))
+		return false;
+	/* whoever completes the write releases it */
+	__sb_writers_release(inode->i_sb, SB_FREEZE_WRITE);
+	return true;
+}
+
+/*
+ * vfs_fallocate(), but for a file that may only be appended to. That is a rule
+ * for those who open the file. The device overwrites what is there, and so it
+ * may zero it.
+ */
+int loop_file_fallocate(struct file *file, int mode, loff_t pos,
+			loff_t len)
+{
+	struct inode *inode = file_inode(file);
+	int err;
+
+	if (!IS_APPEND(inode) || loop_file_is_on_demand(file))
+		return vfs_fallocate(file, mode, pos, len);
+	if (IS_IMMUTABLE(inode))
+		return -EPERM;
+	if (IS_SWAPFILE(inode))
+		return -ETXTBSY;
+	if (len > inode->i_sb->s_maxbytes - pos)
+		return -EFBIG;
+	if (!file->f_op->fallocate)
+		return -EOPNOTSUPP;
+	file_start_write(file);
+	err = file->f_op->fallocate(file, mode, pos, len);
+	if (!err)
+		fsnotify_modify(file);
+	file_end_write(file);
+	return err;
+}
+
+/*
+ * The blocks of @bdev that lie in the range are discarded: there and, as a
+ * discard below leaves it behind, in the page cache.
+ */
+int loop_bdev_discard(struct block_device *bdev, loff_t pos,
+		      unsigned int len)
+{
+	loff_t end = round_down(pos + len, bdev_logical_block_size(bdev));
+	loff_t start = round_up(pos, bdev_logical_block_size(bdev));
+	struct address_space *mapping = bdev->bd_mapping;
+	int err;
+
+	if (start >= end)
+		return 0;
+	filemap_invalidate_lock(mapping);
+	truncate_inode_pages_range(mapping, start, end - 1);
+	err = blkdev_issue_discard(bdev, start >> SECTOR_SHIFT,
+				   (end - start) >> SECTOR_SHIFT, GFP_NOIO);
+	filemap_invalidate_unlock(mapping);
+	/* not supported any more: no error there, but one here */
+	if (!err && !bdev_max_discard_sectors(bdev))
+		err = -EOPNOTSUPP;
+	return err;
+}
+
+/*
+ * The blocks have all been written once, and the file has nothing to be written
+ * back: to write them again takes no transaction. May have to read where they are.
+ */
+bool loop_file_overwrites(struct file *file, loff_t pos, unsigned int len)
+{
+	struct inode *inode = file_inode(file);
+	loff_t last = pos + len - 1;
+	sector_t i, block;
+
+	if (mapping_tagged(inode->i_mapping, PAGECACHE_TAG_DIRTY))
+		return false;
+	for (i = pos >> inode->i_blkbits; i <= last >> inode->i_blkbits; i++) {
+		block = i;
+		if (bmap(inode, &block) || !block)
+			return false;
+	}
+	return true;
+}
+
+/* Waits until the page cache has the byte; false: it does not read it now. */
+bool loop_file_wait_page(struct file *file, loff_t pos)
+{
+	struct folio *folio = filemap_get_folio(file->f_mapping,
+						pos >> PAGE_SHIFT);
+	bool locked;
+
+	if (IS_ERR(folio))
+		return false;
+	locked = folio_test_locked(folio);
+	folio_wait_locked(folio);
+	folio_put(folio);
+	return locked;
+}
+
+/* Without a limit the range has no end: the file may grow. */
+u64 loop_range_end(const struct loop_params *p)
+{
+	return p->sizelimit ? (u64)p->offset + p->sizelimit : U64_MAX;
+}
+
+static bool loop_ranges_conflict(const struct loop_params *a,
+				 const struct loop_params *b)
+{
+	return a->offset < loop_range_end(b) && b->offset < loop_range_end(a) &&
+	       !(a->read_only && b->read_only);
+}
+
+/*
+ * From here until it is freed, @b's range of the mapping counts as in use. With
+ * @exclusive, not if another device's does that has a byte in common with it:
+ * the number of that device is returned, else -1.
+ *
+ * An allocation in the page cache of the file must not wait for I/O: the I/O
+ * may be on the loop device. The mask is narrowed for as long as a backing of
+ * any device uses the mapping.
+ */
+int loop_mapping_claim(struct loop_backing *b, bool exclusive)
+{
+	struct address_space *mapping = b->file->f_mapping;
+	struct loop_backing *other, *user = NULL;
+	int number = -1;
+
+	spin_lock(&loop_mapping_lock);
+	hash_for_each_possible(loop_mappings, other, mapping_node,
+			       (unsigned long)mapping) {
+		if (other->file->f_mapping != mapping)
+			continue;
+		user = other;
+		if (!exclusive)
+			break;
+		if (other->lo != b->lo &&
+		    loop_ranges_conflict(&other->params, &b->params)) {
+			number = other->lo->number;
+			goto out_unlock;
+		}
+	}
+	b->mapping_gfp = user ? user->mapping_gfp : mapping_gfp_mask(mapping);
+	if (!user)
+		mapping_set_gfp_mask(mapping, b->mapping_gfp &
+				     ~(__GFP_IO | __GFP_FS));
+	hash_add(loop_mappings, &b->mapping_node, (unsigned long)mapping);
+out_unlock:
+	spin_unlock(&loop_mapping_lock);
+	return number;
+}
+
+static void loop_mapping_release(struct loop_backing *b)
+{
+	struct address_space *mapping = b->file->f_mapping;
+	struct loop_backing *other;
+	bool last = true;
+
+	if (!hash_hashed(&b->mapping_node))
+		return;
+	spin_lock(&loop_mapping_lock);
+	hash_del(&b->mapping_node);
+	hash_for_each_possible(loop_mappings, other, mapping_node,
+			       (unsigned long)mapping) {
+		if (other->file->f_mapping == mapping) {
+			last = false;
+			break;
+		}
+	}
+	if (last)
+		mapping_set_gfp_mask(mapping, b->mapping_gfp);
+	spin_unlock(&loop_mapping_lock);
+}
+
+/*
+ * Backing: built, published, drained
+ */
+
+struct loop_backing *loop_backing_alloc(struct loop_device *lo,
+					const struct loop_files *files)
+{
+	struct loop_backing *b;
+
+	b = kzalloc_obj(*b, GFP_KERNEL);
+	if (!b)
+		return NULL;
+	b->lo = lo;
+	b->file = get_file(files->file);
+	if (files->quiet)
+		b->quiet_file = get_file(files->quiet);
+	b->noted = jiffies - HZ;
+	spin_lock_init(&b->flush_lock);
+	INIT_LIST_HEAD(&b->flush_list);
+	INIT_WORK(&b->flush_work, lo->entries->flush_work);
+	refcount_set(&b->users, 1);
+	return b;
+}
+
+/*
+ * A backing that nobody uses: never published, or drained. Somebody may still
+ * look at whether it is that.
+ */
+static void loop_backing_free(struct loop_backing *b)
+{
+	loop_mapping_release(b);
+	if (b->clones)
+		bioset_exit(b->clones);
+	kfree(b->clones);
+	if (b->quiet_file)
+		fput(b->quiet_file);
+	mempool_exit(&b->swap_pool);
+	fput(b->file);
+	kfree_rcu(b, rcu);
+}
+
+/* The backing in force, for a task that changes the device. */
+struct loop_backing *loop_device_backing(struct loop_device *lo)
+{
+	return rcu_dereference_protected(lo->backing,
+					 lockdep_is_held(&lo->mutex));
+}
+
+/* The backing in force, for a task that only looks at it, or NULL. */
+struct loop_backing *loop_backing_hold(struct loop_device *lo)
+{
+	struct loop_backing *b;
+
+	guard(rcu)();
+	do {
+		b = rcu_dereference(lo->backing);
+	} while (b && !refcount_inc_not_zero(&b->users));
+	return b;
+}
+
+void loop_backing_release(struct loop_backing *b)
+{
+	struct loop_device *lo = b->lo;
+
+	refcount_dec(&b->users);
+	if (wq_has_sleeper(&lo->drained))
+		wake_up(&lo->drained);
+}
+
+/*
+ * No bio is in flight. Exact for bios that have found a backing which the caller
+ * has taken away. What has ended is summed up first, as each bio starts before it
+ * ends.
+ */
+static bool loop_device_is_idle(struct loop_device *lo)
+{
+	unsigned long started = 0, ended = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		ended += READ_ONCE(per_cpu_ptr(lo->counters, cpu)->ended);
+	/* pairs with loop_bio_count_end() and loop_backing_get() */
+	smp_mb();
+	for_each_possible_cpu(cpu)
+		started += READ_ONCE(per_cpu_ptr(lo->counters, cpu)->started);
+	return started == ended;
+}
+
+/* Frees a backing that no bio uses, once those who look at it have done so. */
+void loop_backing_retire(struct loop_backing *b)
+{
+	/* it has nothing to do any more, but may still be about to return */
+	flush_work(&b->flush_work);
+	wait_event(b->lo->drained, refcount_dec_if_one(&b->users));
+	loop_backing_free(b);
+}
+
+/* What direct I/O needs, as the file has it now. */
+int loop_backing_stat_direct(struct loop_backing *b)
+{
+	struct block_device *lower = loop_file_lower_bdev(b->file);
+	struct kstat stat;
+	int err;
+
+	/* a file that does not tell is asked, and refuses with EINVAL */
+	b->dio_mem_mask = 0;
+	b->dio_offset_mask = SECTOR_SIZE - 1;
+	if (lower) {
+		b->dio_mem_mask = bdev_dma_alignment(lower);
+		b->dio_offset_mask = bdev_logical_block_size(lower) - 1;
+	}
+	if (loop_file_bdev(b->file))
+		return 0;
+	err = vfs_getattr_nosec(&b->file->f_path, &stat, STATX_DIOALIGN, 0);
+	if (err)
+		return err;
+	if (stat.result_mask & STATX_DIOALIGN) {
+		/* 0, no direct I/O, gives a mask that nothing passes */
+		b->dio_mem_mask = stat.dio_mem_align - 1;
+		b->dio_offset_mask = stat.dio_offset_align - 1;
+	}
+	return 0;
+}
+
+int loop_backing_getattr(const struct loop_backing *b, struct kstat *stat)
+{
+	return vfs_getattr_nosec(&b->file->f_path, stat, STATX_INO | STATX_SIZE, 0);
+}
+
+/* The size that follows from the file's. Bios in flight may see it change. */
+void loop_backing_set_size(struct loop_backing *b,
+			   const struct kstat *stat)
+{
+	struct block_device *bdev = loop_file_bdev(b->file);
+	const struct loop_params *p = &b->params;
+	loff_t size = bdev ? bdev_nr_bytes(bdev) : stat->size;
+
+	size = max(size - p->offset, 0);
+	WRITE_ONCE(b->cut, p->sizelimit > size || p->sizelimit % SECTOR_SIZE);
+	if (p->sizelimit)
+		size = min(size, p->sizelimit);
+	atomic64_set(&b->nr_sectors, size >> SECTOR_SHIFT);
+}
+
+/* A block of the device is a range that direct I/O on the file can take. */
+static bool loop_backing_aligned(const struct loop_backing *b)
+{
+	return !((b->params.offset | b->params.block_size) &
+		 b->dio_offset_mask);
+}
+
+static bool loop_backing_can_direct(const struct loop_backing *b)
+{
+	if (!(b->file->f_mode & FMODE_CAN_ODIRECT) ||
+	    b->dio_offset_mask == UINT_MAX)
+		return false;
+	if (b->params.direct_aligned)
+		return !(b->params.offset & b->dio_offset_mask);
+	return loop_backing_aligned(b);
+}
+
+/* What the device can offer depends on what is below. */
+static void loop_backing_offer(struct loop_backing *b)
+{
+	struct block_device *bdev = loop_file_bdev(b->file);
+	struct block_device *lower = loop_file_lower_bdev(b->file);
+
+	b->write_cache = b->file->f_op->fsync && !b->params.read_only;
+	b->honours_dsync = b->params.direct && loop_file_is_trusted(b->file);
+	/* with direct I/O, the pages of the bio are those that go below */
+	b->stable_writes = (b->params.direct || b->swap_out) &&
+			   loop_file_wants_stable_pages(b->file);
+	b->rotational = lower && blk_queue_rot(bdev_get_queue(lower));
+
+	if (bdev) {
+		b->max_discard_sectors = bdev_max_discard_sectors(bdev);
+		b->discard_granularity = bdev_discard_granularity(bdev);
+		/* zeroes must go everywhere, to the byte */
+		if (loop_backing_aligned(b))
+			b->max_write_zeroes_sectors =
+						bdev_write_zeroes_sectors(bdev);
+	} else if (b->file->f_op->fallocate) {
+		b->max_discard_sectors = UINT_MAX >> SECTOR_SHIFT;
+		b->max_write_zeroes_sectors = UINT_MAX >> SECTOR_SHIFT;
+		/* of the file that an overlay stands for */
+		b->discard_granularity =
+			i_blocksize(d_real_inode(b->file->f_path.dentry));
+	}
+}
+
+/*
+ * The file can be tried without waiting. Direct I/O goes on to the device below,
+ * which refuses it if it cannot do that, and the file system counts it as an
+ * error of the disk. Buffered tries take no more than what is cached.
+ */
+static bool loop_backing_can_inline(const struct loop_backing *b)
+{
+	struct block_device *lower = loop_file_lower_bdev(b->file);
+
+	if (!(b->file->f_mode & FMODE_NOWAIT) ||
+	    !loop_file_is_trusted(b->file) || loop_file_is_on_demand(b->file))
+		return false;
+	return !b->params.direct || !lower || bdev_nowait(lower);
+}
+
+/* Nor does it set the access time, for which a file system may wait. */
+static bool loop_backing_can_read_inline(const struct loop_backing *b)
+{
+	return b->quiet_file || loop_file_bdev(b->file);
+}
+
+/* How bios can reach the file without a worker. */
+static int loop_backing_shortcuts(struct loop_backing *b)
+{
+	struct file *file = b->file;
+	int err;
+
+	b->write_waits = b->params.direct && loop_file_forgets_async(file);
+	if (loop_backing_can_inline(b)) {
+		b->inline_read = loop_backing_can_read_inline(b);
+		b->inline_write = b->params.direct ||
+				  (file->f_op->fop_flags & FOP_BUFFER_WASYNC);
+	} else if (!b->params.direct && loop_file_reads_cache(file)) {
+		b->inline_cached = loop_backing_can_read_inline(b) &&
+				   !loop_file_is_on_demand(file);
+		b->inline_read = b->inline_cached;
+	}
+	if (b->swap_out) {
+		err = mempool_init_slab_pool(&b->swap_pool, LOOP_SWAP_DEPTH,
+					     loop_io_cache);
+		if (err)
+			return err;
+	}
+	if (!b->params.direct || !loop_file_bdev(file))
+		return 0;
+	b->clones = kzalloc_obj(*b->clones, GFP_KERNEL);
+	if (!b->clones)
+		return -ENOMEM;
+	err = bioset_init(b->clones, LOOP_IO_RESERVE,
+			  offsetof(struct loop_clone, bio),
+			  BIOSET_PERCPU_CACHE);
+	if (!err)
+		b->clone_bdev = loop_file_bdev(file);
+	return err;
+}
+
+/*
+ * All that follows from the file and the parameters; the size only if it is to
+ * follow the file. Sleeps on the file.
+ */
+int loop_backing_complete(struct loop_backing *b, bool resize)
+{
+	struct kstat stat;
+	int err;
+
+	err = loop_backing_getattr(b, &stat);
+	if (err)
+		return err;
+	b->dev = stat.dev;
+	b->ino = stat.ino;
+	if (resize)
+		loop_backing_set_size(b, &stat);
+	b->params.direct = b->params.direct && loop_backing_can_direct(b);
+	b->swap_out = b->quiet_file && !b->params.read_only &&
+		      loop_file_can_swap(b->file) &&
+		      !((b->params.offset | PAGE_SIZE) & b->dio_offset_mask);
+	loop_backing_offer(b);
+	return loop_backing_shortcuts(b);
+}
+
+/* What was asked for, or may be expected, and is not so: LOOP_UNMET_*. */
+u32 loop_backing_unmet(const struct loop_backing *b)
+{
+	const struct loop_params *p = &b->params;
+	u32 unmet = 0;
+
+	if (READ_ONCE(p->direct_asked) && !p->direct)
+		unmet |= (b->file->f_mode & FMODE_CAN_ODIRECT) &&
+			 b->dio_offset_mask != UINT_MAX ?
+			 LOOP_UNMET_DIRECT_ALIGN : LOOP_UNMET_DIRECT_IO;
+	if (p->write_asked &&
+	    (p->read_only || bdev_read_only(b->lo->disk->part0)))
+		unmet |= LOOP_UNMET_WRITE;
+	if (READ_ONCE(b->cut))
+		unmet |= LOOP_UNMET_SIZELIMIT;
+	/* the file may refuse it later, and the next backing's limit may be there */
+	if (!data_race(bdev_max_discard_sectors(b->lo->disk->part0)))
+		unmet |= LOOP_UNMET_DISCARD;
+	if (!READ_ONCE(p->block_size_asked) && p->block_size > SECTOR_SIZE)
+		unmet |= LOOP_UNMET_BLOCK_SIZE;
+	return unmet;
+}
+
+#define LOOP_FEATURES (BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA | \
+		       BLK_FEAT_ROTATIONAL | BLK_FEAT_STABLE_WRITES)
+
+static blk_features_t loop_backing_features(const struct loop_backing *b)
+{
+	blk_features_t features = 0;
+
+	if (b->write_cache)
+		features |= BLK_FEAT_WRITE_CACHE;
+	/* elsewhere it is a flush, and one of the submitter's serves many writes */
+	if (b->write_cache && b->honours_dsync)
+		features |= BLK_FEAT_FUA;
+	if (b->rotational)
+		features |= BLK_FEAT_ROTATIONAL;
+	if (b->stable_writes)
+		features |= BLK_FEAT_STABLE_WRITES;
+	return features;
+}
+
+/* @lim is what the block layer starts a new device with. */
+void loop_limits_init(struct queue_limits *lim)
+{
+	lim->features = BLK_FEAT_NOWAIT | BLK_FEAT_IO_STAT;
+	lim->logical_block_size = SECTOR_SIZE;
+	lim->max_hw_sectors = LOOP_MAX_HW_SECTORS;
+	/* without it, some kernels split what is larger than 1280 KiB */
+	lim->max_user_sectors = LOOP_MAX_HW_SECTORS;
+	lim->max_segments = USHRT_MAX;
+	lim->max_segment_size = UINT_MAX;
+}
+
+/* A whole number of granules: the block layer takes nothing else from sysfs. */
+static unsigned int loop_limits_discard_sectors(const struct loop_backing *b,
+						unsigned int granularity)
+{
+	unsigned int sectors = b->max_discard_sectors;
+
+	return rounddown(sectors, granularity >> SECTOR_SHIFT) ?: sectors;
+}
+
+/*
+ * What the disk below likes best. A device that passes on its bios tells it as
+ * dm-linear does, so that the same partitions and file systems are made on it.
+ */
+static void loop_limits_fill_lower(struct queue_limits *lim,
+				   const struct loop_backing *b)
+{
+	struct block_device *lower = b->clone_bdev;
+	unsigned int granule;
+	u32 start;
+
+	lim->physical_block_size = max(lim->logical_block_size,
+				       bdev_physical_block_size(lower));
+	lim->io_min = max(lim->physical_block_size, bdev_io_min(lower));
+	lim->io_opt = rounddown(bdev_io_opt(lower), lim->physical_block_size);
+	granule = lim->io_min;
+	div_u64_rem(b->params.offset, granule, &start);
+	lim->alignment_offset = (granule + bdev_alignment_offset(lower) - start) %
+				granule % lim->physical_block_size;
+}
+
+/*
+ * The queue limits of a device with backing @b in the place of @old, which is
+ * NULL if there was none. While a file is attached, a feature that was set in
+ * sysfs stays if @b and @old do not differ in it. All is as the block layer's
+ * validation leaves it, so that limits that do not change are equal.
+ */
+static void loop_limits_fill(struct queue_limits *lim,
+			     const struct loop_backing *old,
+			     const struct loop_backing *b)
+{
+	unsigned int block_size = b->params.block_size;
+	blk_features_t features = loop_backing_features(b);
+	blk_features_t changed = LOOP_FEATURES;
+	unsigned int granularity;
+
+	if (old)
+		changed = features ^ loop_backing_features(old);
+	lim->features = (lim->features & ~changed) | (features & changed);
+
+	lim->logical_block_size = block_size;
+	lim->physical_block_size = block_size;
+	lim->io_min = block_size;
+	lim->io_opt = 0;
+	lim->alignment_offset = 0;
+	if (b->clone_bdev)
+		loop_limits_fill_lower(lim, b);
+	lim->max_write_zeroes_sectors = b->max_write_zeroes_sectors;
+	granularity = max(b->discard_granularity, lim->physical_block_size);
+	lim->max_hw_discard_sectors = loop_limits_discard_sectors(b, granularity);
+	lim->max_discard_sectors = min(lim->max_hw_discard_sectors,
+				       lim->max_user_discard_sectors);
+	lim->discard_granularity = lim->max_discard_sectors ? granularity : 0;
+}
+
+/*
+ * Follows the chain of loop devices down from @below. Each of them is kept
+ * open by the one above, the first by the caller's file, and a backing is not
+ * freed before the RCU read side ends.
+ */
+static int loop_chain_check(struct loop_device *lo, struct loop_device *below)
+{
+	struct loop_backing *b;
+
+	lockdep_assert_held(&loop_chain_mutex);
+
+	guard(rcu)();
+	while (below) {
+		if (below == lo)
+			return -EBADF;
+		b = rcu_dereference(below->backing);
+		/* one that is being detached is no foundation */
+		if (!b || READ_ONCE(below->state) != LOOP_STATE_BOUND)
+			return -EINVAL;
+		below = loop_file_lower_device(b->file);
+	}
+	return 0;
+}
+
+/* Whether @b would close a cycle of loop devices, or lies on one that ends. */
+int loop_backing_check_chain(struct loop_backing *b)
+{
+	guard(mutex)(&loop_chain_mutex);
+	return loop_chain_check(b->lo, loop_file_lower_device(b->file));
+}
+
+/*
+ * Ends the update of the queue limits, which are to be *@lim from now on.
+ * NULL: they stay, and with them the read-ahead, which a commit may raise.
+ */
+static int loop_backing_replace(struct loop_device *lo, struct loop_backing *b,
+				struct queue_limits *lim)
+{
+	struct request_queue *q = lo->disk->queue;
+	int err = 0;
+
+	if (lim)
+		err = queue_limits_commit_update(q, lim);
+	else
+		queue_limits_cancel_update(q);
+	if (!err)
+		rcu_assign_pointer(lo->backing, b);
+	return err;
+}
+
+/* The same, with a file that is a loop device or lies on one. */
+static int loop_backing_replace_nested(struct loop_device *lo,
+				       struct loop_backing *b,
+				       struct queue_limits *lim)
+{
+	int err;
+
+	guard(mutex)(&loop_chain_mutex);
+	err = loop_chain_check(lo, loop_file_lower_device(b->file));
+	if (!err)
+		return loop_backing_replace(lo, b, lim);
+	queue_limits_cancel_update(lo->disk->queue);
+	return err;
+}
+
+/* The block layer looks at the limit only when it adds a disk or a partition. */
+static void loop_disk_set_stable_pages(struct gendisk *disk, bool stable)
+{
+	struct address_space *mapping = disk->part0->bd_mapping;
+
+	if (stable)
+		mapping_set_stable_writes(mapping);
+	else
+		mapping_clear_stable_writes(mapping);
+}
+
+/*
+ * Keeps new bios out, and waits until none is in flight. What is below may take
+ * for ever: a killed task gives up, with -EINTR and the queue as it was.
+ */
+static int loop_queue_freeze(struct loop_device *lo)
+{
+	struct request_queue *q = lo->disk->queue;
+	int err = 0;
+
+	blk_freeze_queue_start(q);
+	while (!err && !blk_mq_freeze_queue_wait_timeout(q, HZ / 10))
+		err = fatal_signal_pending(current) ? -EINTR : 0;
+	if (!err && wait_event_killable(lo->drained, loop_device_is_idle(lo)))
+		err = -EINTR;
+	if (err)
+		blk_mq_unfreeze_queue_nomemrestore(q);
+	return err;
+}
+
+/*
+ * Publishes *@bp, and leaves in *@bp the backing that was in force, which no bio
+ * uses any more; NULL if there was none. If it fails, nothing has changed.
+ *
+ * Nothing is allocated while the queue is frozen. A freeze costs a grace period,
+ * so a device that had no backing, and so no bio, does without.
+ */
+int loop_backing_publish(struct loop_device *lo,
+			 struct loop_backing **bp)
+{
+	struct request_queue *q = lo->disk->queue;
+	struct loop_backing *old, *b = *bp;
+	struct queue_limits lim, *new;
+	bool nested;
+	int err = 0;
+
+	lockdep_assert_held(&lo->mutex);
+
+	old = loop_device_backing(lo);
+	/* the same file closes no cycle */
+	nested = !(old && old->file == b->file) &&
+		 loop_file_lower_device(b->file);
+
+	lim = queue_limits_start_update(q);
+	loop_limits_fill(&lim, old, b);
+	new = memcmp(&lim, &q->limits, sizeof(lim)) ? &lim : NULL;
+	if (old)
+		err = loop_queue_freeze(lo);
+	if (err) {
+		queue_limits_cancel_update(q);
+		return err;
+	}
+	err = nested ? loop_backing_replace_nested(lo, b, new) :
+		       loop_backing_replace(lo, b, new);
+	if (old)
+		blk_mq_unfreeze_queue_nomemrestore(q);
+	if (err)
+		return err;
+	set_disk_ro(lo->disk, b->params.read_only);
+	loop_disk_set_stable_pages(lo->disk, b->stable_writes);
+	*bp = old;
+	return 0;
+}
+
+/*
+ * Takes the backing away from a device that nobody has open, and returns it when
+ * no bio uses it any more. The device is as it was when it was made: what users
+ * have set in queue/ was about that file.
+ */
+struct loop_backing *loop_backing_unpublish(struct loop_device *lo)
+{
+	struct loop_backing *b = loop_device_backing(lo);
+	struct queue_limits lim = lo->unbound_limits;
+
+	queue_limits_start_update(lo->disk->queue);
+	/* never fails: these have been committed before */
+	loop_backing_replace(lo, NULL, &lim);
+	lo->disk->bdi->ra_pages = VM_READAHEAD_PAGES;
+	set_disk_ro(lo->disk, false);
+	loop_disk_set_stable_pages(lo->disk, false);
+	wait_event(lo->drained, loop_device_is_idle(lo));
+	return b;
+}

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the rooms of the loop driver share: types, and the prototypes of each room
+ * in the order of the rooms, the highest first. See ../loop.c.
+ */
+#ifndef _BLOCK_LOOP_H
+#define _BLOCK_LOOP_H
+
+#include <linux/blkdev.h>
+#include <linux/cleanup.h>
+#include <linux/fs.h>
+#include <linux/fsnotify.h>
+#include <linux/loop.h>
+#include <linux/mempool.h>
+#include <linux/mutex.h>
+#include <linux/percpu.h>
+#include <linux/ratelimit.h>
+#include <linux/refcount.h>
+#include <linux/semaphore.h>
+#include <linux/spinlock.h>
+#include <linux/uio.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
+
+/* So many bios that are swapped out to a file may be in flight. */
+#define LOOP_SWAP_DEPTH		4
+
+/* Bios that a device can always make progress with when memory is short. */
+#define LOOP_IO_RESERVE		4
+
+/* The mark of the index that is on unbound devices. */
+#define LOOP_INDEX_UNBOUND	XA_MARK_1
+
+/*
+ * What becomes of the bios, counted per device. The path of each bio is one of
+ * the first; those from LOOP_STAT_WORKER_OP on name why it went to a worker.
+ */
+enum loop_stat {
+	LOOP_STAT_INLINE,		/* tried by the submitter itself */
+	LOOP_STAT_CLONED,		/* passed on to the device below */
+	LOOP_STAT_WORKER_OP,		/* not a read or write */
+	LOOP_STAT_WORKER_FLUSH,		/* a flush comes first */
+	LOOP_STAT_WORKER_SWAP,		/* in, or out with a reserve of its own */
+	LOOP_STAT_WORKER_OFF,		/* inline I/O is turned off */
+	LOOP_STAT_WORKER_FILE,		/* the file always waits */
+	LOOP_STAT_WORKER_ALIGN,		/* direct I/O that must be buffered or copied */
+	LOOP_STAT_WORKER_KWORKER,	/* a buffered write by a worker of others */
+	LOOP_STAT_WORKER_BACKOFF,	/* the last such ones would have waited */
+	LOOP_STAT_WORKER_TRANSACTION,	/* a file system's is open above */
+	LOOP_STAT_WORKER_META,		/* a file system's locks are held above */
+	LOOP_STAT_WORKER_RECLAIM,	/* the task is freeing memory */
+	LOOP_STAT_WORKER_PARKED,	/* another bio waits for the task */
+	LOOP_STAT_WORKER_RLIMIT,	/* the task's file size limit */
+	LOOP_STAT_WORKER_ATIME,		/* the read is to be noted */
+	LOOP_STAT_WORKER_CGROUP,	/* another cgroup than the task's */
+	LOOP_STAT_WORKER_STACK,		/* little of the stack is left */
+	LOOP_STAT_RETRY_AGAIN,		/* inline would have waited */
+	LOOP_STAT_RETRY_LATE,		/* ... as its completion said */
+	LOOP_STAT_RETRY_SHORT,		/* inline did a part */
+	LOOP_STAT_RETRY_ERROR,		/* inline failed otherwise */
+	LOOP_STAT_RETRY_FROZEN,		/* the file system is frozen */
+	LOOP_STAT_BUFFERED,		/* the file refused direct I/O */
+	LOOP_STAT_FLUSH,		/* flushes asked for */
+	LOOP_STAT_FSYNC,		/* fsyncs that served them */
+	LOOP_STAT_UNMAP_REFUSED,	/* the file refused fallocate() */
+	LOOP_NR_STATS,
+};
+
+/*
+ * Of each processor. A bio starts on one and ends on another: only the sums
+ * tell something.
+ */
+struct loop_counters {
+	unsigned long		started;
+	unsigned long		ended;
+	unsigned long		stats[LOOP_NR_STATS];
+};
+
+/*
+ * The letter of a field tells what guards it:
+ *
+ * A: atomic, per CPU, or with a lock of its own
+ * C: constant from the moment when others than its maker can see the object
+ * F: protected by b->flush_lock
+ * G: protected by loop_mapping_lock
+ * H: a hint, which anybody writes; a race loses an update, and does no harm
+ * L: protected by lo->group_lock
+ * M: protected by lo->mutex
+ * O: belongs to the one that has the bio: the submitter, a list, a worker or the
+ *    completion, one after the other
+ * R: written with lo->mutex held, read under RCU or by a bio that is counted
+ * S: written with lo->mutex held
+ * U: protected by lo->uevent_mutex
+ * X: protected by the lock of the index
+ *
+ * A field with H, S or X may be read without the lock, and may change at once:
+ * then both sides use READ_ONCE() and WRITE_ONCE(), or it is atomic. A bio reads
+ * fields with M without the lock: they were written before its backing was
+ * published. A loop_params of a backing that is not published yet, and a field
+ * with X of a device that is not bound, belong to the task that builds it.
+ */
+
+/* What the user can ask of a binding; and direct, which may be less than that. */
+struct loop_params {
+	loff_t			offset;		/* C */
+	loff_t			sizelimit;	/* C */
+	unsigned int		block_size;	/* C */
+	bool			read_only;	/* C */
+	bool			direct;		/* C */
+	bool			direct_asked;	/* S */
+	bool			direct_aligned;	/* C: bios that the file does not take are not */
+	bool			write_asked;	/* C */
+	bool			block_size_asked; /* S */
+};
+
+/* Inline tries that would have waited, in a row, and what is not tried for it. */
+struct loop_backoff {
+	u8			failed;		/* H */
+	u8			skip;		/* H */
+};
+
+/* What a backing is made of. */
+struct loop_files {
+	struct file		*file;
+	struct file		*quiet;		/* or NULL */
+};
+
+struct loop_backing {
+	/* read by every bio */
+	struct file		*file;		/* C */
+	struct loop_params	params;
+	atomic64_t		nr_sectors;	/* S */
+	unsigned int		dio_mem_mask;	/* C */
+	unsigned int		dio_offset_mask; /* C */
+	struct file		*quiet_file;	/* C: see loop_file_open_quiet(), or NULL */
+	unsigned long		noted;		/* H: when a read was last noted */
+	mempool_t		swap_pool;	/* A: there is one with swap_out */
+	bool			swap_out;	/* C: through quiet_file */
+	bool			inline_read;	/* H: the file can, without waiting */
+	bool			inline_write;	/* H */
+	bool			inline_cached;	/* C: such a read asks only the cache */
+	bool			honours_dsync;	/* C: direct writes are synced on demand */
+	bool			write_waits;	/* C: writes of workers are synchronous */
+	struct loop_backoff	backoff[2];	/* of reads, and of writes */
+	struct block_device	*clone_bdev;	/* C: gets clones of bios, or NULL */
+	struct bio_set		*clones;	/* C: there is one with clone_bdev */
+
+	/* A: operations, by number, of which the log has told */
+	DECLARE_BITMAP(refused, (__force unsigned int)REQ_OP_LAST);
+
+	/* flushes waiting for the next fsync */
+	spinlock_t		flush_lock;	/* taken in any context */
+	struct list_head	flush_list;	/* F: of struct loop_io */
+	struct work_struct	flush_work;	/* A */
+
+	/* queue limits that follow from the file */
+	bool			write_cache;	/* C */
+	bool			rotational;	/* C */
+	bool			stable_writes;	/* C */
+	unsigned int		discard_granularity; /* C */
+	unsigned int		max_discard_sectors; /* C */
+	unsigned int		max_write_zeroes_sectors; /* C */
+
+	/* of the file, as stat() tells them */
+	dev_t			dev;		/* C */
+	u64			ino;		/* C */
+	bool			cut;		/* S: less than sizelimit is there */
+
+	struct loop_device	*lo;		/* C */
+	refcount_t		users;		/* A: its owner, and who looks at it */
+	struct rcu_head		rcu;		/* by the last user */
+	struct hlist_node	mapping_node;	/* G: in loop_mappings, if claimed */
+	gfp_t			mapping_gfp;	/* G: as found by the first */
+};
+
+/*
+ * What the bios of one cgroup on one device share, or all that is swapped out to
+ * it: the bound on what is in flight, and the order of writes. These take the
+ * file's lock in turn, so one worker does them.
+ */
+struct loop_group {
+	struct loop_device	*lo;		/* C */
+	struct cgroup_subsys_state *blkcg;	/* C: only compared; NULL: not one's */
+	struct list_head	node;		/* L: in lo->groups */
+	unsigned int		users;		/* L: bios, and write_work */
+	struct semaphore	room;		/* A: fair, and held until a bio ends */
+	struct list_head	writes;		/* L: of struct loop_io */
+	struct work_struct	write_work;	/* A */
+};
+
+/* What the kernel and the workers call in the heart, which no other room calls. */
+struct loop_entries {
+	const struct block_device_operations *fops;	/* C: of each disk */
+	work_func_t		write_work;	/* C: of each group */
+	work_func_t		flush_work;	/* C: of each backing */
+};
+
+struct loop_device {
+	int			number;		/* C */
+	struct gendisk		*disk;		/* C */
+	const struct loop_entries *entries;	/* C */
+
+	struct loop_backing __rcu *backing;	/* R */
+	mempool_t		io_pool;	/* A */
+	struct workqueue_struct	*workqueue;	/* M: made at the first bind */
+	struct workqueue_struct	*flush_queue;	/* M: the same */
+	struct loop_counters __percpu *counters; /* A */
+	wait_queue_head_t	drained;	/* A: a bio ended, or a user of a backing left */
+	struct queue_limits	unbound_limits;	/* C */
+
+	spinlock_t		group_lock;	/* taken in any context */
+	struct list_head	groups;		/* L */
+	unsigned int		nr_groups;	/* L */
+	struct loop_group	root_group;
+	struct loop_group	swap_group;
+	struct ratelimit_state	error_limit;	/* A: of lines in the log */
+
+	struct mutex		mutex;		/* reconfiguration */
+	struct mutex		uevent_mutex;	/* CHANGE events of the disk */
+	unsigned int		uevents_held;	/* U: by how many tasks */
+	bool			uevent_change;	/* U: is due when it is none */
+	bool			uevent_resize;	/* U: and says RESIZE=1 */
+	unsigned int		state;		/* X: LOOP_STATE_* */
+	u64			binding;	/* X: counts them */
+	u8			name[LO_NAME_SIZE]; /* X: of the binding */
+	bool			partscan;	/* X: of the binding */
+	bool			autoclear;	/* X: unbind at the last close */
+	bool			ephemeral;	/* X: and remove the device */
+	wait_queue_head_t	closed;		/* A: nobody has it open any more */
+	struct work_struct	remove_work;	/* A */
+};
+
+/*
+ * A bio on its way. Two hold it during a read or write: the one who submits to
+ * the file, and the completion. The last of the two goes on with it.
+ */
+struct loop_io {
+	struct kiocb		iocb;		/* O */
+	struct bio		*bio;		/* C */
+	struct loop_backing	*b;		/* C */
+	struct loop_group	*group;		/* C */
+	struct list_head	node;		/* L or F: in group->writes or b->flush_list */
+	struct work_struct	work;		/* O */
+	refcount_t		ref;		/* A */
+	bool			inlined;	/* O: the try is the submitter's */
+	bool			late;		/* O: the try was still under way */
+	bool			buffered;	/* O: direct I/O was refused */
+	bool			unsynced;	/* O: FUA: a flush is due at the end */
+	bool			has_clone;	/* C: it lies in front of one */
+	unsigned int		stale;		/* O: bytes before pos, in the cache */
+	loff_t			pos;		/* O: next byte, in the file */
+	long			ret;		/* O */
+	unsigned int		sectors;	/* C: accounted, or 0 */
+	unsigned long		start_time;	/* C: jiffies */
+	u64			traced;		/* C: since then, in ns; or 0 */
+	sector_t		traced_sector;	/* C */
+	unsigned int		traced_sectors;	/* C */
+};
+
+struct loop_clone {
+	struct loop_io		io;
+	struct bio		bio;		/* last: see bioset_init() */
+};
+
+/* control.c */
+
+int loop_control_init(const struct loop_entries *entries);
+void loop_control_exit(void);
+void loop_device_free(struct loop_device *lo);
+
+/* config.c */
+
+struct loop_reconf;
+
+struct loop_bind_arg {
+	struct loop_files		files;
+	blk_mode_t			mode;
+	const struct loop_config	*config;
+	struct loop_ctl_attach		*attach; /* NULL: an ioctl of the device */
+};
+
+extern struct xarray loop_index;
+extern unsigned int loop_part_shift;
+
+void loop_set_state_locked(struct loop_device *lo, unsigned int state);
+void loop_set_state(struct loop_device *lo, unsigned int state);
+void loop_partscan_allow(struct loop_device *lo, bool allow);
+int loop_reconfigure(struct loop_device *lo, bool claim,
+		     int (*change)(struct loop_reconf *rc, const void *arg),
+		     const void *arg);
+bool loop_bind_is_read_only(const struct loop_bind_arg *bind);
+void loop_entry_fill_backing(struct loop_ctl_entry *entry,
+			     const struct loop_backing *b);
+int loop_change_bind(struct loop_reconf *rc, const void *arg);
+void loop_unbind(struct loop_device *lo);
+int loop_ioctl(struct block_device *bdev, blk_mode_t mode, unsigned int cmd,
+	       unsigned long arg);
+int loop_compat_ioctl(struct block_device *bdev, blk_mode_t mode,
+		      unsigned int cmd, unsigned long arg);
+
+/* It has a backing; in RUNDOWN it may have lost it just now. */
+static inline bool loop_state_is_bound(unsigned int state)
+{
+	return state == LOOP_STATE_BOUND || state == LOOP_STATE_RUNDOWN;
+}
+
+/* report.c */
+
+extern const char * const loop_stat_names[LOOP_NR_STATS];
+extern const struct attribute_group loop_attr_group;
+extern const struct attribute_group *loop_disk_groups[];
+
+void loop_bio_log_error(struct loop_device *lo, struct bio *bio,
+			sector_t sector, blk_status_t status);
+
+/* backing.c */
+
+int loop_file_validate(struct file *file);
+struct file *loop_file_open_quiet(struct file *file, bool read_only);
+struct loop_device *loop_file_lower_device(struct file *file);
+bool loop_file_start_write_trylock(struct file *file);
+int loop_file_fallocate(struct file *file, int mode, loff_t pos, loff_t len);
+bool loop_file_overwrites(struct file *file, loff_t pos, unsigned int len);
+bool loop_file_wait_page(struct file *file, loff_t pos);
+int loop_bdev_discard(struct block_device *bdev, loff_t pos, unsigned int len);
+u64 loop_range_end(const struct loop_params *p);
+int loop_mapping_claim(struct loop_backing *b, bool exclusive);
+struct loop_backing *loop_backing_alloc(struct loop_device *lo,
+					const struct loop_files *files);
+struct loop_backing *loop_device_backing(struct loop_device *lo);
+struct loop_backing *loop_backing_hold(struct loop_device *lo);
+void loop_backing_release(struct loop_backing *b);
+void loop_backing_retire(struct loop_backing *b);
+int loop_backing_stat_direct(struct loop_backing *b);
+int loop_backing_getattr(const struct loop_backing *b, struct kstat *stat);
+void loop_backing_set_size(struct loop_backing *b, const struct kstat *stat);
+int loop_backing_complete(struct loop_backing *b, bool resize);
+u32 loop_backing_unmet(const struct loop_backing *b);
+void loop_limits_init(struct queue_limits *lim);
+int loop_backing_check_chain(struct loop_backing *b);
+int loop_backing_publish(struct loop_device *lo, struct loop_backing **bp);
+struct loop_backing *loop_backing_unpublish(struct loop_device *lo);
+
+DEFINE_FREE(loop_backing_release, struct loop_backing *,
+	    IS_ERR_OR_NULL(_T) ? (void)0 : loop_backing_release(_T))
+
+static inline struct inode *loop_file_inode(struct file *file)
+{
+	return file->f_mapping->host;
+}
+
+/* The block device that @file is, or NULL. */
+static inline struct block_device *loop_file_bdev(struct file *file)
+{
+	struct inode *inode = loop_file_inode(file);
+
+	return S_ISBLK(inode->i_mode) ? I_BDEV(inode) : NULL;
+}
+
+/* Somebody is asked before a range of @file is read or written, and may fill it. */
+static inline bool loop_file_is_on_demand(struct file *file)
+{
+	return FMODE_FSNOTIFY_HSM(file->f_mode);
+}
+
+/* work.c */
+
+extern struct kmem_cache *loop_io_cache;
+extern struct workqueue_struct *loop_remove_workqueue;
+extern unsigned int loop_queue_depth;
+
+int loop_work_init(void);
+void loop_work_exit(void);
+int loop_device_prepare(struct loop_device *lo);
+void loop_group_init(struct loop_group *group, struct loop_device *lo,
+		     unsigned int depth);
+struct loop_group *loop_group_get(struct loop_device *lo, struct bio *bio);
+void loop_group_put(struct loop_group *group);
+void loop_groups_free(struct loop_device *lo);
+void loop_io_queue_work(struct loop_io *io, work_func_t work);
+void loop_io_queue_swap(struct loop_io *io, work_func_t work);
+void loop_io_queue_write(struct loop_io *io);
+struct loop_io *loop_group_next_write(struct loop_group *group);
+void loop_io_run(struct loop_io *io, void (*run)(struct loop_io *io));
+
+#endif /* _BLOCK_LOOP_H */
