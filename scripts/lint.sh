@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# checkpatch, sparse and shellcheck on everything here, and the documents: do
-# they agree with the code, and do Sphinx and mandoc take them? Prints nothing
-# but what it does ("== ...") and what it finds; a finding makes it fail.
+# checkpatch, sparse and shellcheck on everything here, the calls between the rooms
+# of the driver, and the documents: do they agree with the code, and do Sphinx and
+# mandoc take them? Prints nothing but what it does ("== ...") and what it finds; a
+# finding makes it fail.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -41,6 +42,9 @@ if [ "$found" ]; then
 	echo "$found"
 	status=1
 fi
+
+echo "== rooms"
+scripts/check-rooms.py || status=1
 
 echo "== shellcheck"
 shellcheck -x -P SCRIPTDIR scripts/*.sh qemu/vm qemu/*-init .ci/run completions/loopctl \

@@ -43,7 +43,7 @@ static struct block_device *loop_file_lower_bdev(struct file *file)
 }
 
 /* The loop device that @file is or lies on, or NULL. */
-struct loop_device *loop_file_lower_device(struct file *file)
+static struct loop_device *loop_file_lower_device(struct file *file)
 {
 	struct block_device *bdev = loop_file_lower_bdev(file);
 

@@ -3,10 +3,10 @@
  * One device: its state, and how it is bound, changed and unbound; its ioctls.
  *
  * It calls backing.c, which builds and publishes what a change asks for, report.c
- * for the attributes of a bound device, and work.c for its workqueues. It takes lo->mutex for a change, after the exclusive
- * claim of the disk; open_mutex to scan partitions, after lo->mutex is released;
- * lo->uevent_mutex and the lock of the index inside either. The file of a caller
- * is released outside all of them.
+ * for the attributes of a bound device, and work.c for its workqueues. It takes
+ * lo->mutex for a change, after the exclusive claim of the disk; open_mutex to
+ * scan partitions, after lo->mutex is released; lo->uevent_mutex and the lock of
+ * the index inside either. The caller of loop_unbind() holds open_mutex.
  */
 #include <linux/compat.h>
 #include <linux/file.h>
@@ -193,8 +193,8 @@ static int loop_reconf_end(struct loop_reconf *rc, int err)
 
 /* One change: @change builds a new backing in rc->b and publishes it. */
 int loop_reconfigure(struct loop_device *lo, bool claim,
-		     int (*change)(struct loop_reconf *rc,
-		     const void *arg), const void *arg)
+		     int (*change)(struct loop_reconf *rc, const void *arg),
+		     const void *arg)
 {
 	struct loop_reconf rc;
 	int err;

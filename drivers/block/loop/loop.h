@@ -318,7 +318,6 @@ void loop_bio_log_error(struct loop_device *lo, struct bio *bio,
 
 int loop_file_validate(struct file *file);
 struct file *loop_file_open_quiet(struct file *file, bool read_only);
-struct loop_device *loop_file_lower_device(struct file *file);
 bool loop_file_start_write_trylock(struct file *file);
 int loop_file_fallocate(struct file *file, int mode, loff_t pos, loff_t len);
 bool loop_file_overwrites(struct file *file, loff_t pos, unsigned int len);

@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Checks that no room of the driver uses what a room above it defines.
+
+usage: check-rooms.py [DIRECTORY]
+
+Looks at the symbols of the objects that a build has left in drivers/block and
+drivers/block/loop of DIRECTORY, by default this one. Prints a line for each
+symbol that is used by an object below the one that defines it, for each symbol
+that others could use and none does, and for each file that is too long or is no
+room; and then fails.
+"""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+# From the highest to the lowest, as at the top of drivers/block/loop.c.
+ROOMS = ("loop.c", "loop/control.c", "loop/config.c", "loop/report.c",
+         "loop/backing.c", "loop/work.c")
+MAX_LINES = 1400
+
+block = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else
+                     pathlib.Path(__file__).resolve().parent.parent) / "drivers/block"
+findings = []
+
+
+def symbols(room):
+    """Those that the room's object defines for all, and those that it looks for."""
+    path = (block / room).with_suffix(".o")
+    if not path.exists():
+        sys.exit(f"{sys.argv[0]}: {path} is not built")
+    lines = subprocess.run(["nm", path], check=True, capture_output=True,
+                           text=True).stdout.splitlines()
+    pairs = [line.split()[-2:] for line in lines]
+    return ({name for kind, name in pairs if kind in "TDBRVWC"},
+            {name for kind, name in pairs if kind == "U"})
+
+
+files = ["loop.c"] + sorted(f"loop/{path.name}" for path in (block / "loop").glob("*.[ch]"))
+findings += [f"drivers/block/{file}: no room has this name" for file in files
+             if file.endswith(".c") and file not in ROOMS]
+for file in files:
+    text = (block / file).read_text()
+    if (lines := text.count("\n")) > MAX_LINES:
+        findings.append(f"drivers/block/{file}: {lines} lines, of {MAX_LINES}")
+    findings += [f"drivers/block/{file}: includes {name}"
+                 for name in re.findall(r'^#include .*?([\w.]+\.c)[>"]', text, re.M)]
+
+tables = {room: symbols(room) for room in ROOMS}
+used = set()
+for low, room in enumerate(ROOMS):
+    for high, owner in enumerate(ROOMS):
+        shared = tables[room][1] & tables[owner][0]
+        used |= shared
+        if high < low:
+            findings += [f"drivers/block/{room}: uses {name} of {owner}, which is above it"
+                         for name in sorted(shared)]
+for room in ROOMS:
+    findings += [f"drivers/block/{room}: nobody else uses {name}, which is not static"
+                 for name in sorted(tables[room][0] - used) if name.startswith("loop_")]
+
+print("\n".join(findings), end="\n" if findings else "")
+sys.exit(bool(findings))
