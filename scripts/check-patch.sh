@@ -154,20 +154,25 @@ configure() {
 
 # Headers of the kernel have findings of their own under sparse.
 ours() {
-	grep -E '(drivers/block/loop\.c|(linux|events)/loop\.h):[0-9]+|error:|Error [0-9]' || true
+	grep -E '(drivers/block/loop(/[a-z./]+)?\.[ch]|(linux|events)/loop\.h):[0-9]+|error:|Error [0-9]' ||
+		true
 }
 
 # object LOG: compiles the driver, and says what compiler and sparse find
 object() {
-	local status=0
+	local status=0 source objects=("$o/drivers/block/loop.o")
 
-	rm -f "$o/drivers/block/loop.o"
+	for source in "$tree"/drivers/block/loop/*.c; do
+		source=${source#"$tree"/}
+		objects+=("$o/${source%.c}.o")
+	done
+	rm -f "${objects[@]}"
 	"${kbuild[@]}" prepare > "$1" 2>&1 || { tail -n 20 "$1"; return 1; }
-	"${kbuild[@]}" C=1 CHECK="$sparse" drivers/block/loop.o > "$1" 2>&1 || status=1
+	"${kbuild[@]}" C=1 CHECK="$sparse" drivers/block/loop/ > "$1" 2>&1 || status=1
 	grep "not available or not up to date" "$1" || ours < "$1"
-	[ -e "$o/drivers/block/loop.o" ] || return 1
+	ls "${objects[@]}" > /dev/null || return 1
 	# Links on 64 bits only: a division that gcc does by a function of its own.
-	nm -u "$o/drivers/block/loop.o" | grep -E ' __u?(div|mod|divmod)[dt]i[34]$' ||
+	nm -u "${objects[@]}" | grep -E ' __u?(div|mod|divmod)[dt]i[34]$' ||
 		return $status
 	return 1
 }
@@ -190,11 +195,12 @@ compile() {
 
 # The driver at each step; later ones do not change it.
 build_step() {
-	local status=0
+	local status=0 goal=drivers/block/loop/
 
 	in_tree checkout -q "$1"
+	[ -d "$tree/$goal" ] || goal=drivers/block/loop.o
 	configure defconfig BLK_DEV_LOOP=y > "$log" 2>&1 || true
-	"${kbuild[@]}" prepare drivers/block/loop.o > "$log" 2>&1 || status=1
+	"${kbuild[@]}" prepare $goal > "$log" 2>&1 || status=1
 	[ $status = 0 ] || tail -n 20 "$log"
 	return $status
 }
@@ -318,8 +324,8 @@ whole() {
 		{ echo "not allowed:$unmet"; return 1; }
 	"${kbuild[@]}" W= > "$log" 2>&1 || { tail -n 20 "$log"; return 1; }
 	case $1 in
-	m) [ -e "$o/drivers/block/loop.ko" ] ;;
-	y) grep -qx kernel/drivers/block/loop.ko "$o/modules.builtin" ;;
+	m) [ -e "$o/drivers/block/loop/loop.ko" ] ;;
+	y) grep -qx kernel/drivers/block/loop/loop.ko "$o/modules.builtin" ;;
 	esac
 }
 

@@ -9,10 +9,10 @@
  * queue come inside that, and loop_chain_mutex inside those. loop_mapping_lock
  * is this room's own.
  */
+#include <linux/backing-dev.h>
 #include <linux/bio.h>
 #include <linux/blk-mq.h>
 #include <linux/dcache.h>
-#include <linux/falloc.h>
 #include <linux/file.h>
 #include <linux/hashtable.h>
 #include <linux/magic.h>
@@ -21,6 +21,7 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/stat.h>
+#include <linux/string.h>
 #include "loop.h"
 
 /* Largest bio. Its pages go to the file as they are: it costs no memory. */

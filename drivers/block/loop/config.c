@@ -8,12 +8,12 @@
  * scan partitions, after lo->mutex is released; lo->uevent_mutex and the lock of
  * the index inside either. The caller of loop_unbind() holds open_mutex.
  */
+#include <linux/capability.h>
 #include <linux/compat.h>
 #include <linux/file.h>
 #include <linux/kobject.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
-#include <linux/stat.h>
 #include <linux/sysfs.h>
 #include <linux/uaccess.h>
 #include <trace/events/loop.h>

@@ -6,7 +6,7 @@
  * It calls backing.c to look at the backing in force, which it holds meanwhile. It
  * takes no lock.
  */
-#include <linux/module.h>
+#include <linux/device.h>
 #include <linux/sysfs.h>
 #include "loop.h"
 
