@@ -81,6 +81,15 @@ static bool loop_file_forgets_async(struct file *file)
 }
 
 /*
+ * btrfs waits for the file's lock to read past the page cache, whatever IOCB_NOWAIT
+ * says, and a btrfs above may hold that of its own file.
+ */
+static bool loop_file_locks_direct_reads(struct file *file)
+{
+	return loop_file_inode(file)->i_sb->s_magic == BTRFS_SUPER_MAGIC;
+}
+
+/*
  * What is read without waiting is what the page cache has, which needs no more of
  * the file system than that: its reads do nothing else. Others look at the server,
  * or at a file of another file system, first.
@@ -540,9 +549,11 @@ static bool loop_backing_can_inline(const struct loop_backing *b)
 	return !b->params.direct || !lower || bdev_nowait(lower);
 }
 
-/* Nor does it set the access time, for which a file system may wait. */
+/* Nor does a read set the access time, for which a file system may wait. */
 static bool loop_backing_can_read_inline(const struct loop_backing *b)
 {
+	if (b->params.direct && loop_file_locks_direct_reads(b->file))
+		return false;
 	return b->quiet_file || loop_file_bdev(b->file);
 }
 
