@@ -1,26 +1,44 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Takes what the last whole "make bench", "make bench-smp" and "make bench-control"
-# have found into the documents, those that were run: the tables between the
-# comments in loop.rst, and the chart, which README.md shows, too.
+# Takes what the last "make bench ROWS=all", "make bench-smp ROWS=all" of each
+# kernel and "make bench-control" have found into the documents, those that were
+# run: the tables between the comments in loop.rst, and the charts, of which
+# README.md shows one, too.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
 cd "$top"
 to=Documentation/admin-guide/blockdev
+tables=$(mktemp)
 new=$(mktemp)
-trap 'rm -f "$new"' EXIT
+trap 'rm -f "$new" "$tables"' EXIT
+found=''
 
-# whole NAME: not of some rows, nor of another module
+# whole NAME: the directories of results that are not of some rows, nor of another
+# module; the VM's own kernel is the first
 whole()
 {
-	grep -qs "\"command\": \"make $1\"," "build/bench/$1.json"
+	for json in build/bench/"$1".json build/bench/*/"$1".json; do
+		! grep -qs "\"command\": \"make $1\( KERNEL=[^ ]*\)\? ROWS=.\"all.\"\"," "$json" ||
+			dirname "$json"
+	done
 }
 
-# take NAME FILE
+# take NAME FILE...: another kernel's tables have its chart before them
 take()
 {
-	awk -v tables="$2" -v begin=".. Tables of $1" '
+	name=$1
+	shift
+	[ $# -gt 0 ] || return 0
+	found=1
+	for file in "$@"; do
+		kernel=$(basename "$(dirname "$file")")
+		[ "$name" != bench ] || [ "$kernel" = bench ] ||
+			printf '.. kernel-figure:: loop-bench-%s.svg\n   :alt: The same on %s\n\n' \
+				"$kernel" "$kernel"
+		cat "$file"
+	done > "$tables"
+	awk -v tables="$tables" -v begin=".. Tables of $name" '
 	/^\.\. End of the tables/ { skip = 0 }
 	!skip { print }
 	$0 == begin {
@@ -35,13 +53,17 @@ take()
 	cat "$new" > $to/loop.rst
 }
 
-if ! whole bench && ! whole bench-smp && [ ! -e build/bench/control.rst ]; then
-	echo "$0: no results of a whole bench in build/bench" >&2
-	exit 1
-fi
 for name in bench bench-smp; do
-	! whole $name || take $name build/bench/$name.rst
+	# shellcheck disable=SC2046 # a list of words
+	take $name $(whole $name | sed "s,\$,/$name.rst,")
 done
 [ ! -e build/bench/control.rst ] || take bench-control build/bench/control.rst
-! whole bench || cp build/bench/bench.svg $to/loop-bench.svg
+for dir in $(whole bench); do
+	kernel=${dir#build/bench}
+	cp "$dir/bench.svg" "$to/loop-bench${kernel:+-${kernel#/}}.svg"
+done
+if [ ! "$found" ]; then
+	echo "$0: no results of all rows in build/bench" >&2
+	exit 1
+fi
 git diff --stat -- $to

@@ -26,8 +26,17 @@ SETS = {
                 "that takes 100 us",
     "discard": "Discard on a null_blk device, or zeroes where the loop device "
                "has no discard: requests it gets",
+    "cached": "Buffered I/O, cached, file on each file system",
+    "state": "Direct I/O, file in a state",
+    "mounted": "A file system on the device, of an ext4 file that is cached, or with "
+               "direct I/O",
+    "jobs": "Whole jobs, on a cached file of each file system: ms of processor time",
     "share": "Direct I/O of a cgroup on an ext4 file beside one limited to 1 MB/s: "
              "part of its rate alone",
+    "writes": "Buffered writes to a file on each file system",
+    "switches": "The same: context switches for each I/O",
+    "devices": "Direct I/O, a job for each device, ext4 files on a RAM disk",
+    "beside": "Direct I/O, ext4 file on a RAM disk, while another program computes",
 }
 
 JOBS = {
@@ -35,6 +44,7 @@ JOBS = {
     "randread-32": "4k random read, depth 32",
     "randread-32x2": "4k random read, 2 jobs of depth 32",
     "randwrite-32": "4k random write, depth 32",
+    "randrw-32": "4k random, 70 % reads, depth 32",
     "read-32": "4k sequential read, depth 32",
     "write-32": "4k sequential write, depth 32",
     "read128k-8": "128k sequential read, depth 8",
@@ -42,34 +52,59 @@ JOBS = {
     "fdatasync-1": "4k random write + fdatasync",
     "dsync-1": "4k random write, O_DSYNC",
     "discard-1g": "1 GiB",
+    "buffered-randread": "4k random read",
+    "buffered-read": "4k sequential read",
+    "mmap-randread": "4k random read, mmap",
+    "direct-randread": "4k random read, direct, depth 32",
+    "make-ext4": "make an ext4 image",
+    "make-xfs": "make an xfs image",
+    "make-btrfs": "make a btrfs image",
+    "read-squashfs": "read a squashfs image",
+    "read-erofs": "read an erofs image",
+    "mount-40": "40 mounts",
+    "fstrim": "fstrim",
+    "fsync-200": "200 writes, O_SYNC",
+    "tasks-1": "4k random write, 1 task",
+    "tasks-16": "4k random write, 16 tasks",
+    "tasks-256": "4k random write, 256 tasks",
+    "tasks-512": "4k random write, 512 tasks",
+    "devices-1": "4k random read, depth 32, 1 device",
+    "devices-2": "4k random read, depth 32, 2 devices",
+    "devices-8": "4k random read, depth 32, 8 devices",
+    "second": "what the other program gets done",
 }
 
+FILE_SYSTEMS = ("ext4", "xfs", "btrfs", "tmpfs", "vfat", "ext2", "f2fs", "squashfs", "erofs")
 VARIANTS = ("limit", "stock", "ours")
-SHARES = {"share"}       # ratios already
+NUMBERS = {"share", "switches"}     # small numbers, no ratios
+COSTS = {"jobs"}                    # less is better: the ratios are the other way
 RATIOS = (("ours", "stock"), ("ours", "limit"), ("stock", "limit"))
 
 
 def read_results(directory):
-    """{(set, job): {variant: {round: I/Os per second, or requests}}}"""
+    """{(set, target, job): {variant: {round: I/Os per second, or a value}}}"""
     results = collections.defaultdict(
         lambda: {variant: {} for variant in (*VARIANTS, "dm")})
     for path in directory.glob("*.json"):
-        name, variant, turn, _ = path.name.split(".")
+        name, target, _, variant, turn, _ = path.name.split(".")
         for job in json.loads(path.read_text())["jobs"]:
             if not job["jobname"].startswith("warm-"):
-                results[name, job["jobname"]][variant][turn] = (
+                results[name, target, job["jobname"]][variant][turn] = (
                     job["read"]["iops"] + job["write"]["iops"])
-    for path in directory.glob("discard.*"):
-        name, variant, turn = path.name.split(".")
-        results[name, "discard-1g"][variant][turn] = int(path.read_text())
-    for path in directory.glob("share.*"):
-        name, job, variant, turn = path.name.split(".")
-        results[name, job][variant][turn] = float(path.read_text())
-    for name, job in list(results):
-        values = results[name, job]
+    for path in directory.glob("*.value"):
+        name, target, job, variant, turn, _ = path.name.split(".")
+        results[name, target, job][variant][turn] = float(path.read_text())
+    for name, target, job in list(results):
+        values = results[name, target, job]
         if values["dm"]:
-            results["dm-linear", job] = {**values, "limit": values["dm"]}
+            results["dm-linear", target, job] = {**values, "limit": values["dm"]}
     return results
+
+
+def place(target):
+    """Where a target comes in its table: by file system, then alphabetically."""
+    first = target.split("-")[0]
+    return (FILE_SYSTEMS.index(first) if first in FILE_SYSTEMS else -1), target
 
 
 def median(values):
@@ -78,20 +113,20 @@ def median(values):
 
 def make_rows(results):
     rows = []
-    for name in SETS:
-        for job in JOBS:
-            if (name, job) not in results:
-                continue
-            values = results[name, job]
-            row = {"set": name, "job": job}
-            for variant in VARIANTS:
-                row[variant] = median(list(values[variant].values()))
-            for above, below in RATIOS:
-                row[f"{above}/{below}"] = median([
-                    value / values[below][turn]
-                    for turn, value in values[above].items()
-                    if values[below].get(turn)])
-            rows.append(row)
+    places = {name: place for place, name in enumerate([*SETS, *JOBS])}
+    for name, target, job in sorted(results, key=lambda row: (
+            places[row[0]], place(row[1]), places[row[2]])):
+        values = results[name, target, job]
+        row = {"set": name, "target": target, "job": job}
+        for variant in VARIANTS:
+            row[variant] = median(list(values[variant].values()))
+        for above, below in RATIOS:
+            over, under = (below, above) if name in COSTS else (above, below)
+            row[f"{above}/{below}"] = median([
+                values[over][turn] / values[under][turn]
+                for turn in values[above]
+                if values[over].get(turn) and values[under].get(turn)])
+        rows.append(row)
     return rows
 
 
@@ -101,25 +136,36 @@ def cell(value, is_ratio):
     return f"{value:.2f}" if is_ratio else f"{value:.0f}"
 
 
+def label(row):
+    where = "" if row["target"] == "-" else row["target"].replace("-", ", ") + ": "
+    return where + JOBS[row["job"]]
+
+
 def table(rows, columns, line, out):
     """A table as reStructuredText knows it for each set; line is for rules."""
-    width = max(len(JOBS[row["job"]]) for row in rows)
+    width = max(len(label(row)) for row in rows)
     for name, title in SETS.items():
         lines = [row for row in rows if row["set"] == name]
         if not lines:
             continue
-        shown = VARIANTS if name in SHARES else columns
+        shown = [column for column in (VARIANTS if name in NUMBERS else columns)
+                 if any(row[column] is not None for row in lines)]
         rule = " ".join([line * width] + [line * 11 for _ in shown])
         print(f"{title}\n", file=out)
         print(rule, file=out)
-        print(" ".join([f"{'':{width}}"] + [f"{c:>11}" for c in shown]).rstrip(), file=out)
+        print(" ".join([f"{'':{width}}"] + [f"{heading(name, c):>11}" for c in shown]).rstrip(),
+              file=out)
         print(rule, file=out)
         for row in lines:
-            print(" ".join([f"{JOBS[row['job']]:{width}}"] +
-                           [f"{cell(row[c], '/' in c or name in SHARES):>11}"
+            print(" ".join([f"{label(row):{width}}"] +
+                           [f"{cell(row[c], '/' in c or name in NUMBERS):>11}"
                             for c in shown]),
                   file=out)
         print(f"{rule}\n", file=out)
+
+
+def heading(name, column):
+    return "/".join(reversed(column.split("/"))) if name in COSTS else column
 
 
 # The chart: a column for each of these sets, a row for each job.
@@ -139,7 +185,7 @@ TOP, PITCH, BAR = 104, 30, 11  # of the first row, from row to row, of a bar
 def chart(rows, path, kernel):
     """How much of the limit is reached, as an SVG file."""
     share = {(row["set"], row["job"], variant): row[variant] / row["limit"]
-             for row in rows for variant in COLOURS if row[variant] and row["limit"]}
+             for row in rows for variant in COLOURS if row[variant] and row["limit"] and row["target"] == "-"}
     names = [name for name in COLUMNS if any(key[0] == name for key in share)]
     jobs = [job for job in JOBS if any(key[:2] == (n, job) for key in share for n in names)]
     if not names:

@@ -4,43 +4,57 @@
 # and ours do the same I/O on the same files, and prints both beside what the
 # file itself does. Results go to build/bench. Argument: bench or bench-smp.
 # Environment: ROWS, patterns as tools/testing/selftests/loop/bench.sh takes
-# them, and LOOP_KO, a module to be measured instead of the one of this checkout.
+# them; KERNEL, another of Debian's kernels, named as fetch-binary.sh does, whose
+# results go to build/bench/KERNEL; and LOOP_KO, a module to be measured instead
+# of the one of this checkout.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
-if [ "${LOOP_KO:-}" ]; then
-	ko=$(realpath "$LOOP_KO")
-	cd "$top"
+[ -z "${LOOP_KO:-}" ] || LOOP_KO=$(realpath "$LOOP_KO")
+cd "$top"
+name=$1
+out=build/bench
+log=build/vm
+kernel=$top/build/kernel
+ko=${LOOP_KO:-$top/loop.ko}
+if [ "${KERNEL:-}" ]; then
+	scripts/deps.sh
+	scripts/deps.sh roots
+	scripts/fetch-binary.sh "$KERNEL"
+	out=$out/$KERNEL
+	log=$log/$KERNEL
+	kernel=$top/build/binary/$KERNEL
+	ko=${LOOP_KO:-$kernel/loop.ko}
+	[ "${LOOP_KO:-}" ] || scripts/build-binary.sh "$kernel"
+	export VM_KERNEL="$kernel"
+elif [ "${LOOP_KO:-}" ]; then
 	scripts/deps.sh
 	scripts/fetch-kernel.sh
 else
-	ko=$top/loop.ko
-	cd "$top"
 	scripts/build.sh
 fi
 
 # With --icount time is the number of instructions: the same on a busy machine.
 # Two processors cannot be had that way.
-name=$1
-vm_options="--icount --mem 3072"
+vm_options="--icount --mem 4096"
 options=""
 if [ "$name" = bench-smp ]; then
-	vm_options="--smp 2"
-	options="-s 5"
+	vm_options="--smp 2 --mem 3072"
+	options="-s ${ROUNDS:-5}"
 fi
 
-echo "== booting the VM (kernel log: build/vm/$name.kmsg)"
+echo "== booting the VM (kernel log: $log/$name.kmsg)"
 set -f
 # shellcheck disable=SC2086 # lists of words
-qemu/vm --name "$name" $vm_options --timeout 2400 -- env LOOP_KO="$ko" \
+qemu/vm --name "$name" $vm_options --timeout 7200 -- env LOOP_KO="$ko" \
 	tools/testing/selftests/loop/bench.sh $options /run/vm/share ${ROWS:-}
 
-mkdir -p build/bench
-scripts/bench-report.py "build/vm/$name.run/share" "build/bench/$name" \
-	"kernel=$(cat build/kernel/release)" \
-	"command=make $name${ROWS:+ ROWS=\"$ROWS\"}${LOOP_KO:+ LOOP_KO=$LOOP_KO}" \
+mkdir -p "$out"
+scripts/bench-report.py "$log/$name.run/share" "$out/$name" \
+	"kernel=$(cat "$kernel/release")" \
+	"command=make $name${KERNEL:+ KERNEL=$KERNEL}${ROWS:+ ROWS=\"$ROWS\"}${LOOP_KO:+ LOOP_KO=$LOOP_KO}" \
 	"vm=qemu/vm $vm_options" \
 	"qemu=$(qemu-system-x86_64 --version | sed -n 's/.*version \([^ ]*\).*/\1/p')" \
 	"fio=$(fio --version)" \
 	"commit=$(git describe --always --dirty 2>/dev/null || true)"
-echo "== build/bench/$name.rst, .json$([ "$name" != bench ] || echo ', .svg; "make bench-doc" takes them into the documents')"
+echo "== $out/$name.rst, .json$([ "$name" != bench ] || echo ', .svg'); \"make bench-doc\" takes those of ROWS=all into the documents"
