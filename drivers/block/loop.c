@@ -681,8 +681,8 @@ static bool loop_io_demand(struct loop_io *io)
 
 /*
  * A file system may hold a lock of the file while it waits for a page, and a write
- * by a cgroup whose I/O is not throttled may need it. So a worker starts to read
- * the page, waits for it without that lock, and reads what is cached then.
+ * by a cgroup whose I/O is not throttled may need it. So a worker has what is not
+ * cached read without that lock, and reads it from the cache then.
  */
 static bool loop_io_read_buffered(struct loop_io *io)
 {
@@ -691,11 +691,10 @@ static bool loop_io_read_buffered(struct loop_io *io)
 	if (!io->b->quiet_file)
 		return loop_io_try(io, 0);
 	done = loop_io_try(io, IOCB_NOWAIT);
-	if (done && io->ret == -EAGAIN && loop_file_wait_page(io->b->file, io->pos))
-		done = loop_io_try(io, IOCB_NOWAIT);
-	if (done && io->ret == -EAGAIN)
-		done = loop_io_try(io, 0);
-	return done;
+	if (!done || io->ret != -EAGAIN)
+		return done;
+	loop_file_read_ahead(loop_io_file(io), io->pos, io->bio->bi_iter.bi_size);
+	return loop_io_try(io, 0);
 }
 
 static bool loop_io_try_waiting(struct loop_io *io)

@@ -255,19 +255,23 @@ bool loop_file_overwrites(struct file *file, loff_t pos, unsigned int len)
 	return true;
 }
 
-/* Waits until the page cache has the byte; false: it does not read it now. */
-bool loop_file_wait_page(struct file *file, loff_t pos)
+/* Reads the range into the page cache and waits for it, without a lock of the file. */
+void loop_file_read_ahead(struct file *file, loff_t pos, unsigned int len)
 {
-	struct folio *folio = filemap_get_folio(file->f_mapping,
-						pos >> PAGE_SHIFT);
-	bool locked;
+	struct address_space *mapping = file->f_mapping;
+	pgoff_t last = (pos + len - 1) >> PAGE_SHIFT;
+	pgoff_t first = pos >> PAGE_SHIFT;
+	struct folio *folio = filemap_get_folio(mapping, last);
 
+	if (IS_ERR(folio)) {
+		page_cache_sync_readahead(mapping, &file->f_ra, file, first,
+					  last - first + 1);
+		folio = filemap_get_folio(mapping, last);
+	}
 	if (IS_ERR(folio))
-		return false;
-	locked = folio_test_locked(folio);
+		return;
 	folio_wait_locked(folio);
 	folio_put(folio);
-	return locked;
 }
 
 /* Without a limit the range has no end: the file may grow. */

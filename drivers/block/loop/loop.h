@@ -321,7 +321,7 @@ struct file *loop_file_open_quiet(struct file *file, bool read_only);
 bool loop_file_start_write_trylock(struct file *file);
 int loop_file_fallocate(struct file *file, int mode, loff_t pos, loff_t len);
 bool loop_file_overwrites(struct file *file, loff_t pos, unsigned int len);
-bool loop_file_wait_page(struct file *file, loff_t pos);
+void loop_file_read_ahead(struct file *file, loff_t pos, unsigned int len);
 int loop_bdev_discard(struct block_device *bdev, loff_t pos, unsigned int len);
 u64 loop_range_end(const struct loop_params *p);
 int loop_mapping_claim(struct loop_backing *b, bool exclusive);
