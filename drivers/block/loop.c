@@ -697,9 +697,9 @@ static bool loop_io_read_buffered(struct loop_io *io)
 	return loop_io_try(io, 0);
 }
 
-static bool loop_io_try_waiting(struct loop_io *io)
+static bool loop_io_try_waiting(struct loop_io *io, bool direct)
 {
-	if (loop_io_is_direct(io))
+	if (direct)
 		return loop_io_try(io, IOCB_DIRECT);
 	if (loop_io_is_write(io))
 		return loop_io_try(io, 0);
@@ -728,7 +728,7 @@ static void loop_io_rw(struct loop_io *io)
 	struct cgroup_subsys_state *css = NULL;
 	struct file *file = io->b->file;
 	struct mem_cgroup *memcg;
-	bool done;
+	bool direct, done;
 
 	io->inlined = false;
 	if (loop_file_is_on_demand(file) && !loop_io_demand(io))
@@ -742,14 +742,15 @@ static void loop_io_rw(struct loop_io *io)
 		file_accessed(file);
 		WRITE_ONCE(io->b->noted, jiffies);
 	}
-	if (!loop_io_is_direct(io))
+	direct = loop_io_is_direct(io);
+	if (!direct)
 		css = loop_bio_memcg(io->bio);
 	memcg = set_active_memcg(mem_cgroup_from_css(css));
-	done = loop_io_try_waiting(io);
+	done = loop_io_try_waiting(io, direct);
 	set_active_memcg(memcg);
 	/* a cgroup that is full, and has nothing that can be freed */
 	if (done && io->ret == -ENOMEM && css)
-		done = loop_io_try_waiting(io);
+		done = loop_io_try_waiting(io, direct);
 	if (css)
 		css_put(css);
 	if (done && !loop_io_advance(io))
