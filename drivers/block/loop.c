@@ -128,7 +128,8 @@ static struct loop_backing *loop_backing_get(struct loop_device *lo)
 	return b;
 }
 
-static void loop_count(struct loop_device *lo, enum loop_stat stat)
+/* @stat is a LOOP_PATH_* or a LOOP_STAT_*. */
+static void loop_count(struct loop_device *lo, unsigned int stat)
 {
 	this_cpu_inc(lo->counters->stats[stat]);
 }
@@ -136,6 +137,11 @@ static void loop_count(struct loop_device *lo, enum loop_stat stat)
 static bool loop_io_is_write(const struct loop_io *io)
 {
 	return op_is_write(bio_op(io->bio));
+}
+
+static bool loop_io_is_inline(const struct loop_io *io)
+{
+	return io->state == LOOP_IO_INLINE || io->state == LOOP_IO_INLINE_LATE;
 }
 
 /* Swapped out, and the file can do it in the way that takes little memory. */
@@ -204,7 +210,7 @@ static void loop_io_release(mempool_t *pool, struct loop_io *io)
 static void loop_io_free(struct loop_io *io)
 {
 	loop_bio_leave(io->group);
-	if (io->has_clone)
+	if (io->b->clone_bdev)
 		bio_put(&container_of(io, struct loop_clone, io)->bio);
 	else
 		loop_io_release(loop_bio_pool(io->b, io->bio), io);
@@ -292,7 +298,7 @@ static bool loop_io_is_direct(const struct loop_io *io)
 {
 	const struct loop_backing *b = io->b;
 
-	if (io->buffered || !loop_io_aligned(io))
+	if (io->state == LOOP_IO_BUFFERED || !loop_io_aligned(io))
 		return false;
 	/* whose pages are those of the swap cache */
 	return b->params.direct || loop_bio_is_swap_out(b, io->bio) ||
@@ -329,10 +335,11 @@ static void loop_flush_queue(struct loop_io *io)
 	}
 }
 
-/* All of the bio is transferred. */
+/* All of the bio is transferred. A write with FUA is synced, unless the file did it. */
 static void loop_io_finish(struct loop_io *io)
 {
-	if (unlikely(io->unsynced))
+	if ((io->bio->bi_opf & REQ_FUA) &&
+	    (io->state == LOOP_IO_BUFFERED || !io->b->honours_dsync))
 		loop_flush_queue(io);
 	else
 		loop_io_end(io, BLK_STS_OK);
@@ -369,15 +376,16 @@ static DEFINE_STATIC_KEY_FALSE(loop_inject_key);
 
 static long loop_io_inject(const struct loop_io *io)
 {
+	bool inlined = loop_io_is_inline(io);
 	long result = io->ret;
 
 	if (result <= 0 || get_random_u32_below(1000) >= loop_inject)
 		return result;
 	switch (get_random_u32_below(4)) {
 	case 0:
-		return io->inlined ? -EAGAIN : result;
+		return inlined ? -EAGAIN : result;
 	case 1:
-		return io->inlined ? -EIO : result;
+		return inlined ? -EIO : result;
 	case 2:
 		return io->iocb.ki_flags & IOCB_DIRECT ? -EINVAL : result;
 	default:
@@ -454,17 +462,41 @@ static void loop_backing_stop_inline(struct loop_backing *b)
 	WRITE_ONCE(b->inline_write, false);
 }
 
-/*
- * What a try has transferred is done; true: that was all, and the bio has
- * ended, or a flush ends it. A worker's try fails the bio if it moves nothing,
- * but for direct I/O that the file refuses: that is tried again buffered.
- */
-static bool loop_io_advance(struct loop_io *io)
+/* What a try to read or write the file has come to. */
+enum loop_try {
+	LOOP_TRY_PENDING,	/* the completion handles the result */
+	LOOP_TRY_RETURNED,	/* io->ret is the result, and the caller handles it */
+	LOOP_TRY_ENDED,		/* the bio has ended, or a flush ends it */
+	LOOP_TRY_AGAIN,		/* a worker has to do what is left */
+};
+
+/* The submitter's try did not do all. From now on the bio is for workers. */
+static void loop_io_leave_inline(struct loop_io *io, long ret)
 {
 	struct loop_device *lo = io->b->lo;
+
+	loop_backoff_start(&io->b->backoff[loop_io_is_write(io)]);
+	if (ret > 0)
+		loop_count(lo, LOOP_STAT_RETRY_SHORT);
+	else if (ret != -EAGAIN)
+		loop_count(lo, LOOP_STAT_RETRY_ERROR);
+	else if (io->state == LOOP_IO_INLINE_LATE)
+		loop_count(lo, LOOP_STAT_RETRY_LATE);
+	else
+		loop_count(lo, LOOP_STAT_RETRY_AGAIN);
+	io->state = LOOP_IO_WORKER;
+}
+
+/*
+ * What a try has transferred is done: ENDED if that was all, or AGAIN. A worker's
+ * try fails the bio if it moves nothing, but for direct I/O that the file refuses:
+ * that is tried again buffered.
+ */
+static enum loop_try loop_io_handle_result(struct loop_io *io)
+{
 	bool direct = io->iocb.ki_flags & IOCB_DIRECT;
+	bool inlined = loop_io_is_inline(io);
 	bool write = loop_io_is_write(io);
-	struct bio *bio = io->bio;
 	long ret = io->ret;
 
 	if (static_branch_unlikely(&loop_inject_key))
@@ -474,32 +506,37 @@ static bool loop_io_advance(struct loop_io *io)
 
 	if (ret > 0) {
 		loop_io_move_on(io, ret, direct && loop_io_leaves_stale(io, ret));
-		if (unlikely(io->stale))
-			return false;
-		if (!bio->bi_iter.bi_size) {
-			if (io->inlined)
+		if (unlikely(io->stale)) {
+			io->state = LOOP_IO_WORKER;
+			return LOOP_TRY_AGAIN;
+		}
+		if (!io->bio->bi_iter.bi_size) {
+			if (inlined)
 				loop_backoff_end(&io->b->backoff[write]);
 			loop_io_finish(io);
-			return true;
+			return LOOP_TRY_ENDED;
 		}
-	} else if (ret == -EOPNOTSUPP && direct && io->inlined) {
+	} else if (ret == -EOPNOTSUPP && direct && inlined) {
 		loop_backing_stop_inline(io->b);
-	} else if (ret == -EINVAL && direct) {
-		loop_count(lo, LOOP_STAT_BUFFERED);
-		io->buffered = true;
-	} else if (!io->inlined) {
+	} else if (!inlined && !(ret == -EINVAL && direct)) {
 		loop_io_end(io, errno_to_blk_status(ret ?: -EIO));
-		return true;
+		return LOOP_TRY_ENDED;
 	}
 
-	if (io->inlined) {
-		loop_backoff_start(&io->b->backoff[write]);
-		loop_count(lo, ret > 0 ? LOOP_STAT_RETRY_SHORT :
-			       ret != -EAGAIN ? LOOP_STAT_RETRY_ERROR :
-			       io->late ? LOOP_STAT_RETRY_LATE :
-					  LOOP_STAT_RETRY_AGAIN);
+	if (inlined)
+		loop_io_leave_inline(io, ret);
+	if (ret == -EINVAL && direct) {
+		loop_count(io->b->lo, LOOP_STAT_BUFFERED);
+		io->state = LOOP_IO_BUFFERED;
 	}
-	return false;
+	return LOOP_TRY_AGAIN;
+}
+
+/* A try is over whose submitter has gone, or is a worker. */
+static void loop_io_try_end(struct loop_io *io)
+{
+	if (loop_io_handle_result(io) == LOOP_TRY_AGAIN)
+		loop_io_queue(io);
 }
 
 static void loop_io_complete(struct kiocb *iocb, long ret)
@@ -507,9 +544,10 @@ static void loop_io_complete(struct kiocb *iocb, long ret)
 	struct loop_io *io = container_of(iocb, struct loop_io, iocb);
 
 	io->ret = ret;
-	io->late = true;
-	if (refcount_dec_and_test(&io->ref) && !loop_io_advance(io))
-		loop_io_queue(io);
+	if (io->state == LOOP_IO_INLINE)
+		io->state = LOOP_IO_INLINE_LATE;
+	if (refcount_dec_and_test(&io->ref))
+		loop_io_try_end(io);
 }
 
 /* Reads go by the quiet file, if there is one, and writes by the file itself. */
@@ -520,11 +558,8 @@ static struct file *loop_io_file(const struct loop_io *io)
 	return loop_io_is_write(io) ? b->file : b->quiet_file ?: b->file;
 }
 
-/*
- * One try. False: it is under way, and its completion goes on with the bio.
- * True: io->ret is the result, and the caller goes on.
- */
-static bool loop_io_try(struct loop_io *io, int flags)
+/* One try: PENDING or RETURNED. */
+static enum loop_try loop_io_try(struct loop_io *io, int flags)
 {
 	struct file *file = loop_io_file(io);
 	struct kiocb *iocb = &io->iocb;
@@ -532,7 +567,6 @@ static bool loop_io_try(struct loop_io *io, int flags)
 	ssize_t ret;
 
 	refcount_set(&io->ref, 2);
-	io->late = false;
 	loop_io_iter(io, &iter);
 	*iocb = (struct kiocb) {
 		.ki_filp	= file,
@@ -545,23 +579,21 @@ static bool loop_io_try(struct loop_io *io, int flags)
 
 	if (loop_io_is_write(io)) {
 		iocb->ki_flags |= IOCB_WRITE;
-		if (io->bio->bi_opf & REQ_FUA) {
-			if (io->b->honours_dsync && (flags & IOCB_DIRECT))
-				iocb->ki_flags |= IOCB_DSYNC;
-			else
-				io->unsynced = true;
-		}
+		if ((io->bio->bi_opf & REQ_FUA) && io->b->honours_dsync &&
+		    (flags & IOCB_DIRECT))
+			iocb->ki_flags |= IOCB_DSYNC;
 		ret = file->f_op->write_iter(iocb, &iter);
-	} else if (io->inlined && io->b->inline_cached) {
+	} else if (io->state == LOOP_IO_INLINE && io->b->inline_cached) {
 		ret = filemap_read(iocb, &iter, 0);
 	} else {
 		ret = file->f_op->read_iter(iocb, &iter);
 	}
 	if (ret != -EIOCBQUEUED) {
 		io->ret = ret;
-		return true;
+		return LOOP_TRY_RETURNED;
 	}
-	return refcount_dec_and_test(&io->ref);
+	return refcount_dec_and_test(&io->ref) ? LOOP_TRY_RETURNED :
+						 LOOP_TRY_PENDING;
 }
 
 static ssize_t loop_io_write_swap(struct loop_io *io)
@@ -592,7 +624,8 @@ static void loop_io_start_write(struct loop_io *io)
 static void loop_io_swap_out(struct loop_io *io)
 {
 	unsigned int noreclaim = memalloc_noreclaim_save();
-	bool overwrites = !io->buffered && loop_io_aligned(io) &&
+	bool overwrites = io->state != LOOP_IO_BUFFERED &&
+			  loop_io_aligned(io) &&
 			  loop_file_overwrites(io->b->file, io->pos,
 					       io->bio->bi_iter.bi_size);
 
@@ -608,8 +641,7 @@ static void loop_io_swap_out(struct loop_io *io)
 	/* they are used up: wait, then */
 	if (io->ret == -ENOMEM)
 		io->ret = loop_io_write_swap(io);
-	if (!loop_io_advance(io))
-		loop_io_queue(io);
+	loop_io_try_end(io);
 }
 
 /* The device takes it from other memory than the bio's. */
@@ -617,8 +649,8 @@ static bool loop_io_can_bounce(const struct loop_io *io)
 {
 	const struct loop_backing *b = io->b;
 
-	return b->clone_bdev && !io->buffered && !loop_io_aligned(io) &&
-	       loop_io_place_aligned(io) &&
+	return b->clone_bdev && io->state != LOOP_IO_BUFFERED &&
+	       !loop_io_aligned(io) && loop_io_place_aligned(io) &&
 	       !(PAGE_SIZE & (b->dio_offset_mask | b->dio_mem_mask));
 }
 
@@ -658,8 +690,7 @@ static bool loop_io_bounce(struct loop_io *io)
 					       &data) ?: -EIO;
 	}
 	__free_page(page);
-	if (!loop_io_advance(io))
-		loop_io_queue(io);
+	loop_io_try_end(io);
 	return true;
 }
 
@@ -684,22 +715,22 @@ static bool loop_io_demand(struct loop_io *io)
  * by a cgroup whose I/O is not throttled may need it. So a worker has what is not
  * cached read without that lock, and reads it from the cache then.
  */
-static bool loop_io_read_buffered(struct loop_io *io)
+static enum loop_try loop_io_read_buffered(struct loop_io *io)
 {
-	bool done;
+	enum loop_try try;
 
 	if (!io->b->quiet_file)
 		return loop_io_try(io, 0);
-	done = loop_io_try(io, IOCB_NOWAIT);
-	if (!done || io->ret != -EAGAIN)
-		return done;
+	try = loop_io_try(io, IOCB_NOWAIT);
+	if (try == LOOP_TRY_PENDING || io->ret != -EAGAIN)
+		return try;
 	loop_file_read_ahead(loop_io_file(io), io->pos, io->bio->bi_iter.bi_size);
 	return loop_io_try(io, 0);
 }
 
-static bool loop_io_try_waiting(struct loop_io *io, bool direct)
+static enum loop_try loop_io_try_waiting(struct loop_io *io)
 {
-	if (direct)
+	if (io->state != LOOP_IO_BUFFERED)
 		return loop_io_try(io, IOCB_DIRECT);
 	if (loop_io_is_write(io))
 		return loop_io_try(io, 0);
@@ -728,9 +759,8 @@ static void loop_io_rw(struct loop_io *io)
 	struct cgroup_subsys_state *css = NULL;
 	struct file *file = io->b->file;
 	struct mem_cgroup *memcg;
-	bool direct, done;
+	enum loop_try try;
 
-	io->inlined = false;
 	if (loop_file_is_on_demand(file) && !loop_io_demand(io))
 		return;
 	if (unlikely(loop_io_can_bounce(io)) && loop_io_bounce(io))
@@ -742,38 +772,39 @@ static void loop_io_rw(struct loop_io *io)
 		file_accessed(file);
 		WRITE_ONCE(io->b->noted, jiffies);
 	}
-	direct = loop_io_is_direct(io);
-	if (!direct)
+	if (!loop_io_is_direct(io)) {
+		io->state = LOOP_IO_BUFFERED;
 		css = loop_bio_memcg(io->bio);
+	}
 	memcg = set_active_memcg(mem_cgroup_from_css(css));
-	done = loop_io_try_waiting(io, direct);
+	try = loop_io_try_waiting(io);
 	set_active_memcg(memcg);
 	/* a cgroup that is full, and has nothing that can be freed */
-	if (done && io->ret == -ENOMEM && css)
-		done = loop_io_try_waiting(io, direct);
+	if (css && try == LOOP_TRY_RETURNED && io->ret == -ENOMEM)
+		try = loop_io_try_waiting(io);
 	if (css)
 		css_put(css);
-	if (done && !loop_io_advance(io))
-		loop_io_queue(io);
+	if (try == LOOP_TRY_RETURNED)
+		loop_io_try_end(io);
 }
 
 /*
- * By the submitter: true if the bio is taken care of. The file system below
+ * By the submitter: ENDED or PENDING, or AGAIN if a worker has to do it. The file system below
  * must neither start I/O to make room for itself, nor have its own bios parked
  * behind those of the submitter's submit_bio(), for which it may wait.
  * Reads take no more than what is cached of the page cache, also direct ones that
  * the file system does by way of it: to start reading into it is for the workers.
  */
-static bool loop_io_inline(struct loop_io *io)
+static enum loop_try loop_io_inline(struct loop_io *io)
 {
 	struct bio_list *parked = current->bio_list;
+	enum loop_try try;
 	unsigned int noio;
-	bool done;
 	int flags;
 
 	if (loop_io_is_write(io) && !loop_file_start_write_trylock(io->b->file)) {
 		loop_count(io->b->lo, LOOP_STAT_RETRY_FROZEN);
-		return false;
+		return LOOP_TRY_AGAIN;
 	}
 	flags = IOCB_NOWAIT;
 	if (io->b->params.direct)
@@ -781,13 +812,13 @@ static bool loop_io_inline(struct loop_io *io)
 	if (!loop_io_is_write(io))
 		flags |= IOCB_NOIO;
 
-	io->inlined = true;
+	io->state = LOOP_IO_INLINE;
 	noio = memalloc_noio_save();
 	current->bio_list = NULL;
-	done = !loop_io_try(io, flags);
+	try = loop_io_try(io, flags);
 	current->bio_list = parked;
 	memalloc_noio_restore(noio);
-	return done || loop_io_advance(io);
+	return try == LOOP_TRY_RETURNED ? loop_io_handle_result(io) : try;
 }
 
 /* I/O for the bio's cgroup is what the task would do anyway. */
@@ -810,18 +841,18 @@ static bool loop_bio_cgroup_is_own(struct bio *bio)
  * is swapped in is read in a page fault, which has the memory map locked: a file
  * system may do that under locks of its own.
  */
-static enum loop_stat loop_bio_path_read(struct bio *bio)
+static enum loop_path loop_bio_path_read(struct bio *bio)
 {
 	struct folio *folio = page_folio(bio_page(bio));
 	struct address_space *mapping;
 
 	if (folio_test_swapcache(folio))
-		return LOOP_STAT_WORKER_SWAP;
+		return LOOP_PATH_WORKER_SWAP;
 	/* what direct I/O reads into may be cut off its file meanwhile */
 	guard(rcu)();
 	mapping = folio_mapping(folio);
 	return mapping && mapping->host && S_ISBLK(mapping->host->i_mode) ?
-	       LOOP_STAT_WORKER_META : LOOP_STAT_INLINE;
+	       LOOP_PATH_WORKER_META : LOOP_PATH_INLINE;
 }
 
 /*
@@ -849,50 +880,50 @@ static bool loop_stack_is_low(void)
 }
 
 /* Whether the submitter may try a read or write itself, and if not, why. */
-static enum loop_stat loop_io_path_rw(const struct loop_io *io)
+static enum loop_path loop_io_path_rw(const struct loop_io *io)
 {
 	const struct loop_backing *b = io->b;
 	struct bio *bio = io->bio;
 	bool write = loop_io_is_write(io);
-	enum loop_stat stat;
+	enum loop_path path;
 
 	if (loop_bio_is_swap_out(io->b, io->bio))
-		return LOOP_STAT_WORKER_SWAP;
+		return LOOP_PATH_WORKER_SWAP;
 	if (b->params.direct && !loop_io_aligned(io))
-		return LOOP_STAT_WORKER_ALIGN;
+		return LOOP_PATH_WORKER_ALIGN;
 	if (!READ_ONCE(*(write ? &b->inline_write : &b->inline_read)))
-		return LOOP_STAT_WORKER_FILE;
+		return LOOP_PATH_WORKER_FILE;
 	if (!READ_ONCE(loop_inline))
-		return LOOP_STAT_WORKER_OFF;
+		return LOOP_PATH_WORKER_OFF;
 	/* a file system that is full syncs itself, and may wait for its workers */
 	if (write && !b->params.direct && (current->flags & PF_WQ_WORKER))
-		return LOOP_STAT_WORKER_KWORKER;
+		return LOOP_PATH_WORKER_KWORKER;
 	/* PF_MEMALLOC_NOFS is none: every readahead and much of writeback has it */
 	if (current->journal_info)
-		return LOOP_STAT_WORKER_TRANSACTION;
+		return LOOP_PATH_WORKER_TRANSACTION;
 	if (bio->bi_opf & REQ_META)
-		return LOOP_STAT_WORKER_META;
+		return LOOP_PATH_WORKER_META;
 	if (!write) {
-		stat = loop_bio_path_read(bio);
-		if (stat != LOOP_STAT_INLINE)
-			return stat;
+		path = loop_bio_path_read(bio);
+		if (path != LOOP_PATH_INLINE)
+			return path;
 	}
 	if (current->flags & PF_MEMALLOC)
-		return LOOP_STAT_WORKER_RECLAIM;
+		return LOOP_PATH_WORKER_RECLAIM;
 	if (!bio_list_empty(&current->bio_list[0]) ||
 	    !bio_list_empty(&current->bio_list[1]))
-		return LOOP_STAT_WORKER_PARKED;
+		return LOOP_PATH_WORKER_PARKED;
 	if (write && rlimit(RLIMIT_FSIZE) != RLIM_INFINITY)
-		return LOOP_STAT_WORKER_RLIMIT;
+		return LOOP_PATH_WORKER_RLIMIT;
 	if (!write && loop_backing_read_is_due(b))
-		return LOOP_STAT_WORKER_ATIME;
+		return LOOP_PATH_WORKER_ATIME;
 	if (!loop_bio_cgroup_is_own(bio))
-		return LOOP_STAT_WORKER_CGROUP;
+		return LOOP_PATH_WORKER_CGROUP;
 	if (loop_stack_is_low())
-		return LOOP_STAT_WORKER_STACK;
+		return LOOP_PATH_WORKER_STACK;
 	if (loop_backoff_skip(&io->b->backoff[write]))
-		return LOOP_STAT_WORKER_BACKOFF;
-	return LOOP_STAT_INLINE;
+		return LOOP_PATH_WORKER_BACKOFF;
+	return LOOP_PATH_INLINE;
 }
 
 /*
@@ -1104,14 +1135,14 @@ static bool loop_bio_allowed(const struct loop_backing *b, struct bio *bio)
 	       bio_end_sector(bio) <= atomic64_read(&b->nr_sectors);
 }
 
-static enum loop_stat loop_io_path(const struct loop_io *io)
+static enum loop_path loop_io_path(const struct loop_io *io)
 {
-	if (io->has_clone && loop_io_can_clone(io))
-		return LOOP_STAT_CLONED;
+	if (io->b->clone_bdev && loop_io_can_clone(io))
+		return LOOP_PATH_CLONED;
 	if (io->bio->bi_opf & REQ_PREFLUSH)
-		return LOOP_STAT_WORKER_FLUSH;
+		return LOOP_PATH_WORKER_FLUSH;
 	if (!bio_has_data(io->bio))
-		return LOOP_STAT_WORKER_OP;
+		return LOOP_PATH_WORKER_OP;
 	return loop_io_path_rw(io);
 }
 
@@ -1177,11 +1208,7 @@ static struct loop_io *loop_io_start(struct bio *bio)
 	io->bio = bio;
 	io->b = b;
 	io->group = group;
-	io->has_clone = b->clone_bdev;
-	io->inlined = false;
-	io->buffered = false;
-	io->late = false;
-	io->unsynced = false;
+	io->state = LOOP_IO_WORKER;
 	io->stale = 0;
 	io->pos = b->params.offset +
 		  ((loff_t)bio->bi_iter.bi_sector << SECTOR_SHIFT);
@@ -1208,7 +1235,7 @@ static void loop_bio_fail(struct bio *bio, int err)
 static void loop_submit_bio(struct bio *bio)
 {
 	struct loop_io *io;
-	enum loop_stat path;
+	enum loop_path path;
 
 	bio = bio_split_to_limits(bio);
 	if (!bio)
@@ -1227,13 +1254,17 @@ static void loop_submit_bio(struct bio *bio)
 	loop_count(io->b->lo, path);
 	trace_loop_bio_queue(io->b->lo->number, bio, loop_stat_names[path]);
 	loop_io_trace_start(io);
-	if (path == LOOP_STAT_CLONED) {
+	switch (path) {
+	case LOOP_PATH_CLONED:
 		loop_io_clone(io);
-		return;
+		break;
+	case LOOP_PATH_INLINE:
+		if (loop_io_inline(io) != LOOP_TRY_AGAIN)
+			break;
+		fallthrough;
+	default:
+		loop_io_to_worker(io);
 	}
-	if (path == LOOP_STAT_INLINE && loop_io_inline(io))
-		return;
-	loop_io_to_worker(io);
 }
 
 /*

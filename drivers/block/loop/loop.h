@@ -32,37 +32,39 @@
 /* The mark of the index that is on unbound devices. */
 #define LOOP_INDEX_UNBOUND	XA_MARK_1
 
-/*
- * What becomes of the bios, counted per device. The path of each bio is one of
- * the first; those from LOOP_STAT_WORKER_OP on name why it went to a worker.
- */
+/* The path of a bio: who does it and, from WORKER_OP on, why a worker does. */
+enum loop_path {
+	LOOP_PATH_INLINE,		/* the submitter tries it first */
+	LOOP_PATH_CLONED,		/* the device below gets a clone */
+	LOOP_PATH_WORKER_OP,		/* it is no read or write */
+	LOOP_PATH_WORKER_FLUSH,		/* a flush comes first */
+	LOOP_PATH_WORKER_SWAP,		/* it is swapped in, or out with a reserve */
+	LOOP_PATH_WORKER_OFF,		/* inline I/O is turned off */
+	LOOP_PATH_WORKER_FILE,		/* the file always waits */
+	LOOP_PATH_WORKER_ALIGN,		/* direct I/O has to be buffered or copied */
+	LOOP_PATH_WORKER_KWORKER,	/* a kernel's worker writes it, buffered */
+	LOOP_PATH_WORKER_BACKOFF,	/* the last tries would have waited */
+	LOOP_PATH_WORKER_TRANSACTION,	/* a file system above has one open */
+	LOOP_PATH_WORKER_META,		/* a file system above holds locks */
+	LOOP_PATH_WORKER_RECLAIM,	/* the task is freeing memory */
+	LOOP_PATH_WORKER_PARKED,	/* another bio waits for the task */
+	LOOP_PATH_WORKER_RLIMIT,	/* the task has a file size limit */
+	LOOP_PATH_WORKER_ATIME,		/* the access time is due */
+	LOOP_PATH_WORKER_CGROUP,	/* the task is in another cgroup */
+	LOOP_PATH_WORKER_STACK,		/* little of the stack is left */
+	LOOP_NR_PATHS,
+};
+
+/* What is counted for each device: the paths, and what happens on them. */
 enum loop_stat {
-	LOOP_STAT_INLINE,		/* tried by the submitter itself */
-	LOOP_STAT_CLONED,		/* passed on to the device below */
-	LOOP_STAT_WORKER_OP,		/* not a read or write */
-	LOOP_STAT_WORKER_FLUSH,		/* a flush comes first */
-	LOOP_STAT_WORKER_SWAP,		/* in, or out with a reserve of its own */
-	LOOP_STAT_WORKER_OFF,		/* inline I/O is turned off */
-	LOOP_STAT_WORKER_FILE,		/* the file always waits */
-	LOOP_STAT_WORKER_ALIGN,		/* direct I/O that must be buffered or copied */
-	LOOP_STAT_WORKER_KWORKER,	/* a buffered write by a worker of others */
-	LOOP_STAT_WORKER_BACKOFF,	/* the last such ones would have waited */
-	LOOP_STAT_WORKER_TRANSACTION,	/* a file system's is open above */
-	LOOP_STAT_WORKER_META,		/* a file system's locks are held above */
-	LOOP_STAT_WORKER_RECLAIM,	/* the task is freeing memory */
-	LOOP_STAT_WORKER_PARKED,	/* another bio waits for the task */
-	LOOP_STAT_WORKER_RLIMIT,	/* the task's file size limit */
-	LOOP_STAT_WORKER_ATIME,		/* the read is to be noted */
-	LOOP_STAT_WORKER_CGROUP,	/* another cgroup than the task's */
-	LOOP_STAT_WORKER_STACK,		/* little of the stack is left */
-	LOOP_STAT_RETRY_AGAIN,		/* inline would have waited */
-	LOOP_STAT_RETRY_LATE,		/* ... as its completion said */
-	LOOP_STAT_RETRY_SHORT,		/* inline did a part */
-	LOOP_STAT_RETRY_ERROR,		/* inline failed otherwise */
+	LOOP_STAT_RETRY_AGAIN = LOOP_NR_PATHS, /* an inline try would have waited */
+	LOOP_STAT_RETRY_LATE,		/* its completion said so */
+	LOOP_STAT_RETRY_SHORT,		/* it did a part */
+	LOOP_STAT_RETRY_ERROR,		/* it failed otherwise */
 	LOOP_STAT_RETRY_FROZEN,		/* the file system is frozen */
 	LOOP_STAT_BUFFERED,		/* the file refused direct I/O */
-	LOOP_STAT_FLUSH,		/* flushes asked for */
-	LOOP_STAT_FSYNC,		/* fsyncs that served them */
+	LOOP_STAT_FLUSH,		/* a flush was asked for */
+	LOOP_STAT_FSYNC,		/* an fsync served some of them */
 	LOOP_STAT_UNMAP_REFUSED,	/* the file refused fallocate() */
 	LOOP_NR_STATS,
 };
@@ -231,6 +233,14 @@ struct loop_device {
 	struct work_struct	remove_work;	/* A */
 };
 
+/* Who tries to read or write the file, and how. */
+enum loop_io_state {
+	LOOP_IO_WORKER,		/* a worker, past the page cache if it can */
+	LOOP_IO_BUFFERED,	/* a worker, by way of the page cache from now on */
+	LOOP_IO_INLINE,		/* the submitter */
+	LOOP_IO_INLINE_LATE,	/* the submitter, and the completion has the result */
+};
+
 /*
  * A bio on its way. Two hold it during a read or write: the one who submits to
  * the file, and the completion. The last of the two goes on with it.
@@ -243,11 +253,7 @@ struct loop_io {
 	struct list_head	node;		/* L or F: in group->writes or b->flush_list */
 	struct work_struct	work;		/* O */
 	refcount_t		ref;		/* A */
-	bool			inlined;	/* O: the try is the submitter's */
-	bool			late;		/* O: the try was still under way */
-	bool			buffered;	/* O: direct I/O was refused */
-	bool			unsynced;	/* O: FUA: a flush is due at the end */
-	bool			has_clone;	/* C: it lies in front of one */
+	enum loop_io_state	state;		/* O */
 	unsigned int		stale;		/* O: bytes before pos, in the cache */
 	loff_t			pos;		/* O: next byte, in the file */
 	long			ret;		/* O */
