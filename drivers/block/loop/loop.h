@@ -34,38 +34,22 @@
 
 /* The path of a bio: who does it and, from WORKER_OP on, why a worker does. */
 enum loop_path {
-	LOOP_PATH_INLINE,		/* the submitter tries it first */
-	LOOP_PATH_CLONED,		/* the device below gets a clone */
-	LOOP_PATH_WORKER_OP,		/* it is no read or write */
-	LOOP_PATH_WORKER_FLUSH,		/* a flush comes first */
-	LOOP_PATH_WORKER_SWAP,		/* it is swapped in, or out with a reserve */
-	LOOP_PATH_WORKER_OFF,		/* inline I/O is turned off */
-	LOOP_PATH_WORKER_FILE,		/* the file always waits */
-	LOOP_PATH_WORKER_ALIGN,		/* direct I/O has to be buffered or copied */
-	LOOP_PATH_WORKER_KWORKER,	/* a kernel's worker writes it, buffered */
-	LOOP_PATH_WORKER_BACKOFF,	/* the last tries would have waited */
-	LOOP_PATH_WORKER_TRANSACTION,	/* a file system above has one open */
-	LOOP_PATH_WORKER_META,		/* a file system above holds locks */
-	LOOP_PATH_WORKER_RECLAIM,	/* the task is freeing memory */
-	LOOP_PATH_WORKER_PARKED,	/* another bio waits for the task */
-	LOOP_PATH_WORKER_RLIMIT,	/* the task has a file size limit */
-	LOOP_PATH_WORKER_ATIME,		/* the access time is due */
-	LOOP_PATH_WORKER_CGROUP,	/* the task is in another cgroup */
-	LOOP_PATH_WORKER_STACK,		/* little of the stack is left */
+#define LOOP_PATH(symbol, ...)	LOOP_PATH_##symbol,
+#define LOOP_STAT(...)
+#include "stats.h"
+#undef LOOP_PATH
+#undef LOOP_STAT
 	LOOP_NR_PATHS,
 };
 
-/* What is counted for each device: the paths, and what happens on them. */
+/* What is counted of a device: each path, and what happens on it. */
 enum loop_stat {
-	LOOP_STAT_RETRY_AGAIN = LOOP_NR_PATHS, /* an inline try would have waited */
-	LOOP_STAT_RETRY_LATE,		/* its completion said so */
-	LOOP_STAT_RETRY_SHORT,		/* it did a part */
-	LOOP_STAT_RETRY_ERROR,		/* it failed otherwise */
-	LOOP_STAT_RETRY_FROZEN,		/* the file system is frozen */
-	LOOP_STAT_BUFFERED,		/* the file refused direct I/O */
-	LOOP_STAT_FLUSH,		/* a flush was asked for */
-	LOOP_STAT_FSYNC,		/* an fsync served some of them */
-	LOOP_STAT_UNMAP_REFUSED,	/* the file refused fallocate() */
+	LOOP_STAT_LAST_PATH = LOOP_NR_PATHS - 1,
+#define LOOP_PATH(...)
+#define LOOP_STAT(symbol, ...)	LOOP_STAT_##symbol,
+#include "stats.h"
+#undef LOOP_PATH
+#undef LOOP_STAT
 	LOOP_NR_STATS,
 };
 

@@ -14,33 +14,13 @@
 #include <trace/events/loop.h>
 
 const char * const loop_stat_names[LOOP_NR_STATS] = {
-	[LOOP_PATH_INLINE]		= "inline",
-	[LOOP_PATH_CLONED]		= "cloned",
-	[LOOP_PATH_WORKER_OP]		= "worker_op",
-	[LOOP_PATH_WORKER_FLUSH]	= "worker_flush",
-	[LOOP_PATH_WORKER_SWAP]		= "worker_swap",
-	[LOOP_PATH_WORKER_OFF]		= "worker_off",
-	[LOOP_PATH_WORKER_FILE]		= "worker_file",
-	[LOOP_PATH_WORKER_ALIGN]	= "worker_align",
-	[LOOP_PATH_WORKER_KWORKER]	= "worker_kworker",
-	[LOOP_PATH_WORKER_BACKOFF]	= "worker_backoff",
-	[LOOP_PATH_WORKER_TRANSACTION]	= "worker_transaction",
-	[LOOP_PATH_WORKER_META]		= "worker_meta",
-	[LOOP_PATH_WORKER_RECLAIM]	= "worker_reclaim",
-	[LOOP_PATH_WORKER_PARKED]	= "worker_parked",
-	[LOOP_PATH_WORKER_RLIMIT]	= "worker_rlimit",
-	[LOOP_PATH_WORKER_ATIME]	= "worker_atime",
-	[LOOP_PATH_WORKER_CGROUP]	= "worker_cgroup",
-	[LOOP_PATH_WORKER_STACK]	= "worker_stack",
-	[LOOP_STAT_RETRY_AGAIN]		= "retry_again",
-	[LOOP_STAT_RETRY_LATE]		= "retry_late",
-	[LOOP_STAT_RETRY_SHORT]		= "retry_short",
-	[LOOP_STAT_RETRY_ERROR]		= "retry_error",
-	[LOOP_STAT_RETRY_FROZEN]	= "retry_frozen",
-	[LOOP_STAT_BUFFERED]		= "buffered",
-	[LOOP_STAT_FLUSH]		= "flush",
-	[LOOP_STAT_FSYNC]		= "fsync",
-	[LOOP_STAT_UNMAP_REFUSED]	= "unmap_refused",
+#define LOOP_PATH(symbol, name)	\
+	[LOOP_PATH_##symbol] = name,
+#define LOOP_STAT(symbol, name)	\
+	[LOOP_STAT_##symbol] = name,
+#include "stats.h"
+#undef LOOP_PATH
+#undef LOOP_STAT
 };
 
 /*
