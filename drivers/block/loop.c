@@ -711,20 +711,15 @@ static bool loop_io_demand(struct loop_io *io)
 }
 
 /*
- * A file system may hold a lock of the file while it waits for a page, and a write
- * by a cgroup whose I/O is not throttled may need it. So a worker has what is not
- * cached read without that lock, and reads it from the cache then.
+ * A file system may hold a lock of the file while it waits for a page, and a write by
+ * a cgroup whose I/O is not throttled may need that lock. So a worker first has the
+ * page cache filled without it. That is right only where a read looks at nothing else.
  */
 static enum loop_try loop_io_read_buffered(struct loop_io *io)
 {
-	enum loop_try try;
-
-	if (!io->b->quiet_file)
-		return loop_io_try(io, 0);
-	try = loop_io_try(io, IOCB_NOWAIT);
-	if (try == LOOP_TRY_PENDING || io->ret != -EAGAIN)
-		return try;
-	loop_file_read_ahead(loop_io_file(io), io->pos, io->bio->bi_iter.bi_size);
+	if (io->b->quiet_file)
+		loop_file_read_ahead(io->b->quiet_file, io->pos,
+				     io->bio->bi_iter.bi_size);
 	return loop_io_try(io, 0);
 }
 

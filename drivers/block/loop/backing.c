@@ -260,18 +260,26 @@ void loop_file_read_ahead(struct file *file, loff_t pos, unsigned int len)
 {
 	struct address_space *mapping = file->f_mapping;
 	pgoff_t last = (pos + len - 1) >> PAGE_SHIFT;
-	pgoff_t first = pos >> PAGE_SHIFT;
-	struct folio *folio = filemap_get_folio(mapping, last);
+	pgoff_t index = pos >> PAGE_SHIFT;
+	struct folio *folio;
 
-	if (IS_ERR(folio)) {
-		page_cache_sync_readahead(mapping, &file->f_ra, file, first,
-					  last - first + 1);
-		folio = filemap_get_folio(mapping, last);
-	}
-	if (IS_ERR(folio))
+	/* tmpfs and DAX read nothing into the page cache */
+	if (!mapping->a_ops->readahead && !mapping->a_ops->read_folio)
 		return;
-	folio_wait_locked(folio);
-	folio_put(folio);
+	while (index <= last) {
+		folio = filemap_get_folio(mapping, index);
+		if (IS_ERR(folio)) {
+			page_cache_sync_readahead(mapping, &file->f_ra, file,
+						  index, last - index + 1);
+			folio = filemap_get_folio(mapping, index);
+		}
+		/* the read that follows finds out why */
+		if (IS_ERR(folio))
+			return;
+		folio_wait_locked(folio);
+		index = folio_next_index(folio);
+		folio_put(folio);
+	}
 }
 
 /* Without a limit the range has no end: the file may grow. */
