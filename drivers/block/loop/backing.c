@@ -15,7 +15,6 @@
 #include <linux/dcache.h>
 #include <linux/file.h>
 #include <linux/hashtable.h>
-#include <linux/magic.h>
 #include <linux/major.h>
 #include <linux/pagemap.h>
 #include <linux/sched/signal.h>
@@ -54,55 +53,71 @@ static struct loop_device *loop_file_lower_device(struct file *file)
 }
 
 /*
- * Whether the file does what IOCB_NOWAIT and IOCB_DSYNC say, also in a call that
- * completes later. Many file systems wait for what is below all the same, or do not
- * sync such a write, so only those are trusted that have been read and tested:
- * Documentation/block/loop.rst has a table of each.
+ * What file systems do. Nothing is taken for granted: these have been read and
+ * tested, and Documentation/block/loop.rst has a table of each.
  */
-static bool loop_file_is_trusted(struct file *file)
-{
-	static const char * const names[] = { "ext4", "xfs", "btrfs" };
+enum {
+	/* They do what IOCB_NOWAIT and IOCB_DSYNC say, also in a call that ends later. */
+	LOOP_FS_TRUSTED		= 1 << 0,
+	/* A buffered read looks at the page cache, and at no server or other file. */
+	LOOP_FS_READS_CACHE	= 1 << 1,
+	/* A direct write that ends later is one that the next fsync does not flush. */
+	LOOP_FS_FORGETS_ASYNC	= 1 << 2,
+	/*
+	 * A direct read waits for the file's lock, whatever IOCB_NOWAIT says, and a
+	 * file system of the same type above may hold the lock of its own file.
+	 */
+	LOOP_FS_LOCKS_READS	= 1 << 3,
+	/* bmap() tells the blocks to which direct I/O swaps out. */
+	LOOP_FS_SWAPS		= 1 << 4,
+};
 
-	return loop_file_bdev(file) ||
-	       match_string(names, ARRAY_SIZE(names),
-			    loop_file_inode(file)->i_sb->s_type->name) >= 0;
+static const struct loop_fs {
+	const char	*name;
+	unsigned int	does;	/* LOOP_FS_* */
+} loop_fs_table[] = {
+	{ "bdev",	LOOP_FS_TRUSTED },
+	{ "ext4",	LOOP_FS_TRUSTED | LOOP_FS_SWAPS },
+	{ "ext3",	LOOP_FS_SWAPS },
+	{ "ext2",	LOOP_FS_SWAPS },
+	{ "xfs",	LOOP_FS_TRUSTED | LOOP_FS_SWAPS },
+	{ "btrfs",	LOOP_FS_TRUSTED | LOOP_FS_LOCKS_READS },
+	{ "f2fs",	LOOP_FS_READS_CACHE | LOOP_FS_FORGETS_ASYNC },
+	{ "tmpfs",	LOOP_FS_READS_CACHE },
+	{ "erofs",	LOOP_FS_READS_CACHE },
+	{ "exfat",	LOOP_FS_READS_CACHE },
+};
+
+/* LOOP_FS_* of the file system of @inode. The node of a block device is on "bdev". */
+static unsigned int loop_inode_fs(const struct inode *inode)
+{
+	const char *name = inode->i_sb->s_type->name;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(loop_fs_table); i++)
+		if (!strcmp(loop_fs_table[i].name, name))
+			return loop_fs_table[i].does;
+	return 0;
 }
 
-/*
- * f2fs notes after a direct write that there is something to flush, and not at all
- * if the write completes later: an fsync then leaves it in the disk's cache.
- */
-static bool loop_file_forgets_async(struct file *file)
+static unsigned int loop_file_fs(struct file *file)
 {
-	/* of the file that an overlay stands for, not of a disk's node */
-	return !loop_file_bdev(file) &&
-	       d_real_inode(file->f_path.dentry)->i_sb->s_magic ==
-	       F2FS_SUPER_MAGIC;
+	return loop_inode_fs(loop_file_inode(file));
 }
 
-/*
- * btrfs waits for the file's lock to read past the page cache, whatever IOCB_NOWAIT
- * says, and a btrfs above may hold that of its own file.
- */
-static bool loop_file_locks_direct_reads(struct file *file)
+/* The inode that has the data: a block device's, or the one below an overlay. */
+static struct inode *loop_file_data_inode(struct file *file)
 {
-	return loop_file_inode(file)->i_sb->s_magic == BTRFS_SUPER_MAGIC;
+	return loop_file_bdev(file) ? loop_file_inode(file) :
+				      d_real_inode(file->f_path.dentry);
 }
 
-/*
- * What is read without waiting is what the page cache has, which needs no more of
- * the file system than that: its reads do nothing else. Others look at the server,
- * or at a file of another file system, first.
- */
 static bool loop_file_reads_cache(struct file *file)
 {
-	static const char * const names[] = { "tmpfs", "f2fs", "erofs", "exfat" };
 	struct inode *inode = loop_file_inode(file);
 
 	return S_ISREG(inode->i_mode) && !IS_DAX(inode) &&
 	       (file->f_op->read_iter == generic_file_read_iter ||
-		match_string(names, ARRAY_SIZE(names),
-			     inode->i_sb->s_type->name) >= 0);
+		(loop_file_fs(file) & LOOP_FS_READS_CACHE));
 }
 
 /* Pages that direct I/O is writing must not change before it has ended. */
@@ -110,23 +125,15 @@ static bool loop_file_wants_stable_pages(struct file *file)
 {
 	struct block_device *bdev = loop_file_bdev(file);
 
-	if (bdev)
-		return bdev_stable_writes(bdev);
-	/* of the file that an overlay stands for */
-	return mapping_stable_writes(d_real_inode(file->f_path.dentry)->i_mapping);
+	return bdev ? bdev_stable_writes(bdev) :
+		      mapping_stable_writes(loop_file_data_inode(file)->i_mapping);
 }
 
-/*
- * What is swapped out goes past the page cache, to blocks of which bmap() tells
- * where they are.
- */
 static bool loop_file_can_swap(struct file *file)
 {
-	unsigned long magic = loop_file_inode(file)->i_sb->s_magic;
-
 	return S_ISREG(loop_file_inode(file)->i_mode) &&
 	       (file->f_mode & FMODE_CAN_ODIRECT) &&
-	       (magic == EXT4_SUPER_MAGIC || magic == XFS_SUPER_MAGIC);
+	       (loop_file_fs(file) & LOOP_FS_SWAPS);
 }
 
 /*
@@ -142,7 +149,8 @@ struct file *loop_file_open_quiet(struct file *file, bool read_only)
 	struct file *quiet;
 
 	if (!S_ISREG(file_inode(file)->i_mode) || loop_file_is_on_demand(file) ||
-	    !(loop_file_is_trusted(file) || loop_file_reads_cache(file)))
+	    !((loop_file_fs(file) & LOOP_FS_TRUSTED) ||
+	      loop_file_reads_cache(file)))
 		return NULL;
 	quiet = kernel_file_open(&file->f_path, flags, file->f_cred);
 	if (IS_ERR(quiet))
@@ -524,7 +532,8 @@ static void loop_backing_offer(struct loop_backing *b)
 	struct block_device *lower = loop_file_lower_bdev(b->file);
 
 	b->write_cache = b->file->f_op->fsync && !b->params.read_only;
-	b->honours_dsync = b->params.direct && loop_file_is_trusted(b->file);
+	b->honours_dsync = b->params.direct &&
+			   (loop_file_fs(b->file) & LOOP_FS_TRUSTED);
 	/* with direct I/O, the pages of the bio are those that go below */
 	b->stable_writes = (b->params.direct || b->swap_out) &&
 			   loop_file_wants_stable_pages(b->file);
@@ -540,9 +549,8 @@ static void loop_backing_offer(struct loop_backing *b)
 	} else if (b->file->f_op->fallocate) {
 		b->max_discard_sectors = UINT_MAX >> SECTOR_SHIFT;
 		b->max_write_zeroes_sectors = UINT_MAX >> SECTOR_SHIFT;
-		/* of the file that an overlay stands for */
 		b->discard_granularity =
-			i_blocksize(d_real_inode(b->file->f_path.dentry));
+			i_blocksize(loop_file_data_inode(b->file));
 	}
 }
 
@@ -556,7 +564,8 @@ static bool loop_backing_can_inline(const struct loop_backing *b)
 	struct block_device *lower = loop_file_lower_bdev(b->file);
 
 	if (!(b->file->f_mode & FMODE_NOWAIT) ||
-	    !loop_file_is_trusted(b->file) || loop_file_is_on_demand(b->file))
+	    !(loop_file_fs(b->file) & LOOP_FS_TRUSTED) ||
+	    loop_file_is_on_demand(b->file))
 		return false;
 	return !b->params.direct || !lower || bdev_nowait(lower);
 }
@@ -564,7 +573,7 @@ static bool loop_backing_can_inline(const struct loop_backing *b)
 /* Nor does a read set the access time, for which a file system may wait. */
 static bool loop_backing_can_read_inline(const struct loop_backing *b)
 {
-	if (b->params.direct && loop_file_locks_direct_reads(b->file))
+	if (b->params.direct && (loop_file_fs(b->file) & LOOP_FS_LOCKS_READS))
 		return false;
 	return b->quiet_file || loop_file_bdev(b->file);
 }
@@ -575,7 +584,9 @@ static int loop_backing_shortcuts(struct loop_backing *b)
 	struct file *file = b->file;
 	int err;
 
-	b->write_waits = b->params.direct && loop_file_forgets_async(file);
+	b->write_waits = b->params.direct &&
+			 (loop_inode_fs(loop_file_data_inode(file)) &
+			  LOOP_FS_FORGETS_ASYNC);
 	if (loop_backing_can_inline(b)) {
 		b->inline_read = loop_backing_can_read_inline(b);
 		b->inline_write = b->params.direct ||
