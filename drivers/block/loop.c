@@ -851,17 +851,14 @@ static enum loop_path loop_bio_path_read(struct bio *bio)
 }
 
 /*
- * Reads through the quiet file are noted nowhere: once a second, one is left to a
- * worker, if the file's access time is kept at all.
+ * Reads through the quiet file set no access time. So one read a second is for a
+ * worker, where file_accessed() decides. The kernel exports nothing that only asks;
+ * with these two, which users set, no read goes to a worker in vain.
  */
-static bool loop_backing_read_is_due(const struct loop_backing *b)
+static bool loop_backing_atime_is_due(const struct loop_backing *b)
 {
-	struct inode *inode = file_inode(b->file);
-
-	if (!b->quiet_file || time_before(jiffies, READ_ONCE(b->noted) + HZ))
-		return false;
-	return !(b->file->f_flags & O_NOATIME) && !IS_NOATIME(inode) &&
-	       !(inode->i_flags & S_NOATIME) &&
+	return b->quiet_file && !time_before(jiffies, READ_ONCE(b->noted) + HZ) &&
+	       !(b->file->f_flags & O_NOATIME) &&
 	       !(b->file->f_path.mnt->mnt_flags & (MNT_NOATIME | MNT_READONLY));
 }
 
@@ -910,7 +907,7 @@ static enum loop_path loop_io_path_rw(const struct loop_io *io)
 		return LOOP_PATH_WORKER_PARKED;
 	if (write && rlimit(RLIMIT_FSIZE) != RLIM_INFINITY)
 		return LOOP_PATH_WORKER_RLIMIT;
-	if (!write && loop_backing_read_is_due(b))
+	if (!write && loop_backing_atime_is_due(b))
 		return LOOP_PATH_WORKER_ATIME;
 	if (!loop_bio_cgroup_is_own(bio))
 		return LOOP_PATH_WORKER_CGROUP;
