@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A file and how it is used: what it can do, the backing that is made from it, the
- * queue limits that follow from that, and its place as the backing in force. What
- * depends on the kind of file or file system is here.
+ * The backing file: what it can do, the backing that is made from it, the queue limits
+ * that follow from it, and how a backing is published and drained. All that depends on
+ * the kind of file or file system is in this room.
  *
- * It calls work.c only for the memory of struct loop_io. Those who publish or
- * take away a backing hold lo->mutex; here the limits lock and the freeze of the
- * queue come inside that, and loop_chain_mutex inside those. loop_mapping_lock
- * is this room's own.
+ * It calls work.c only for the memory of struct loop_io. Callers that publish or
+ * unpublish a backing hold lo->mutex; the limits lock and the freeze of the queue
+ * come inside that, and loop_chain_mutex inside those. loop_mapping_lock is this
+ * room's own.
  */
 #include <linux/backing-dev.h>
 #include <linux/bio.h>
@@ -23,12 +23,12 @@
 #include <linux/string.h>
 #include "loop.h"
 
-/* Largest bio. Its pages go to the file as they are: it costs no memory. */
+/* The largest bio. It costs no memory, as the file gets the bio's own pages. */
 #define LOOP_MAX_HW_SECTORS	(SZ_4M >> SECTOR_SHIFT)
 
 static DEFINE_MUTEX(loop_chain_mutex);
 
-/* Backings by the mapping they use: for its gfp mask, and for ranges of it. */
+/* Backings by their file's mapping, to guard its gfp mask and its ranges. */
 static DEFINE_SPINLOCK(loop_mapping_lock);
 static DEFINE_HASHTABLE(loop_mappings, 10);
 
@@ -36,13 +36,13 @@ static DEFINE_HASHTABLE(loop_mappings, 10);
  * The file behind a backing
  */
 
-/* The block device that @file is or lies on, or NULL. */
+/* Returns the block device that @file is or lies on, or NULL. */
 static struct block_device *loop_file_lower_bdev(struct file *file)
 {
 	return loop_file_bdev(file) ?: loop_file_inode(file)->i_sb->s_bdev;
 }
 
-/* The loop device that @file is or lies on, or NULL. */
+/* Returns the loop device that @file is or lies on, or NULL. */
 static struct loop_device *loop_file_lower_device(struct file *file)
 {
 	struct block_device *bdev = loop_file_lower_bdev(file);
@@ -53,8 +53,8 @@ static struct loop_device *loop_file_lower_device(struct file *file)
 }
 
 /*
- * What file systems do. Nothing is taken for granted: these have been read and
- * tested, and Documentation/block/loop.rst has a table of each.
+ * File systems differ in what they do, so the driver relies on nothing that was not
+ * read and tested. Documentation/block/loop.rst has a table of each.
  */
 enum {
 	/* They do what IOCB_NOWAIT and IOCB_DSYNC say, also in a call that ends later. */
@@ -88,7 +88,7 @@ static const struct loop_fs {
 	{ "exfat",	LOOP_FS_READS_CACHE },
 };
 
-/* LOOP_FS_* of the file system of @inode. The node of a block device is on "bdev". */
+/* Returns LOOP_FS_* of the inode's file system, which is "bdev" for a block device. */
 static unsigned int loop_inode_fs(const struct inode *inode)
 {
 	const char *name = inode->i_sb->s_type->name;
@@ -104,7 +104,7 @@ static unsigned int loop_file_fs(struct file *file)
 	return loop_inode_fs(loop_file_inode(file));
 }
 
-/* The inode that has the data: a block device's, or the one below an overlay. */
+/* Returns the inode that has the data: a block device's, or the one below an overlay. */
 static struct inode *loop_file_data_inode(struct file *file)
 {
 	return loop_file_bdev(file) ? loop_file_inode(file) :
@@ -137,9 +137,9 @@ static bool loop_file_can_swap(struct file *file)
 }
 
 /*
- * The file once more, for I/O that must set no times, as a file system may wait to
- * do so: reads without waiting, and what is swapped out. NULL: it cannot be had, or
- * is of no use.
+ * Opens the file once more for I/O that must set no times, because a file system may
+ * wait for that: inline reads, and what is swapped out. Returns NULL if it cannot be
+ * opened so, or if neither will be done.
  */
 struct file *loop_file_open_quiet(struct file *file, bool read_only)
 {
@@ -175,7 +175,7 @@ int loop_file_validate(struct file *file)
 	return 0;
 }
 
-/* As kiocb_start_write(), but it does not wait while @file's system is frozen. */
+/* Does what kiocb_start_write() does, but fails while the file system is frozen. */
 bool loop_file_start_write_trylock(struct file *file)
 {
 	struct inode *inode = file_inode(file);
@@ -184,15 +184,14 @@ bool loop_file_start_write_trylock(struct file *file)
 		return true;
 	if (!sb_start_write_trylock(inode->i_sb))
 		return false;
-	/* whoever completes the write releases it */
+	/* the completion of the write releases it, maybe in another task */
 	__sb_writers_release(inode->i_sb, SB_FREEZE_WRITE);
 	return true;
 }
 
 /*
- * vfs_fallocate(), but for a file that may only be appended to. That is a rule
- * for those who open the file. The device overwrites what is there, and so it
- * may zero it.
+ * Calls vfs_fallocate(), except for a file that is append-only: that rule is for tasks
+ * that open the file. The device overwrites its blocks, and so it may zero them.
  */
 int loop_file_fallocate(struct file *file, int mode, loff_t pos,
 			loff_t len)
@@ -219,8 +218,8 @@ int loop_file_fallocate(struct file *file, int mode, loff_t pos,
 }
 
 /*
- * The blocks of @bdev that lie in the range are discarded: there and, as a
- * discard below leaves it behind, in the page cache.
+ * Discards the blocks of @bdev that lie in the range, on the device and in its page
+ * cache, which a discard below does not change.
  */
 int loop_bdev_discard(struct block_device *bdev, loff_t pos,
 		      unsigned int len)
@@ -237,15 +236,15 @@ int loop_bdev_discard(struct block_device *bdev, loff_t pos,
 	err = blkdev_issue_discard(bdev, start >> SECTOR_SHIFT,
 				   (end - start) >> SECTOR_SHIFT, GFP_NOIO);
 	filemap_invalidate_unlock(mapping);
-	/* not supported any more: no error there, but one here */
+	/* the device turned discards off just now, which is no error there */
 	if (!err && !bdev_max_discard_sectors(bdev))
 		err = -EOPNOTSUPP;
 	return err;
 }
 
 /*
- * The blocks have all been written once, and the file has nothing to be written
- * back: to write them again takes no transaction. May have to read where they are.
+ * To write the range again takes no transaction: all its blocks have been written
+ * once, and the file is not dirty. bmap() may read where they are.
  */
 bool loop_file_overwrites(struct file *file, loff_t pos, unsigned int len)
 {
@@ -290,7 +289,7 @@ void loop_file_read_ahead(struct file *file, loff_t pos, unsigned int len)
 	}
 }
 
-/* Without a limit the range has no end: the file may grow. */
+/* Without a size limit the range has no end, as the file may grow. */
 u64 loop_range_end(const struct loop_params *p)
 {
 	return p->sizelimit ? (u64)p->offset + p->sizelimit : U64_MAX;
@@ -304,13 +303,13 @@ static bool loop_ranges_conflict(const struct loop_params *a,
 }
 
 /*
- * From here until it is freed, @b's range of the mapping counts as in use. With
- * @exclusive, not if another device's does that has a byte in common with it:
- * the number of that device is returned, else -1.
+ * Claims @b's range of the mapping until @b is freed, and returns -1. With @exclusive
+ * it fails if another device has claimed a byte of the range, and returns the number
+ * of that device.
  *
- * An allocation in the page cache of the file must not wait for I/O: the I/O
- * may be on the loop device. The mask is narrowed for as long as a backing of
- * any device uses the mapping.
+ * An allocation in the page cache of the file must not wait for I/O, which may be on
+ * the loop device. So the gfp mask of the mapping is narrowed while any backing uses
+ * the mapping.
  */
 int loop_mapping_claim(struct loop_backing *b, bool exclusive)
 {
@@ -380,7 +379,7 @@ struct loop_backing *loop_backing_alloc(struct loop_device *lo,
 	b->file = get_file(files->file);
 	if (files->quiet)
 		b->quiet_file = get_file(files->quiet);
-	b->noted = jiffies - HZ;
+	b->atime_updated = jiffies - HZ;
 	spin_lock_init(&b->flush_lock);
 	INIT_LIST_HEAD(&b->flush_list);
 	INIT_WORK(&b->flush_work, lo->entries->flush_work);
@@ -389,8 +388,8 @@ struct loop_backing *loop_backing_alloc(struct loop_device *lo,
 }
 
 /*
- * A backing that nobody uses: never published, or drained. Somebody may still
- * look at whether it is that.
+ * Frees a backing that has no users: it was never published, or it is drained. A
+ * reader under RCU may still find that its count of users is 0.
  */
 static void loop_backing_free(struct loop_backing *b)
 {
@@ -405,14 +404,14 @@ static void loop_backing_free(struct loop_backing *b)
 	kfree_rcu(b, rcu);
 }
 
-/* The backing in force, for a task that changes the device. */
+/* Returns the backing in force to a task that changes the device. */
 struct loop_backing *loop_device_backing(struct loop_device *lo)
 {
 	return rcu_dereference_protected(lo->backing,
 					 lockdep_is_held(&lo->mutex));
 }
 
-/* The backing in force, for a task that only looks at it, or NULL. */
+/* Returns the backing in force with a reference for a task that looks at it, or NULL. */
 struct loop_backing *loop_backing_hold(struct loop_device *lo)
 {
 	struct loop_backing *b;
@@ -434,9 +433,8 @@ void loop_backing_release(struct loop_backing *b)
 }
 
 /*
- * No bio is in flight. Exact for bios that have found a backing which the caller
- * has taken away. What has ended is summed up first, as each bio starts before it
- * ends.
+ * No bio is in flight. This is exact for bios that found a backing before the caller
+ * unpublished it. A bio starts before it ends, so the ends are summed up first.
  */
 static bool loop_device_is_idle(struct loop_device *lo)
 {
@@ -452,23 +450,23 @@ static bool loop_device_is_idle(struct loop_device *lo)
 	return started == ended;
 }
 
-/* Frees a backing that no bio uses, once those who look at it have done so. */
+/* Frees a backing that no bio uses, when the tasks that look at it are done. */
 void loop_backing_retire(struct loop_backing *b)
 {
-	/* it has nothing to do any more, but may still be about to return */
+	/* the work has nothing to do any more, but may not have returned yet */
 	flush_work(&b->flush_work);
 	wait_event(b->lo->drained, refcount_dec_if_one(&b->users));
 	loop_backing_free(b);
 }
 
-/* What direct I/O needs, as the file has it now. */
+/* Asks the file which alignment direct I/O needs now. */
 int loop_backing_stat_direct(struct loop_backing *b)
 {
 	struct block_device *lower = loop_file_lower_bdev(b->file);
 	struct kstat stat;
 	int err;
 
-	/* a file that does not tell is asked, and refuses with EINVAL */
+	/* a file that does not say refuses direct I/O with EINVAL */
 	b->dio_mem_mask = 0;
 	b->dio_offset_mask = SECTOR_SIZE - 1;
 	if (lower) {
@@ -481,7 +479,7 @@ int loop_backing_stat_direct(struct loop_backing *b)
 	if (err)
 		return err;
 	if (stat.result_mask & STATX_DIOALIGN) {
-		/* 0, no direct I/O, gives a mask that nothing passes */
+		/* 0 means no direct I/O, and gives a mask that no bio passes */
 		b->dio_mem_mask = stat.dio_mem_align - 1;
 		b->dio_offset_mask = stat.dio_offset_align - 1;
 	}
@@ -493,7 +491,7 @@ int loop_backing_getattr(const struct loop_backing *b, struct kstat *stat)
 	return vfs_getattr_nosec(&b->file->f_path, stat, STATX_INO | STATX_SIZE, 0);
 }
 
-/* The size that follows from the file's. Bios in flight may see it change. */
+/* Sets the size that follows from the file's. Bios in flight may see it change. */
 void loop_backing_set_size(struct loop_backing *b,
 			   const struct kstat *stat)
 {
@@ -508,7 +506,7 @@ void loop_backing_set_size(struct loop_backing *b,
 	atomic64_set(&b->nr_sectors, size >> SECTOR_SHIFT);
 }
 
-/* A block of the device is a range that direct I/O on the file can take. */
+/* Direct I/O on the file can do each block of the device. */
 static bool loop_backing_aligned(const struct loop_backing *b)
 {
 	return !((b->params.offset | b->params.block_size) &
@@ -525,8 +523,8 @@ static bool loop_backing_can_direct(const struct loop_backing *b)
 	return loop_backing_aligned(b);
 }
 
-/* What the device can offer depends on what is below. */
-static void loop_backing_offer(struct loop_backing *b)
+/* Derives from the file what the queue limits will say. */
+static void loop_backing_derive_limits(struct loop_backing *b)
 {
 	struct block_device *bdev = loop_file_bdev(b->file);
 	struct block_device *lower = loop_file_lower_bdev(b->file);
@@ -534,7 +532,7 @@ static void loop_backing_offer(struct loop_backing *b)
 	b->write_cache = b->file->f_op->fsync && !b->params.read_only;
 	b->honours_dsync = b->params.direct &&
 			   (loop_file_fs(b->file) & LOOP_FS_TRUSTED);
-	/* with direct I/O, the pages of the bio are those that go below */
+	/* with direct I/O, the device below gets the pages of the bio */
 	b->stable_writes = (b->params.direct || b->swap_out) &&
 			   loop_file_wants_stable_pages(b->file);
 	b->rotational = lower && blk_queue_rot(bdev_get_queue(lower));
@@ -542,7 +540,7 @@ static void loop_backing_offer(struct loop_backing *b)
 	if (bdev) {
 		b->max_discard_sectors = bdev_max_discard_sectors(bdev);
 		b->discard_granularity = bdev_discard_granularity(bdev);
-		/* zeroes must go everywhere, to the byte */
+		/* zeroes are written to the byte, so they need whole blocks */
 		if (loop_backing_aligned(b))
 			b->max_write_zeroes_sectors =
 						bdev_write_zeroes_sectors(bdev);
@@ -555,9 +553,9 @@ static void loop_backing_offer(struct loop_backing *b)
 }
 
 /*
- * The file can be tried without waiting. Direct I/O goes on to the device below,
- * which refuses it if it cannot do that, and the file system counts it as an
- * error of the disk. Buffered tries take no more than what is cached.
+ * The file does not wait in an inline try. Direct I/O reaches the device below, which
+ * fails it if it cannot do without waiting, and the file system reports an error of
+ * the disk. Buffered tries use only what is cached.
  */
 static bool loop_backing_can_inline(const struct loop_backing *b)
 {
@@ -570,7 +568,7 @@ static bool loop_backing_can_inline(const struct loop_backing *b)
 	return !b->params.direct || !lower || bdev_nowait(lower);
 }
 
-/* Nor does a read set the access time, for which a file system may wait. */
+/* Nor does a read set the access time, which a file system may wait for. */
 static bool loop_backing_can_read_inline(const struct loop_backing *b)
 {
 	if (b->params.direct && (loop_file_fs(b->file) & LOOP_FS_LOCKS_READS))
@@ -578,15 +576,10 @@ static bool loop_backing_can_read_inline(const struct loop_backing *b)
 	return b->quiet_file || loop_file_bdev(b->file);
 }
 
-/* How bios can reach the file without a worker. */
-static int loop_backing_shortcuts(struct loop_backing *b)
+static void loop_backing_derive_inline(struct loop_backing *b)
 {
 	struct file *file = b->file;
-	int err;
 
-	b->write_waits = b->params.direct &&
-			 (loop_inode_fs(loop_file_data_inode(file)) &
-			  LOOP_FS_FORGETS_ASYNC);
 	if (loop_backing_can_inline(b)) {
 		b->inline_read = loop_backing_can_read_inline(b);
 		b->inline_write = b->params.direct ||
@@ -596,13 +589,21 @@ static int loop_backing_shortcuts(struct loop_backing *b)
 				   !loop_file_is_on_demand(file);
 		b->inline_read = b->inline_cached;
 	}
+}
+
+/* Allocates the reserves for what is swapped out, and for clones. */
+static int loop_backing_alloc_reserves(struct loop_backing *b)
+{
+	struct block_device *bdev = loop_file_bdev(b->file);
+	int err;
+
 	if (b->swap_out) {
 		err = mempool_init_slab_pool(&b->swap_pool, LOOP_SWAP_DEPTH,
 					     loop_io_cache);
 		if (err)
 			return err;
 	}
-	if (!b->params.direct || !loop_file_bdev(file))
+	if (!b->params.direct || !bdev)
 		return 0;
 	b->clones = kzalloc_obj(*b->clones, GFP_KERNEL);
 	if (!b->clones)
@@ -611,15 +612,15 @@ static int loop_backing_shortcuts(struct loop_backing *b)
 			  offsetof(struct loop_clone, bio),
 			  BIOSET_PERCPU_CACHE);
 	if (!err)
-		b->clone_bdev = loop_file_bdev(file);
+		b->clone_bdev = bdev;
 	return err;
 }
 
 /*
- * All that follows from the file and the parameters; the size only if it is to
- * follow the file. Sleeps on the file.
+ * Derives the rest of the backing from the file and the parameters; the size only
+ * with @resize. It may wait for the file.
  */
-int loop_backing_complete(struct loop_backing *b, bool resize)
+int loop_backing_derive(struct loop_backing *b, bool resize)
 {
 	struct kstat stat;
 	int err;
@@ -635,11 +636,15 @@ int loop_backing_complete(struct loop_backing *b, bool resize)
 	b->swap_out = b->quiet_file && !b->params.read_only &&
 		      loop_file_can_swap(b->file) &&
 		      !((b->params.offset | PAGE_SIZE) & b->dio_offset_mask);
-	loop_backing_offer(b);
-	return loop_backing_shortcuts(b);
+	b->write_waits = b->params.direct &&
+			 (loop_inode_fs(loop_file_data_inode(b->file)) &
+			  LOOP_FS_FORGETS_ASYNC);
+	loop_backing_derive_limits(b);
+	loop_backing_derive_inline(b);
+	return loop_backing_alloc_reserves(b);
 }
 
-/* What was asked for, or may be expected, and is not so: LOOP_UNMET_*. */
+/* Returns LOOP_UNMET_*: what the user asked for or expects, and does not have. */
 u32 loop_backing_unmet(const struct loop_backing *b)
 {
 	const struct loop_params *p = &b->params;
@@ -654,7 +659,7 @@ u32 loop_backing_unmet(const struct loop_backing *b)
 		unmet |= LOOP_UNMET_WRITE;
 	if (READ_ONCE(b->cut))
 		unmet |= LOOP_UNMET_SIZELIMIT;
-	/* the file may refuse it later, and the next backing's limit may be there */
+	/* the file may have refused it, and the limit may be the next backing's */
 	if (!data_race(bdev_max_discard_sectors(b->lo->disk->part0)))
 		unmet |= LOOP_UNMET_DISCARD;
 	if (!READ_ONCE(p->block_size_asked) && p->block_size > SECTOR_SIZE)
@@ -671,7 +676,7 @@ static blk_features_t loop_backing_features(const struct loop_backing *b)
 
 	if (b->write_cache)
 		features |= BLK_FEAT_WRITE_CACHE;
-	/* elsewhere it is a flush, and one of the submitter's serves many writes */
+	/* FUA would be a flush elsewhere; the submitter's own serves more writes */
 	if (b->write_cache && b->honours_dsync)
 		features |= BLK_FEAT_FUA;
 	if (b->rotational)
@@ -681,19 +686,19 @@ static blk_features_t loop_backing_features(const struct loop_backing *b)
 	return features;
 }
 
-/* @lim is what the block layer starts a new device with. */
+/* Sets @lim to the limits of a new device. */
 void loop_limits_init(struct queue_limits *lim)
 {
 	lim->features = BLK_FEAT_NOWAIT | BLK_FEAT_IO_STAT;
 	lim->logical_block_size = SECTOR_SIZE;
 	lim->max_hw_sectors = LOOP_MAX_HW_SECTORS;
-	/* without it, some kernels split what is larger than 1280 KiB */
+	/* without this, some kernels split bios at 1280 KiB */
 	lim->max_user_sectors = LOOP_MAX_HW_SECTORS;
 	lim->max_segments = USHRT_MAX;
 	lim->max_segment_size = UINT_MAX;
 }
 
-/* A whole number of granules: the block layer takes nothing else from sysfs. */
+/* Returns whole granules, as the block layer takes nothing else from sysfs. */
 static unsigned int loop_limits_discard_sectors(const struct loop_backing *b,
 						unsigned int granularity)
 {
@@ -703,8 +708,8 @@ static unsigned int loop_limits_discard_sectors(const struct loop_backing *b,
 }
 
 /*
- * What the disk below likes best. A device that passes on its bios tells it as
- * dm-linear does, so that the same partitions and file systems are made on it.
+ * Sets the sizes that the disk below prefers. A device that clones its bios reports
+ * them as dm-linear does, so that tools make the same partitions and file systems.
  */
 static void loop_limits_fill_lower(struct queue_limits *lim,
 				   const struct loop_backing *b)
@@ -724,10 +729,10 @@ static void loop_limits_fill_lower(struct queue_limits *lim,
 }
 
 /*
- * The queue limits of a device with backing @b in the place of @old, which is
- * NULL if there was none. While a file is attached, a feature that was set in
- * sysfs stays if @b and @old do not differ in it. All is as the block layer's
- * validation leaves it, so that limits that do not change are equal.
+ * Sets the queue limits of a device whose backing @b replaces @old, or NULL. While a
+ * file is attached, a feature that the user set in sysfs stays if @b and @old do not
+ * differ in it. The block layer's validation changes nothing here, so limits that
+ * stay compare as equal.
  */
 static void loop_limits_fill(struct queue_limits *lim,
 			     const struct loop_backing *old,
@@ -758,9 +763,8 @@ static void loop_limits_fill(struct queue_limits *lim,
 }
 
 /*
- * Follows the chain of loop devices down from @below. Each of them is kept
- * open by the one above, the first by the caller's file, and a backing is not
- * freed before the RCU read side ends.
+ * Follows the chain of loop devices down from @below, to look for @lo. Each is kept
+ * open by the one above it, the first by the caller's file. RCU keeps the backings.
  */
 static int loop_chain_check(struct loop_device *lo, struct loop_device *below)
 {
@@ -773,7 +777,7 @@ static int loop_chain_check(struct loop_device *lo, struct loop_device *below)
 		if (below == lo)
 			return -EBADF;
 		b = rcu_dereference(below->backing);
-		/* one that is being detached is no foundation */
+		/* the device is being detached */
 		if (!b || READ_ONCE(below->state) != LOOP_STATE_BOUND)
 			return -EINVAL;
 		below = loop_file_lower_device(b->file);
@@ -781,7 +785,7 @@ static int loop_chain_check(struct loop_device *lo, struct loop_device *below)
 	return 0;
 }
 
-/* Whether @b would close a cycle of loop devices, or lies on one that ends. */
+/* Fails if @b would close a cycle of loop devices, or lies on one that is detached. */
 int loop_backing_check_chain(struct loop_backing *b)
 {
 	guard(mutex)(&loop_chain_mutex);
@@ -789,8 +793,8 @@ int loop_backing_check_chain(struct loop_backing *b)
 }
 
 /*
- * Ends the update of the queue limits, which are to be *@lim from now on.
- * NULL: they stay, and with them the read-ahead, which a commit may raise.
+ * Sets the backing, and ends the update of the queue limits: they become *@lim or,
+ * with NULL, stay. The read-ahead, which a commit may raise, then stays as well.
  */
 static int loop_backing_replace(struct loop_device *lo, struct loop_backing *b,
 				struct queue_limits *lim)
@@ -807,7 +811,7 @@ static int loop_backing_replace(struct loop_device *lo, struct loop_backing *b,
 	return err;
 }
 
-/* The same, with a file that is a loop device or lies on one. */
+/* Does the same for a file that is a loop device or lies on one. */
 static int loop_backing_replace_nested(struct loop_device *lo,
 				       struct loop_backing *b,
 				       struct queue_limits *lim)
@@ -834,8 +838,8 @@ static void loop_disk_set_stable_pages(struct gendisk *disk, bool stable)
 }
 
 /*
- * Keeps new bios out, and waits until none is in flight. What is below may take
- * for ever: a killed task gives up, with -EINTR and the queue as it was.
+ * Keeps new bios out, and waits until none is in flight. The device below may hang,
+ * so a task that is killed gives up, with -EINTR and the queue as it was.
  */
 static int loop_queue_freeze(struct loop_device *lo)
 {
@@ -853,11 +857,11 @@ static int loop_queue_freeze(struct loop_device *lo)
 }
 
 /*
- * Publishes *@bp, and leaves in *@bp the backing that was in force, which no bio
- * uses any more; NULL if there was none. If it fails, nothing has changed.
+ * Publishes *@bp and sets *@bp to the drained backing that it replaces, or to NULL.
+ * If it fails, nothing has changed.
  *
- * Nothing is allocated while the queue is frozen. A freeze costs a grace period,
- * so a device that had no backing, and so no bio, does without.
+ * Nothing is allocated while the queue is frozen. A freeze costs a grace period, and
+ * is left out for a device that had no backing, and so has no bio.
  */
 int loop_backing_publish(struct loop_device *lo,
 			 struct loop_backing **bp)
@@ -871,7 +875,7 @@ int loop_backing_publish(struct loop_device *lo,
 	lockdep_assert_held(&lo->mutex);
 
 	old = loop_device_backing(lo);
-	/* the same file closes no cycle */
+	/* to publish the same file again closes no cycle */
 	nested = !(old && old->file == b->file) &&
 		 loop_file_lower_device(b->file);
 
@@ -897,9 +901,8 @@ int loop_backing_publish(struct loop_device *lo,
 }
 
 /*
- * Takes the backing away from a device that nobody has open, and returns it when
- * no bio uses it any more. The device is as it was when it was made: what users
- * have set in queue/ was about that file.
+ * Removes the backing of a device that nobody has open, and returns it drained. The
+ * limits become those of a new device: what users set in queue/ was for that file.
  */
 struct loop_backing *loop_backing_unpublish(struct loop_device *lo)
 {
@@ -907,7 +910,7 @@ struct loop_backing *loop_backing_unpublish(struct loop_device *lo)
 	struct queue_limits lim = lo->unbound_limits;
 
 	queue_limits_start_update(lo->disk->queue);
-	/* never fails: these have been committed before */
+	/* this never fails, as these limits were committed before */
 	loop_backing_replace(lo, NULL, &lim);
 	lo->disk->bdi->ra_pages = VM_READAHEAD_PAGES;
 	set_disk_ro(lo->disk, false);

@@ -494,7 +494,7 @@ int loop_change_bind(struct loop_reconf *rc, const void *arg)
 	err = loop_bind_params(b, bind);
 	if (err)
 		return err;
-	err = loop_backing_complete(b, true);
+	err = loop_backing_derive(b, true);
 	if (err)
 		return err;
 	if (attach && (attach->attach_flags & LOOP_ATTACH_STRICT))
@@ -680,7 +680,7 @@ static int loop_change_file(struct loop_reconf *rc, const void *arg)
 		b->params.direct = true;
 		b->params.direct_asked = true;
 	}
-	err = loop_backing_complete(b, true);
+	err = loop_backing_derive(b, true);
 	if (err)
 		return err;
 	if (atomic64_read(&b->nr_sectors) != atomic64_read(&old->nr_sectors))
@@ -757,7 +757,7 @@ static int loop_reconf_move(struct loop_reconf *rc, struct loop_backing *old,
 		return err;
 	rc->b->params.offset = p->offset;
 	rc->b->params.sizelimit = p->sizelimit;
-	err = loop_backing_complete(rc->b, true);
+	err = loop_backing_derive(rc->b, true);
 	if (err)
 		return err;
 	rc->announce = true;
@@ -979,7 +979,7 @@ static int loop_change_direct_io(struct loop_reconf *rc, const void *arg)
 		return err;
 	rc->b->params.direct = direct;
 	rc->b->params.direct_asked = direct;
-	err = loop_backing_complete(rc->b, false);
+	err = loop_backing_derive(rc->b, false);
 	if (err)
 		return err;
 	if (rc->b->params.direct != direct)
@@ -1015,7 +1015,7 @@ static int loop_change_block_size(struct loop_reconf *rc, const void *arg)
 		return err;
 	rc->b->params.block_size = size;
 	rc->b->params.block_size_asked = asked;
-	err = loop_backing_complete(rc->b, false);
+	err = loop_backing_derive(rc->b, false);
 	if (err)
 		return err;
 	rc->stale = true;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the rooms of the loop driver share: types, and the prototypes of each room
- * in the order of the rooms, the highest first. See ../loop.c.
+ * Types that the rooms of the loop driver share, and the prototypes of each room,
+ * the highest room first. ../loop.c describes the rooms.
  */
 #ifndef _BLOCK_LOOP_H
 #define _BLOCK_LOOP_H
@@ -23,13 +23,13 @@
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
 
-/* So many bios that are swapped out to a file may be in flight. */
+/* This many bios that are swapped out to a file can be in flight. */
 #define LOOP_SWAP_DEPTH		4
 
-/* Bios that a device can always make progress with when memory is short. */
+/* This many bios of a device make progress when no memory is left. */
 #define LOOP_IO_RESERVE		4
 
-/* The mark of the index that is on unbound devices. */
+/* The index marks devices that have no backing file. */
 #define LOOP_INDEX_UNBOUND	XA_MARK_1
 
 /* The path of a bio: who does it and, from WORKER_OP on, why a worker does. */
@@ -54,8 +54,8 @@ enum loop_stat {
 };
 
 /*
- * Of each processor. A bio starts on one and ends on another: only the sums
- * tell something.
+ * Each processor has these. A bio can start on one and end on another, so only the
+ * sums over all processors mean something.
  */
 struct loop_counters {
 	unsigned long		started;
@@ -64,30 +64,30 @@ struct loop_counters {
 };
 
 /*
- * The letter of a field tells what guards it:
+ * The letter of a field says what guards it:
  *
- * A: atomic, per CPU, or with a lock of its own
- * C: constant from the moment when others than its maker can see the object
- * F: protected by b->flush_lock
- * G: protected by loop_mapping_lock
- * H: a hint, which anybody writes; a race loses an update, and does no harm
- * L: protected by lo->group_lock
- * M: protected by lo->mutex
- * O: belongs to the one that has the bio: the submitter, a list, a worker or the
+ * A: the field is atomic, per CPU, or has a lock of its own
+ * C: the field is constant once others than its maker can see the object
+ * F: b->flush_lock protects it
+ * G: loop_mapping_lock protects it
+ * H: it is a hint, which any task writes; a race loses an update and does no harm
+ * L: lo->group_lock protects it
+ * M: lo->mutex protects it
+ * O: it belongs to the one that has the bio: the submitter, a list, a worker or the
  *    completion, one after the other
- * R: written with lo->mutex held, read under RCU or by a bio that is counted
- * S: written with lo->mutex held
- * U: protected by lo->uevent_mutex
- * X: protected by the lock of the index
+ * R: writers hold lo->mutex; readers are under RCU, or are a bio that is counted
+ * S: writers hold lo->mutex
+ * U: lo->uevent_mutex protects it
+ * X: the lock of the index protects it
  *
- * A field with H, S or X may be read without the lock, and may change at once:
- * then both sides use READ_ONCE() and WRITE_ONCE(), or it is atomic. A bio reads
- * fields with M without the lock: they were written before its backing was
- * published. A loop_params of a backing that is not published yet, and a field
- * with X of a device that is not bound, belong to the task that builds it.
+ * Fields with H, S or X are read without the lock, and can change at any time: both
+ * sides use READ_ONCE() and WRITE_ONCE(), or the field is atomic. Bios read fields
+ * with M without the lock, as these were written before the backing was published.
+ * A loop_params whose backing is not published yet, and fields with X of a device
+ * that is not attached, belong to the task that builds them.
  */
 
-/* What the user can ask of a binding; and direct, which may be less than that. */
+/* What the user asks of an attachment; direct can be less than that. */
 struct loop_params {
 	loff_t			offset;		/* C */
 	loff_t			sizelimit;	/* C */
@@ -95,21 +95,20 @@ struct loop_params {
 	bool			read_only;	/* C */
 	bool			direct;		/* C */
 	bool			direct_asked;	/* S */
-	bool			direct_aligned;	/* C: bios that the file does not take are not */
+	bool			direct_aligned;	/* C: direct for bios that the file takes */
 	bool			write_asked;	/* C */
 	bool			block_size_asked; /* S */
 };
 
-/* Inline tries that would have waited, in a row, and what is not tried for it. */
 struct loop_backoff {
-	u8			failed;		/* H */
-	u8			skip;		/* H */
+	u8			failed;		/* H: tries in a row that would have waited */
+	u8			skip;		/* H: bios that are not tried */
 };
 
-/* What a backing is made of. */
+/* A backing is made of these. */
 struct loop_files {
 	struct file		*file;
-	struct file		*quiet;		/* or NULL */
+	struct file		*quiet;		/* see loop_file_open_quiet(), or NULL */
 };
 
 struct loop_backing {
@@ -120,22 +119,22 @@ struct loop_backing {
 	unsigned int		dio_mem_mask;	/* C */
 	unsigned int		dio_offset_mask; /* C */
 	struct file		*quiet_file;	/* C: see loop_file_open_quiet(), or NULL */
-	unsigned long		noted;		/* H: when a read was last noted */
-	mempool_t		swap_pool;	/* A: there is one with swap_out */
-	bool			swap_out;	/* C: through quiet_file */
-	bool			inline_read;	/* H: the file can, without waiting */
-	bool			inline_write;	/* H */
-	bool			inline_cached;	/* C: such a read asks only the cache */
-	bool			honours_dsync;	/* C: direct writes are synced on demand */
+	unsigned long		atime_updated;	/* H: in jiffies, by a worker */
+	mempool_t		swap_pool;	/* A: initialized if swap_out is set */
+	bool			swap_out;	/* C: quiet_file takes what is swapped out */
+	bool			inline_read;	/* H: the file reads without waiting */
+	bool			inline_write;	/* H: the file writes without waiting */
+	bool			inline_cached;	/* C: inline reads ask the page cache only */
+	bool			honours_dsync;	/* C: direct writes obey IOCB_DSYNC */
 	bool			write_waits;	/* C: writes of workers are synchronous */
-	struct loop_backoff	backoff[2];	/* of reads, and of writes */
+	struct loop_backoff	backoff[2];	/* for reads, and for writes */
 	struct block_device	*clone_bdev;	/* C: gets clones of bios, or NULL */
-	struct bio_set		*clones;	/* C: there is one with clone_bdev */
+	struct bio_set		*clones;	/* C: NULL without clone_bdev */
 
-	/* A: operations, by number, of which the log has told */
+	/* A: operations, by number, whose refusal is in the log */
 	DECLARE_BITMAP(refused, (__force unsigned int)REQ_OP_LAST);
 
-	/* flushes waiting for the next fsync */
+	/* flushes that wait for the next fsync */
 	spinlock_t		flush_lock;	/* taken in any context */
 	struct list_head	flush_list;	/* F: of struct loop_io */
 	struct work_struct	flush_work;	/* A */
@@ -148,34 +147,34 @@ struct loop_backing {
 	unsigned int		max_discard_sectors; /* C */
 	unsigned int		max_write_zeroes_sectors; /* C */
 
-	/* of the file, as stat() tells them */
+	/* as stat() of the file tells them */
 	dev_t			dev;		/* C */
 	u64			ino;		/* C */
-	bool			cut;		/* S: less than sizelimit is there */
+	bool			cut;		/* S: the file ends before sizelimit */
 
 	struct loop_device	*lo;		/* C */
-	refcount_t		users;		/* A: its owner, and who looks at it */
-	struct rcu_head		rcu;		/* by the last user */
+	refcount_t		users;		/* A: the device, and tasks that look at it */
+	struct rcu_head		rcu;
 	struct hlist_node	mapping_node;	/* G: in loop_mappings, if claimed */
-	gfp_t			mapping_gfp;	/* G: as found by the first */
+	gfp_t			mapping_gfp;	/* G: the mask to restore */
 };
 
 /*
- * What the bios of one cgroup on one device share, or all that is swapped out to
- * it: the bound on what is in flight, and the order of writes. These take the
- * file's lock in turn, so one worker does them.
+ * The bios of one cgroup on one device, or all that are swapped out to the device. A
+ * group bounds how many of its bios are in flight. One worker does its buffered
+ * writes in order, as these take the file's lock in turn.
  */
 struct loop_group {
 	struct loop_device	*lo;		/* C */
-	struct cgroup_subsys_state *blkcg;	/* C: only compared; NULL: not one's */
+	struct cgroup_subsys_state *blkcg;	/* C: only compared; NULL: root, or swap */
 	struct list_head	node;		/* L: in lo->groups */
 	unsigned int		users;		/* L: bios, and write_work */
-	struct semaphore	room;		/* A: fair, and held until a bio ends */
+	struct semaphore	room;		/* A: each bio in flight holds one unit */
 	struct list_head	writes;		/* L: of struct loop_io */
 	struct work_struct	write_work;	/* A */
 };
 
-/* What the kernel and the workers call in the heart, which no other room calls. */
+/* The kernel and the workers call these in the heart; no other room does. */
 struct loop_entries {
 	const struct block_device_operations *fops;	/* C: of each disk */
 	work_func_t		write_work;	/* C: of each group */
@@ -189,10 +188,10 @@ struct loop_device {
 
 	struct loop_backing __rcu *backing;	/* R */
 	mempool_t		io_pool;	/* A */
-	struct workqueue_struct	*workqueue;	/* M: made at the first bind */
-	struct workqueue_struct	*flush_queue;	/* M: the same */
+	struct workqueue_struct	*workqueue;	/* M: made by the first attach */
+	struct workqueue_struct	*flush_queue;	/* M: made by the first attach */
 	struct loop_counters __percpu *counters; /* A */
-	wait_queue_head_t	drained;	/* A: a bio ended, or a user of a backing left */
+	wait_queue_head_t	drained;	/* A: a bio ended, or a backing lost a user */
 	struct queue_limits	unbound_limits;	/* C */
 
 	spinlock_t		group_lock;	/* taken in any context */
@@ -200,24 +199,24 @@ struct loop_device {
 	unsigned int		nr_groups;	/* L */
 	struct loop_group	root_group;
 	struct loop_group	swap_group;
-	struct ratelimit_state	error_limit;	/* A: of lines in the log */
+	struct ratelimit_state	error_limit;	/* A: for lines in the log */
 
 	struct mutex		mutex;		/* reconfiguration */
 	struct mutex		uevent_mutex;	/* CHANGE events of the disk */
-	unsigned int		uevents_held;	/* U: by how many tasks */
-	bool			uevent_change;	/* U: is due when it is none */
-	bool			uevent_resize;	/* U: and says RESIZE=1 */
+	unsigned int		uevents_held;	/* U: this many tasks hold them back */
+	bool			uevent_change;	/* U: CHANGE is due after that */
+	bool			uevent_resize;	/* U: and it says RESIZE=1 */
 	unsigned int		state;		/* X: LOOP_STATE_* */
-	u64			binding;	/* X: counts them */
-	u8			name[LO_NAME_SIZE]; /* X: of the binding */
-	bool			partscan;	/* X: of the binding */
-	bool			autoclear;	/* X: unbind at the last close */
-	bool			ephemeral;	/* X: and remove the device */
-	wait_queue_head_t	closed;		/* A: nobody has it open any more */
+	u64			binding;	/* X: counts attachments */
+	u8			name[LO_NAME_SIZE]; /* X: of the attachment */
+	bool			partscan;	/* X: of the attachment */
+	bool			autoclear;	/* X: detach at the last close */
+	bool			ephemeral;	/* X: then remove the device */
+	wait_queue_head_t	closed;		/* A: the last opener closed it */
 	struct work_struct	remove_work;	/* A */
 };
 
-/* Who tries to read or write the file, and how. */
+/* This says who tries to read or write the file, and how. */
 enum loop_io_state {
 	LOOP_IO_WORKER,		/* a worker, past the page cache if it can */
 	LOOP_IO_BUFFERED,	/* a worker, by way of the page cache from now on */
@@ -226,8 +225,10 @@ enum loop_io_state {
 };
 
 /*
- * A bio on its way. Two hold it during a read or write: the one who submits to
- * the file, and the completion. The last of the two goes on with it.
+ * A bio in flight. During a try to read or write the file, the task that makes the
+ * try and the completion both use it, and the last of the two handles the result.
+ * With the three members for the tracepoint or without them, it takes three cache
+ * lines.
  */
 struct loop_io {
 	struct kiocb		iocb;		/* O */
@@ -238,19 +239,19 @@ struct loop_io {
 	struct work_struct	work;		/* O */
 	refcount_t		ref;		/* A */
 	enum loop_io_state	state;		/* O */
-	unsigned int		stale;		/* O: bytes before pos, in the cache */
-	loff_t			pos;		/* O: next byte, in the file */
-	long			ret;		/* O */
-	unsigned int		sectors;	/* C: accounted, or 0 */
+	unsigned int		stale;		/* O: bytes before pos to invalidate */
+	loff_t			pos;		/* O: the next byte, in the file */
+	long			ret;		/* O: the result of a try */
+	unsigned int		sectors;	/* C: in the I/O accounting, or 0 */
 	unsigned long		start_time;	/* C: jiffies */
-	u64			traced;		/* C: since then, in ns; or 0 */
+	u64			traced;		/* C: its start, in ns, or 0 */
 	sector_t		traced_sector;	/* C */
 	unsigned int		traced_sectors;	/* C */
 };
 
 struct loop_clone {
 	struct loop_io		io;
-	struct bio		bio;		/* last: see bioset_init() */
+	struct bio		bio;		/* bioset_init() wants it last */
 };
 
 /* control.c */
@@ -289,7 +290,7 @@ int loop_ioctl(struct block_device *bdev, blk_mode_t mode, unsigned int cmd,
 int loop_compat_ioctl(struct block_device *bdev, blk_mode_t mode,
 		      unsigned int cmd, unsigned long arg);
 
-/* It has a backing; in RUNDOWN it may have lost it just now. */
+/* The device has a backing; in RUNDOWN it may have lost it just now. */
 static inline bool loop_state_is_bound(unsigned int state)
 {
 	return state == LOOP_STATE_BOUND || state == LOOP_STATE_RUNDOWN;
@@ -324,7 +325,7 @@ void loop_backing_retire(struct loop_backing *b);
 int loop_backing_stat_direct(struct loop_backing *b);
 int loop_backing_getattr(const struct loop_backing *b, struct kstat *stat);
 void loop_backing_set_size(struct loop_backing *b, const struct kstat *stat);
-int loop_backing_complete(struct loop_backing *b, bool resize);
+int loop_backing_derive(struct loop_backing *b, bool resize);
 u32 loop_backing_unmet(const struct loop_backing *b);
 void loop_limits_init(struct queue_limits *lim);
 int loop_backing_check_chain(struct loop_backing *b);
@@ -347,7 +348,7 @@ static inline struct block_device *loop_file_bdev(struct file *file)
 	return S_ISBLK(inode->i_mode) ? I_BDEV(inode) : NULL;
 }
 
-/* Somebody is asked before a range of @file is read or written, and may fill it. */
+/* A listener is asked before a range of @file is read or written, and may fill it. */
 static inline bool loop_file_is_on_demand(struct file *file)
 {
 	return FMODE_FSNOTIFY_HSM(file->f_mode);

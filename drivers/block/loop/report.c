@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a device tells: its attributes in sysfs, the lines of the log about bios
- * that fail, and the tracepoints, which are defined here for all rooms.
+ * The reports of a device: its attributes in sysfs, the lines of the log about bios
+ * that fail, and the tracepoints, which this room defines for all rooms.
  *
- * It calls backing.c to look at the backing in force, which it holds meanwhile. It
+ * This room calls backing.c to hold the backing in force while it looks at it. It
  * takes no lock.
  */
 #include <linux/device.h>
@@ -27,7 +27,7 @@ const char * const loop_stat_names[LOOP_NR_STATS] = {
  * The log
  */
 
-/* The words of the block layer's request code, which tools look for. */
+/* Tools look for these words, which the block layer's request code has. */
 static const char * const loop_status_names[] = {
 	[BLK_STS_NOTSUPP]		= "operation not supported",
 	[BLK_STS_TIMEOUT]		= "timeout",
@@ -44,9 +44,9 @@ static const char * const loop_status_names[] = {
 };
 
 /*
- * Logs a bio that fails, in the form that the block layer has for requests. An
- * error that the submitter expects is not worth a line: it reads ahead, does
- * not want to wait, or has said that the bio is to be quiet.
+ * Logs a bio that fails, in the form that the block layer has for requests. A
+ * submitter that reads ahead, does not want to wait, or sets BIO_QUIET expects the
+ * error, which then has no line.
  */
 void loop_bio_log_error(struct loop_device *lo, struct bio *bio,
 			sector_t sector, blk_status_t status)
@@ -73,7 +73,7 @@ void loop_bio_log_error(struct loop_device *lo, struct bio *bio,
 }
 
 /*
- * sysfs: /sys/block/loopN/loop, while the device is bound
+ * sysfs: /sys/block/loopN/loop, while a file is attached
  */
 
 static struct loop_backing *loop_sysfs_backing(struct device *dev)
@@ -103,7 +103,7 @@ static ssize_t backing_file_show(struct device *dev,
 }
 static DEVICE_ATTR_RO(backing_file);
 
-/* One attribute that prints an expression of the backing in force. */
+/* An attribute that prints an expression of the backing in force. */
 #define LOOP_ATTR_RO(_name, _fmt, _value)				\
 static ssize_t _name##_show(struct device *dev,				\
 			    struct device_attribute *attr, char *buf)	\
@@ -139,7 +139,7 @@ const struct attribute_group loop_attr_group = {
 };
 
 /*
- * sysfs: /sys/block/loopN, bound or not. Here these cost a binding nothing.
+ * sysfs: /sys/block/loopN, always. Attributes that stay cost an attach nothing.
  */
 
 static unsigned long loop_stat_read(struct loop_device *lo,

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Groups of bios, the bound on what is in flight of each, and the queues on which
- * bios wait for a worker; memory for struct loop_io. It knows nothing of files:
- * what a worker does with a bio is a function that it is given.
+ * Groups of bios, which bound how many are in flight, the queues where bios wait for
+ * a worker, and the memory for struct loop_io. This room knows nothing of files: the
+ * heart passes the function that a worker runs.
  *
- * It is the lowest room and calls none of the others. It takes lo->group_lock, in
- * any context.
+ * It is the lowest room and calls no other. It takes lo->group_lock, in any context.
  */
 #include <linux/blk-cgroup.h>
 #include <linux/kthread.h>
@@ -14,15 +13,15 @@
 #include <linux/slab.h>
 #include "loop.h"
 
-/* Groups that a device keeps; a new one takes the place of one without bios. */
+/* A device keeps this many groups. A new one then replaces one without bios. */
 #define LOOP_IDLE_GROUPS	64
 
 struct kmem_cache *loop_io_cache;
 
-/* Where devices go that remove themselves. */
+/* Its workers remove ephemeral devices. */
 struct workqueue_struct *loop_remove_workqueue;
 
-/* The workers for what is swapped out to all devices. */
+/* Its workers write what is swapped out, for all devices. */
 static struct workqueue_struct *loop_swap_workqueue;
 
 unsigned int loop_queue_depth = 128;
@@ -69,7 +68,7 @@ static struct loop_group *loop_group_find(struct loop_device *lo,
 	return NULL;
 }
 
-/* A group without bios that can go, to make room for another. */
+/* Unlinks a group without bios if the device has as many groups as it keeps. */
 static struct loop_group *loop_group_evict(struct loop_device *lo)
 {
 	struct loop_group *group;
@@ -112,9 +111,9 @@ static struct loop_group *loop_group_new(struct loop_device *lo,
 }
 
 /*
- * The group of the bio's cgroup. A group stays when it has no bios; another cgroup
- * may then have it, if it comes to be where the first one was in memory. Without
- * memory for a group, the bio is the root's.
+ * Returns the group of the bio's cgroup, or the root's if no memory is left for a
+ * new one. A group outlives its cgroup; another cgroup inherits it if it gets the
+ * same address.
  */
 struct loop_group *loop_group_get(struct loop_device *lo, struct bio *bio)
 {
@@ -148,13 +147,13 @@ void loop_groups_free(struct loop_device *lo)
  * Queues
  */
 
-/* What a device keeps from its first binding until it is removed. */
+/* Makes what a device keeps from its first attach until it is removed. */
 int loop_device_prepare(struct loop_device *lo)
 {
 	lockdep_assert_held(&lo->mutex);
 
 	/*
-	 * Not WQ_MEM_RECLAIM: what a worker calls may flush a workqueue that is
+	 * This is not WQ_MEM_RECLAIM: a file system may flush a workqueue that is
 	 * not either, as xfs does when it is out of space.
 	 */
 	if (!lo->workqueue)
@@ -162,9 +161,9 @@ int loop_device_prepare(struct loop_device *lo)
 						WQ_UNBOUND | WQ_FREEZABLE,
 						WQ_MAX_ACTIVE, lo->number);
 	/*
-	 * The workers of many cgroups may be all that one queue runs at a time.
-	 * Nor is it one queue for all devices: a flush of a file on another loop
-	 * device waits for a flush of that one.
+	 * Flushes have a queue of their own, as the workers of many cgroups may be
+	 * all that the other one runs at a time. Each device has one, as a flush of
+	 * a file on another loop device waits for a flush of that device.
 	 */
 	if (!lo->flush_queue)
 		lo->flush_queue = alloc_workqueue("loop%d-flush",
@@ -173,21 +172,21 @@ int loop_device_prepare(struct loop_device *lo)
 	return lo->workqueue && lo->flush_queue ? 0 : -ENOMEM;
 }
 
-/* For one of many workers. These three are called in any context. */
+/* Queues the bio for one of many workers. Callers of these three may be in any context. */
 void loop_io_queue_work(struct loop_io *io, work_func_t work)
 {
 	INIT_WORK(&io->work, work);
 	queue_work(io->group->lo->workqueue, &io->work);
 }
 
-/* For a worker with a rescuer. */
+/* Queues the bio for a worker of the queue that has a rescuer. */
 void loop_io_queue_swap(struct loop_io *io, work_func_t work)
 {
 	INIT_WORK(&io->work, work);
 	queue_work(loop_swap_workqueue, &io->work);
 }
 
-/* For the one worker of the group's writes. */
+/* Queues the bio for the one worker that does the group's writes. */
 void loop_io_queue_write(struct loop_io *io)
 {
 	struct loop_group *group = io->group;
@@ -195,13 +194,13 @@ void loop_io_queue_write(struct loop_io *io)
 
 	scoped_guard(spinlock_irqsave, &lo->group_lock) {
 		list_add_tail(&io->node, &group->writes);
-		/* once unlocked, the bio may be done and the device gone */
+		/* after the unlock the bio may have ended, and the device be gone */
 		if (queue_work(lo->workqueue, &group->write_work))
 			group->users++;
 	}
 }
 
-/* The next write; NULL: there is none, and the group may be gone. */
+/* Returns the next write, or NULL if there is none: then the group may be gone. */
 struct loop_io *loop_group_next_write(struct loop_group *group)
 {
 	struct loop_io *io;
@@ -218,8 +217,8 @@ struct loop_io *loop_group_next_write(struct loop_group *group)
 }
 
 /*
- * A worker acts for the bio's cgroup, allocates without I/O, and is throttled as a
- * writer to the lower device only.
+ * Runs a function on the bio: for the bio's cgroup, with allocations that start no
+ * I/O, and throttled only by dirty pages of the device below.
  */
 void loop_io_run(struct loop_io *io, void (*run)(struct loop_io *io))
 {
@@ -241,7 +240,7 @@ void loop_io_run(struct loop_io *io, void (*run)(struct loop_io *io))
 
 int __init loop_work_init(void)
 {
-	/* not merged with others, so that a bio that is lost shows at exit */
+	/* the cache is not merged with others, so that a lost bio shows at exit */
 	loop_io_cache = KMEM_CACHE(loop_io, SLAB_HWCACHE_ALIGN | SLAB_NO_MERGE);
 	if (!loop_io_cache)
 		return -ENOMEM;
@@ -262,7 +261,7 @@ out_destroy:
 	return -ENOMEM;
 }
 
-/* There is no device any more. */
+/* No device is left. */
 void loop_work_exit(void)
 {
 	destroy_workqueue(loop_swap_workqueue);

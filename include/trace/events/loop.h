@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Tracepoints of the loop block device. Sectors are of 512 bytes, and those of
- * the loop device; a device is named as in /dev.
+ * Tracepoints of the loop block device. Sectors have 512 bytes and are those of the
+ * loop device. A device has the name that it has in /dev.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM loop
@@ -17,7 +17,7 @@
 #ifndef _TRACE_LOOP_NAMES
 #define _TRACE_LOOP_NAMES
 
-/* What blk_fill_rwbs() may write, and some. */
+/* This is more than blk_fill_rwbs() writes. */
 #define LOOP_TRACE_RWBS_LEN	16
 
 #define loop_trace_states						\
@@ -35,7 +35,7 @@
 
 #endif /* _TRACE_LOOP_NAMES */
 
-/* A device is bound: the configuration it has now, and what is behind it. */
+/* A file is attached: the configuration of the device, and the backing file. */
 TRACE_EVENT(loop_attach,
 	TP_PROTO(int number, const struct loop_ctl_entry *device),
 	TP_ARGS(number, device),
@@ -66,7 +66,7 @@ TRACE_EVENT(loop_attach,
 		  __print_flags(__entry->flags, "|", loop_trace_flags))
 );
 
-/* A device has lost its backing file, and all I/O on it is done. */
+/* A file is detached, and no I/O on it is in flight. */
 TRACE_EVENT(loop_detach,
 	TP_PROTO(int number, u64 diskseq),
 	TP_ARGS(number, diskseq),
@@ -81,7 +81,7 @@ TRACE_EVENT(loop_detach,
 	TP_printk("loop%d diskseq=%llu", __entry->number, __entry->diskseq)
 );
 
-/* A device goes from one LOOP_STATE_* to another. */
+/* A device changes from one LOOP_STATE_* to another. */
 TRACE_EVENT(loop_state,
 	TP_PROTO(int number, unsigned int from, unsigned int to),
 	TP_ARGS(number, from, to),
@@ -101,8 +101,8 @@ TRACE_EVENT(loop_state,
 );
 
 /*
- * A bio has come, and the path it takes: a name from loop_stats. What it asks
- * for is told in the letters of the block layer's own tracepoints.
+ * A bio is submitted. The path that it takes has a name from loop_stats; rwbs has the
+ * letters of the block layer's own tracepoints.
  */
 TRACE_EVENT(loop_bio_queue,
 	TP_PROTO(int number, struct bio *bio, const char *path),
@@ -127,8 +127,7 @@ TRACE_EVENT(loop_bio_queue,
 );
 
 /*
- * A bio is done, with a negative errno or 0, and so many ns after it was
- * queued; 0 if it was so before the event was enabled.
+ * A bio ends, with a negative errno or 0. The latency is in ns since it was queued.
  */
 TRACE_EVENT(loop_bio_done,
 	TP_PROTO(int number, struct bio *bio, sector_t sector,
@@ -156,7 +155,7 @@ TRACE_EVENT(loop_bio_done,
 		  __entry->latency)
 );
 
-/* One fsync of the backing file: how many flushes it served, and its result. */
+/* One fsync of the backing file serves some flushes, and has a result. */
 TRACE_EVENT(loop_flush,
 	TP_PROTO(int number, unsigned int served, int error),
 	TP_ARGS(number, served, error),
