@@ -23,6 +23,7 @@
  *   loop/config.c	 a device's state, attach, changes and detach; its ioctls
  *   loop/report.c	 sysfs, the log, tracepoints
  *   loop/backing.c	 the backing file
+ *   loop/swap.c	 bios that are swapped out to a file
  *   loop/work.c	 groups and queues of bios, and their bounds
  *   loop/loop.h	 types, what guards each field, prototypes
  *   loop/stats.h	 the counters and their names
@@ -146,14 +147,6 @@ static bool loop_io_is_write(const struct loop_io *io)
 static bool loop_io_is_inline(const struct loop_io *io)
 {
 	return io->state == LOOP_IO_INLINE || io->state == LOOP_IO_INLINE_LATE;
-}
-
-/* The bio is swapped out, and the file can write it with little memory. */
-static bool loop_bio_is_swap_out(const struct loop_backing *b,
-				 const struct bio *bio)
-{
-	return (bio->bi_opf & REQ_SWAP) && b->swap_out &&
-	       bio_op(bio) == REQ_OP_WRITE && !(bio->bi_opf & REQ_FUA);
 }
 
 /* The bio, which is a read, is swapped in. */
@@ -597,18 +590,6 @@ static enum loop_try loop_io_try(struct loop_io *io, int flags)
 						 LOOP_TRY_PENDING;
 }
 
-static ssize_t loop_io_write_swap(struct loop_io *io)
-{
-	struct iov_iter iter;
-
-	loop_io_iter(io, &iter);
-	init_sync_kiocb(&io->iocb, io->b->quiet_file);
-	io->iocb.ki_pos = io->pos;
-	io->iocb.ki_flags |= IOCB_DIRECT | IOCB_WRITE;
-	io->iocb.ki_ioprio = io->bio->bi_ioprio;
-	return io->b->quiet_file->f_op->write_iter(&io->iocb, &iter);
-}
-
 static void loop_io_start_write(struct loop_io *io)
 {
 	io->iocb.ki_filp = io->b->file;
@@ -616,32 +597,16 @@ static void loop_io_start_write(struct loop_io *io)
 		kiocb_start_write(&io->iocb);
 }
 
-/*
- * Writes with the memory reserves at hand, as that frees memory. If it takes more than
- * to write blocks again, other workers do it: the kernel warns of a transaction that
- * uses the reserves, and of a worker with a rescuer that waits for one without.
- */
 static void loop_io_swap_out(struct loop_io *io)
 {
-	unsigned int noreclaim = memalloc_noreclaim_save();
-	bool overwrites = io->state != LOOP_IO_BUFFERED &&
-			  loop_io_aligned(io) &&
-			  loop_file_overwrites(io->b->file, io->pos,
-					       io->bio->bi_iter.bi_size);
+	struct iov_iter iter;
 
-	if (overwrites) {
-		loop_io_start_write(io);
-		io->ret = loop_io_write_swap(io);
-	}
-	memalloc_noreclaim_restore(noreclaim);
-	if (!overwrites) {
+	loop_io_iter(io, &iter);
+	if (io->state != LOOP_IO_BUFFERED && loop_io_aligned(io) &&
+	    loop_io_write_swap(io, &iter))
+		loop_io_try_end(io);
+	else
 		loop_io_queue_work(io, loop_io_work);
-		return;
-	}
-	/* the reserves are used up, so this one waits for memory */
-	if (io->ret == -ENOMEM)
-		io->ret = loop_io_write_swap(io);
-	loop_io_try_end(io);
 }
 
 /* Direct I/O can do the range, but not from the bio's memory. */
@@ -1354,10 +1319,15 @@ static int __init loop_init(void)
 	err = loop_work_init();
 	if (err)
 		return err;
+	err = loop_swap_init();
+	if (err)
+		goto out_work;
 	err = loop_control_init(&loop_entries);
 	if (!err)
 		return 0;
 	loop_io_spares_free();
+	loop_swap_exit();
+out_work:
 	loop_work_exit();
 	return err;
 }
@@ -1366,6 +1336,7 @@ static void __exit loop_exit(void)
 {
 	loop_control_exit();
 	loop_io_spares_free();
+	loop_swap_exit();
 	loop_work_exit();
 }
 

@@ -242,26 +242,6 @@ int loop_bdev_discard(struct block_device *bdev, loff_t pos,
 	return err;
 }
 
-/*
- * To write the range again takes no transaction: all its blocks have been written
- * once, and the file is not dirty. bmap() may read where they are.
- */
-bool loop_file_overwrites(struct file *file, loff_t pos, unsigned int len)
-{
-	struct inode *inode = file_inode(file);
-	loff_t last = pos + len - 1;
-	sector_t i, block;
-
-	if (mapping_tagged(inode->i_mapping, PAGECACHE_TAG_DIRTY))
-		return false;
-	for (i = pos >> inode->i_blkbits; i <= last >> inode->i_blkbits; i++) {
-		block = i;
-		if (bmap(inode, &block) || !block)
-			return false;
-	}
-	return true;
-}
-
 /* Reads the range into the page cache and waits for it, without a lock of the file. */
 void loop_file_read_ahead(struct file *file, loff_t pos, unsigned int len)
 {

@@ -311,7 +311,6 @@ int loop_file_validate(struct file *file);
 struct file *loop_file_open_quiet(struct file *file, bool read_only);
 bool loop_file_start_write_trylock(struct file *file);
 int loop_file_fallocate(struct file *file, int mode, loff_t pos, loff_t len);
-bool loop_file_overwrites(struct file *file, loff_t pos, unsigned int len);
 void loop_file_read_ahead(struct file *file, loff_t pos, unsigned int len);
 int loop_bdev_discard(struct block_device *bdev, loff_t pos, unsigned int len);
 u64 loop_range_end(const struct loop_params *p);
@@ -354,6 +353,21 @@ static inline bool loop_file_is_on_demand(struct file *file)
 	return FMODE_FSNOTIFY_HSM(file->f_mode);
 }
 
+/* swap.c */
+
+int loop_swap_init(void);
+void loop_swap_exit(void);
+void loop_io_queue_swap(struct loop_io *io, work_func_t work);
+bool loop_io_write_swap(struct loop_io *io, const struct iov_iter *iter);
+
+/* The bio is swapped out, and the file can write it with little memory. */
+static inline bool loop_bio_is_swap_out(const struct loop_backing *b,
+					const struct bio *bio)
+{
+	return (bio->bi_opf & REQ_SWAP) && b->swap_out &&
+	       bio_op(bio) == REQ_OP_WRITE && !(bio->bi_opf & REQ_FUA);
+}
+
 /* work.c */
 
 extern struct kmem_cache *loop_io_cache;
@@ -369,7 +383,6 @@ struct loop_group *loop_group_get(struct loop_device *lo, struct bio *bio);
 void loop_group_put(struct loop_group *group);
 void loop_groups_free(struct loop_device *lo);
 void loop_io_queue_work(struct loop_io *io, work_func_t work);
-void loop_io_queue_swap(struct loop_io *io, work_func_t work);
 void loop_io_queue_write(struct loop_io *io);
 struct loop_io *loop_group_next_write(struct loop_group *group);
 void loop_io_run(struct loop_io *io, void (*run)(struct loop_io *io));

@@ -21,9 +21,6 @@ struct kmem_cache *loop_io_cache;
 /* Its workers remove ephemeral devices. */
 struct workqueue_struct *loop_remove_workqueue;
 
-/* Its workers write what is swapped out, for all devices. */
-static struct workqueue_struct *loop_swap_workqueue;
-
 unsigned int loop_queue_depth = 128;
 
 static int loop_queue_depth_set(const char *val, const struct kernel_param *kp)
@@ -172,21 +169,14 @@ int loop_device_prepare(struct loop_device *lo)
 	return lo->workqueue && lo->flush_queue ? 0 : -ENOMEM;
 }
 
-/* Queues the bio for one of many workers. Callers of these three may be in any context. */
+/* Queues the bio for one of many workers. In any context. */
 void loop_io_queue_work(struct loop_io *io, work_func_t work)
 {
 	INIT_WORK(&io->work, work);
 	queue_work(io->group->lo->workqueue, &io->work);
 }
 
-/* Queues the bio for a worker of the queue that has a rescuer. */
-void loop_io_queue_swap(struct loop_io *io, work_func_t work)
-{
-	INIT_WORK(&io->work, work);
-	queue_work(loop_swap_workqueue, &io->work);
-}
-
-/* Queues the bio for the one worker that does the group's writes. */
+/* Queues the bio for the one worker that does the group's writes. In any context. */
 void loop_io_queue_write(struct loop_io *io)
 {
 	struct loop_group *group = io->group;
@@ -245,26 +235,16 @@ int __init loop_work_init(void)
 	if (!loop_io_cache)
 		return -ENOMEM;
 	loop_remove_workqueue = alloc_workqueue("loop_remove", WQ_UNBOUND, 0);
-	if (!loop_remove_workqueue)
-		goto out_destroy;
-	loop_swap_workqueue = alloc_workqueue("loop_swap", WQ_UNBOUND |
-					      WQ_FREEZABLE | WQ_MEM_RECLAIM,
-					      WQ_MAX_ACTIVE);
-	if (!loop_swap_workqueue)
-		goto out_remove_workqueue;
+	if (!loop_remove_workqueue) {
+		kmem_cache_destroy(loop_io_cache);
+		return -ENOMEM;
+	}
 	return 0;
-
-out_remove_workqueue:
-	destroy_workqueue(loop_remove_workqueue);
-out_destroy:
-	kmem_cache_destroy(loop_io_cache);
-	return -ENOMEM;
 }
 
 /* No device is left. */
 void loop_work_exit(void)
 {
-	destroy_workqueue(loop_swap_workqueue);
 	destroy_workqueue(loop_remove_workqueue);
 	kmem_cache_destroy(loop_io_cache);
 }

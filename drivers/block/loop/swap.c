@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Bios that are swapped out to a file. Tasks may wait for memory that is free only
+ * when such a bio has ended. So it has a group and a reserve of its own, waits for a
+ * worker of a queue with a rescuer, and is written past the page cache with the
+ * memory reserves at hand. Documentation/block/loop.rst says what this does not solve.
+ *
+ * The heart comes in by loop_bio_is_swap_out(), loop_io_queue_swap() and
+ * loop_io_write_swap(). This room calls no other, and takes no lock.
+ */
+#include <linux/pagemap.h>
+#include <linux/sched/mm.h>
+#include "loop.h"
+
+/* Its workers write what is swapped out, for all devices. */
+static struct workqueue_struct *loop_swap_workqueue;
+
+/* Queues the bio for a worker of the queue with a rescuer. In any context. */
+void loop_io_queue_swap(struct loop_io *io, work_func_t work)
+{
+	INIT_WORK(&io->work, work);
+	queue_work(loop_swap_workqueue, &io->work);
+}
+
+/*
+ * To write the range again takes no transaction: all its blocks have been written
+ * once, and the file is not dirty. bmap() may read where they are.
+ */
+static bool loop_file_overwrites(struct file *file, loff_t pos, unsigned int len)
+{
+	struct inode *inode = file_inode(file);
+	loff_t last = pos + len - 1;
+	sector_t i, block;
+
+	if (mapping_tagged(inode->i_mapping, PAGECACHE_TAG_DIRTY))
+		return false;
+	for (i = pos >> inode->i_blkbits; i <= last >> inode->i_blkbits; i++) {
+		block = i;
+		if (bmap(inode, &block) || !block)
+			return false;
+	}
+	return true;
+}
+
+static ssize_t loop_io_try_swap(struct loop_io *io, struct iov_iter iter)
+{
+	struct kiocb *iocb = &io->iocb;
+
+	init_sync_kiocb(iocb, io->b->quiet_file);
+	iocb->ki_pos = io->pos;
+	iocb->ki_flags |= IOCB_DIRECT | IOCB_WRITE;
+	iocb->ki_ioprio = io->bio->bi_ioprio;
+	return iocb->ki_filp->f_op->write_iter(iocb, &iter);
+}
+
+/*
+ * Writes blocks again with the memory reserves at hand, as that frees memory; io->ret
+ * is the result. Returns false if it takes more than that, for other workers to do it:
+ * the kernel warns of a transaction that uses the reserves, and of a worker with a
+ * rescuer that waits for one without.
+ */
+bool loop_io_write_swap(struct loop_io *io, const struct iov_iter *iter)
+{
+	unsigned int noreclaim = memalloc_noreclaim_save();
+	struct loop_backing *b = io->b;
+	bool overwrites = loop_file_overwrites(b->file, io->pos,
+					       iov_iter_count(iter));
+
+	if (overwrites) {
+		io->iocb.ki_filp = b->file;
+		kiocb_start_write(&io->iocb);
+		io->ret = loop_io_try_swap(io, *iter);
+	}
+	memalloc_noreclaim_restore(noreclaim);
+	/* the reserves are used up, so this one waits for memory */
+	if (overwrites && io->ret == -ENOMEM)
+		io->ret = loop_io_try_swap(io, *iter);
+	return overwrites;
+}
+
+int __init loop_swap_init(void)
+{
+	loop_swap_workqueue = alloc_workqueue("loop_swap", WQ_UNBOUND |
+					      WQ_FREEZABLE | WQ_MEM_RECLAIM,
+					      WQ_MAX_ACTIVE);
+	return loop_swap_workqueue ? 0 : -ENOMEM;
+}
+
+void loop_swap_exit(void)
+{
+	destroy_workqueue(loop_swap_workqueue);
+}
