@@ -83,8 +83,8 @@
 #include <trace/events/loop.h>
 #include "loop/loop.h"
 
-/* After n tries in a row that would have waited, at most this, 2^n - 1 are left out. */
-#define LOOP_BACKOFF_MAX	4
+/* After n tries in a row that would have waited, 2^n - 1 bios are not tried. */
+#define LOOP_BACKOFF_MAX	4	/* the largest n */
 
 /*
  * The last struct loop_io that was freed, for the next bio. To call the allocator
@@ -1109,7 +1109,7 @@ static void loop_io_to_worker(struct loop_io *io)
 	if (bio_op(bio) == REQ_OP_WRITE && !io->b->params.direct &&
 	    !loop_bio_is_swap_out(io->b, bio))
 		inode_attach_wb(loop_file_inode(io->b->file), NULL);
-	/* a bio that is stale has been flushed and written */
+	/* a bio with stale bytes has been flushed and written */
 	if ((bio->bi_opf & REQ_PREFLUSH) && !io->stale)
 		loop_flush_queue(io);
 	else if (bio->bi_iter.bi_size || io->stale)

@@ -548,7 +548,7 @@ static bool loop_backing_can_inline(const struct loop_backing *b)
 	return !b->params.direct || !lower || bdev_nowait(lower);
 }
 
-/* Nor does a read set the access time, which a file system may wait for. */
+/* An inline read does not wait for locks, nor does it set the access time. */
 static bool loop_backing_can_read_inline(const struct loop_backing *b)
 {
 	if (b->params.direct && (loop_file_fs(b->file) & LOOP_FS_LOCKS_READS))
