@@ -3,7 +3,8 @@
 # usage: build-binary.sh KERNEL [DIRECTORY]
 # Builds loop.ko for a KERNEL that fetch-binary.sh has unpacked in that
 # directory, in a root of its release and with the compiler its headers ask for,
-# without a warning; or the external module in DIRECTORY.
+# without a warning; or the external module in DIRECTORY. With
+# CONFIG_BLK_DEV_LOOP_INJECT=y in the environment, loop.ko has the parameter for tests.
 set -eu -o pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -27,7 +28,7 @@ fi
 
 status=0
 "$top/scripts/root-make.sh" "$root" "$dir" -C "$headers" M=/build W=1 \
-	"${cross[@]}" modules > "$kernel/log" 2>&1 || status=$?
+	CONFIG_BLK_DEV_LOOP_INJECT="${CONFIG_BLK_DEV_LOOP_INJECT-}" "${cross[@]}" modules > "$kernel/log" 2>&1 || status=$?
 if [ -s "$kernel/log" ]; then
 	cat "$kernel/log" >&2
 	exit 1

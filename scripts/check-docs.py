@@ -80,13 +80,15 @@ rst = read("Documentation/admin-guide/blockdev/loop.rst")
 abi = read("Documentation/ABI/testing/*")
 inside = read("Documentation/block/loop.rst")
 readme = read("README.md")
+hacking = read("HACKING.md")
 man = read("man/ioctl_loop_control.2").replace("\\-", "-")
-documents = rst + abi + inside + readme + \
-    read("Documentation/*/loop-*.rst", "Documentation/*/*/loop-*.rst", "scripts/patch/*.md",
+documents = rst + abi + inside + readme + hacking + \
+    read("Documentation/*/loop-*.rst", "Documentation/*/*/loop-*.rst", "scripts/patch/*.md", "compat/*.rst",
          "debian/*README*", "man/*")
 documented = words(documents.replace("\\fI", " ").replace("\\fB", " "))
 
 RST = "Documentation/admin-guide/blockdev/loop.rst"
+INSIDE = "Documentation/block/loop.rst"
 ABI = "Documentation/ABI/testing"
 EVENTS = "include/trace/events/loop.h"
 UAPI = "include/uapi/linux/loop.h"
@@ -141,9 +143,12 @@ for name in [name for name in ioctls if name.startswith("LOOP_CTL_")]:
     same([f"{name} {error}" for error in errors], RST,
          [f"{name} {error}" for error in in_man.get(name, [])], MAN)
 
-# Module parameters
-parameters = re.findall(r"^module_param\w*\((\w+),", driver, re.M)
-same(parameters, CODE, rows(section(rst, "Module parameters")), RST)
+# Module parameters, and those of builds for tests
+PARAMETER = re.compile(r"^module_param\w*\((\w+),", re.M)
+for_tests = PARAMETER.findall(read("drivers/block/loop/inject.c"))
+same(set(PARAMETER.findall(driver)) - set(for_tests), CODE,
+     rows(section(rst, "Module parameters")), RST)
+expect(for_tests, re.findall(r"module parameter\s+``(\w+)``", inside), INSIDE)
 
 # sysfs attributes and counters
 attributes = re.findall(r"dev_attr_(\w+)", block(driver, "loop_attrs[] = {"))
@@ -159,7 +164,7 @@ whats = [f"/sys/block/loopN/loop/{a}" for a in attributes] + \
     [f"/sys/class/misc/loop-control/{a}" for a in control]
 described = re.findall(r"^What:\s+(\S+)", abi, re.M)
 expect(whats, described, ABI)
-expect(described, whats + [f"/sys/module/loop/parameters/{p}" for p in parameters], CODE)
+expect(described, whats, CODE)
 same(counters + unmet + features, CODE, rows(abi), ABI)
 expect(re.findall(r"/block/\S+/loop/(\w+)", documents), attributes, CODE)
 
@@ -212,7 +217,7 @@ targets = re.findall(r"^\.PHONY: ((?:.*\\\n)*.*)$", makefile, re.M)[0].replace("
 targets = {f"make {t}" for t in targets if t != "modules"} | {"make"}
 same(targets, "Makefile", [h.strip() for h in re.findall(r"@echo '(make(?: [\w-]+)?) ", makefile)],
      "make help")
-same(targets, "Makefile", re.findall(r"^\| `(make[^`]*)`", readme, re.M), "README.md")
+expect(re.findall(r"(?:`|^    )(make [a-z][\w-]*)", readme + hacking, re.M), targets, "Makefile")
 
 # Groups of tests, and the files of the tests
 TESTS = "tools/testing/selftests/loop"

@@ -58,7 +58,7 @@ check() {
 	local name=$1 results=$logs/$1/all.results groups p f s
 
 	echo "== $name: $(release "$name")"
-	if ! scripts/build-binary.sh "build/binary/$name"; then
+	if ! CONFIG_BLK_DEV_LOOP_INJECT=y scripts/build-binary.sh "build/binary/$name"; then
 		row "$name" "$(release "$name")" - 1 - "does not build"
 		failed=$((failed + 1))
 		return

@@ -164,6 +164,8 @@ object() {
 
 	for source in "$tree"/drivers/block/loop/*.c; do
 		source=${source#"$tree"/}
+		[ "${source##*/}" != inject.c ] ||
+			grep -q "^CONFIG_BLK_DEV_LOOP_INJECT=y" "$o/.config" || continue
 		objects+=("$o/${source%.c}.o")
 	done
 	rm -f "${objects[@]}"
@@ -240,6 +242,7 @@ for cc in gcc clang; do
 		"IA32_EMULATION=n COMPAT=n" \
 		"MD=n BLOCK_LEGACY_AUTOLOAD=n" \
 		"EXPERT=y SYSFS=n" \
+		BLK_DEV_LOOP_INJECT=y \
 		MODULES=n \
 		SMP=n \
 		"PREEMPT=y PROVE_LOCKING=y DEBUG_ATOMIC_SLEEP=y" \

@@ -38,7 +38,7 @@ case ${1:-} in
 	;;
 esac
 
-[ "${VM_KERNEL-}" ] || scripts/build.sh
+[ "${VM_KERNEL-}" ] || CONFIG_BLK_DEV_LOOP_INJECT=y scripts/build.sh
 scripts/build-tests.sh
 
 # With it, all of a VM can sleep but its root.

@@ -93,5 +93,5 @@ cp -a Kbuild "$dir/module"
 : > "$dir/module/compat/compat.h"
 (cd "$source/series" && cp -a --parents drivers/block/loop.c drivers/block/loop/*.[ch] include \
 	"$dir/module")
-make -s --no-print-directory -C "$dir/o" M="$dir/module" W=1 modules
+make -s --no-print-directory -C "$dir/o" M="$dir/module" CONFIG_BLK_DEV_LOOP_INJECT=y W=1 modules
 cp "$dir/module/loop.ko" "$dir/loop.ko"

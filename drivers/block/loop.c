@@ -25,6 +25,7 @@
  *   loop/backing.c	 the backing file
  *   loop/swap.c	 bios that are swapped out to a file
  *   loop/work.c	 groups and queues of bios, and their bounds
+ *   loop/inject.c	 failures of file I/O, in builds for tests only
  *   loop/loop.h	 types, what guards each field, prototypes
  *   loop/stats.h	 the counters and their names
  *
@@ -67,14 +68,12 @@
 #include <linux/blkdev.h>
 #include <linux/cgroup.h>
 #include <linux/falloc.h>
-#include <linux/jump_label.h>
 #include <linux/major.h>
 #include <linux/memcontrol.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/pagemap.h>
-#include <linux/random.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
@@ -362,32 +361,6 @@ static void loop_io_iter(const struct loop_io *io, struct iov_iter *iter)
 			   first->bv_offset;
 }
 
-/*
- * For tests, a try that has transferred something gets another result at random. It
- * does no harm to transfer the bytes again, and the bio must not notice.
- */
-static unsigned int loop_inject;
-static DEFINE_STATIC_KEY_FALSE(loop_inject_key);
-
-static long loop_io_inject(const struct loop_io *io)
-{
-	bool inlined = loop_io_is_inline(io);
-	long result = io->ret;
-
-	if (result <= 0 || get_random_u32_below(1000) >= loop_inject)
-		return result;
-	switch (get_random_u32_below(4)) {
-	case 0:
-		return inlined ? -EAGAIN : result;
-	case 1:
-		return inlined ? -EIO : result;
-	case 2:
-		return io->iocb.ki_flags & IOCB_DIRECT ? -EINVAL : result;
-	default:
-		return get_random_u32_inclusive(1, result);
-	}
-}
-
 /* The page cache of the file has some of these bytes. */
 static bool loop_backing_cached(const struct loop_backing *b, loff_t pos,
 				unsigned int len)
@@ -491,10 +464,8 @@ static enum loop_try loop_io_handle_result(struct loop_io *io)
 	bool direct = io->iocb.ki_flags & IOCB_DIRECT;
 	bool inlined = loop_io_is_inline(io);
 	bool write = loop_io_is_write(io);
-	long ret = io->ret;
+	long ret = loop_io_inject(io, inlined);
 
-	if (static_branch_unlikely(&loop_inject_key))
-		ret = loop_io_inject(io);
 	if (write && S_ISREG(file_inode(io->iocb.ki_filp)->i_mode))
 		kiocb_end_write(&io->iocb);
 
@@ -1279,28 +1250,8 @@ static const struct loop_entries loop_entries = {
  * Module
  */
 
-static int loop_inject_set(const char *val, const struct kernel_param *kp)
-{
-	int err = param_set_uint_minmax(val, kp, 0, 1000);
-
-	if (err)
-		return err;
-	if (loop_inject)
-		static_branch_enable(&loop_inject_key);
-	else
-		static_branch_disable(&loop_inject_key);
-	return 0;
-}
-
-static const struct kernel_param_ops loop_inject_ops = {
-	.set	= loop_inject_set,
-	.get	= param_get_uint,
-};
-
 module_param_named(inline_io, loop_inline, bool, 0644);
 MODULE_PARM_DESC(inline_io, "The submitter of a bio reads or writes the file itself, where that does not wait");
-module_param_cb(inject, &loop_inject_ops, &loop_inject, 0600);
-MODULE_PARM_DESC(inject, "For tests: of 1000 reads and writes of the file, how many at most have to be tried again");
 
 static void loop_io_spares_free(void)
 {

@@ -153,6 +153,16 @@ config BLK_DEV_LOOP_MIN_COUNT
 
 	  0 is enough for programs that use /dev/loop-control. If unsure, say 8.
 
+config BLK_DEV_LOOP_INJECT
+	bool "Inject failures of file I/O into loop devices"
+	depends on BLK_DEV_LOOP
+	help
+	  Adds the parameter loop.inject, which is for tests: at random, a read
+	  or write of a file comes to an error or to less than was asked for,
+	  and the driver has to do the rest by other means.
+
+	  If unsure, say N.
+
 """
 
 MAX_LOOP = """\

@@ -387,4 +387,15 @@ void loop_io_queue_write(struct loop_io *io);
 struct loop_io *loop_group_next_write(struct loop_group *group);
 void loop_io_run(struct loop_io *io, void (*run)(struct loop_io *io));
 
+/* inject.c */
+
+#ifdef CONFIG_BLK_DEV_LOOP_INJECT
+long loop_io_inject(const struct loop_io *io, bool inlined);
+#else
+static inline long loop_io_inject(const struct loop_io *io, bool inlined)
+{
+	return io->ret;
+}
+#endif
+
 #endif /* _BLOCK_LOOP_H */

@@ -13,13 +13,16 @@ static int compare_names(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Skips attributes that differ from run to run, and those of other subsystems. */
+/*
+ * Skips attributes that differ from run to run, those of other subsystems, and the
+ * parameter that only builds for tests have.
+ */
 static bool skip_attr(const char *name)
 {
 	static const char *const skip[] = {
 		"diskseq", "stat", "inflight", "uevent", "dev", "subsystem",
 		"bdi", "device", "power", "holders", "slaves", "trace",
-		"integrity", "hctx*", "cpu*",
+		"integrity", "hctx*", "cpu*", "inject",
 	};
 	unsigned int i;
 
