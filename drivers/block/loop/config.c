@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * One device: its state, and how it is bound, changed and unbound; its ioctls.
+ * One device: its state; how a file is attached, changed and detached; its ioctls.
  *
- * It calls backing.c, which builds and publishes what a change asks for, report.c
- * for the attributes of a bound device, and work.c for its workqueues. It takes
- * lo->mutex for a change, after the exclusive claim of the disk; open_mutex to
- * scan partitions, after lo->mutex is released; lo->uevent_mutex and the lock of
+ * This file calls backing.c, which builds and publishes a backing, report.c for the
+ * attributes of an attached device, and work.c for its workqueues. It takes the
+ * exclusive claim of the disk and then lo->mutex for a change, open_mutex for a
+ * partition scan after lo->mutex is released, and lo->uevent_mutex and the lock of
  * the index inside either. The caller of loop_unbind() holds open_mutex.
  */
 #include <linux/capability.h>
@@ -23,13 +23,13 @@ static_assert(sizeof(struct loop_info64) == 232);
 static_assert(sizeof(struct loop_config) == 304);
 
 /*
- * The index: which numbers exist. A number that is being created is reserved;
- * one that is being removed keeps its entry until it is gone. The mark is on
- * unbound devices. The index's own lock also protects the state of all devices.
+ * The index of the numbers that exist. A number is reserved while its device is
+ * created, and keeps its entry until its device is gone. Devices in
+ * LOOP_STATE_UNBOUND have the mark. The lock of the index also protects their state.
  */
 DEFINE_XARRAY_ALLOC(loop_index);
 
-/* As shift: how many minors each device has, for itself and its partitions. */
+/* A device has 1 << loop_part_shift minors, for itself and its partitions. */
 unsigned int loop_part_shift;
 
 /*
@@ -75,23 +75,24 @@ static bool loop_move_state(struct loop_device *lo, unsigned int from,
  */
 
 /*
- * A change in progress, with lo->mutex held from begin to end. @b is the
- * backing being built and, once it is published, the one it replaced.
+ * A change in progress. lo->mutex is held from loop_reconf_begin() to
+ * loop_reconf_end(); a function that takes a loop_reconf runs between the two.
+ * @b is the new backing and, after it is published, the one that it replaced.
  */
 struct loop_reconf {
 	struct loop_device	*lo;
 	struct loop_backing	*b;
-	struct loop_ctl_attach	*exclusive; /* is told which device is in the way */
-	bool			claimed;
-	bool			stale;	/* what is cached is no longer true */
-	bool			scan;	/* partitions are to be read, and announced */
-	bool			announce; /* the disk, after that, by a CHANGE uevent */
+	struct loop_ctl_attach	*exclusive; /* gets the device that is in the way */
+	bool			claimed; /* the disk, exclusively */
+	bool			stale;	/* the end invalidates the page cache */
+	bool			scan;	/* the end scans partitions, and announces all */
+	bool			announce; /* the end sends a CHANGE uevent */
 };
 
 /*
  * The block layer sends a CHANGE event of the disk at each step of a change. A
- * task that makes such steps holds them back, and says at the end what is due. The
- * last task that does so sends it, so that no event is lost to another task.
+ * task holds these back while it makes such steps, and then says which event is
+ * due. The last of several tasks sends it, so that no event is lost.
  */
 static void loop_uevents_hold(struct loop_device *lo)
 {
@@ -127,9 +128,9 @@ void loop_partscan_allow(struct loop_device *lo, bool allow)
 }
 
 /*
- * Reads the partition table anew, and announces the partitions, as the block layer
- * does not while the disk's events are held back, and then the disk. While a
- * partition is open, all stay as they are.
+ * Reads the partition table, and announces the partitions and then the disk. The
+ * block layer announces no partition while the disk's events are held back. If a
+ * partition is open, all partitions stay as they are.
  */
 static void loop_scan_partitions(struct loop_device *lo)
 {
@@ -145,7 +146,7 @@ static void loop_scan_partitions(struct loop_device *lo)
 	loop_uevents_release(lo, true, false);
 }
 
-/* With @claim, nobody else has or gets the device exclusively meanwhile. */
+/* With @claim, nobody else has or gets the disk exclusively until the end. */
 static int loop_reconf_begin(struct loop_reconf *rc, struct loop_device *lo,
 			     bool claim)
 {
@@ -164,13 +165,14 @@ static int loop_reconf_begin(struct loop_reconf *rc, struct loop_device *lo,
 	return -EINTR;
 }
 
-/* Of what is cached, also what somebody has mapped, or reads right now. */
+/* Invalidates all clean pages, including those that are mapped or being read. */
 static void loop_invalidate(struct block_device *bdev)
 {
-	invalidate_bdev(bdev); /* buffers that only the processors hold */
+	invalidate_bdev(bdev); /* also drops the per-CPU references to buffers */
 	invalidate_inode_pages2(bdev->bd_mapping);
 }
 
+/* Ends a change that came to @err, which it returns. */
 static int loop_reconf_end(struct loop_reconf *rc, int err)
 {
 	struct loop_device *lo = rc->lo;
@@ -191,21 +193,7 @@ static int loop_reconf_end(struct loop_reconf *rc, int err)
 	return err;
 }
 
-/* One change: @change builds a new backing in rc->b and publishes it. */
-int loop_reconfigure(struct loop_device *lo, bool claim,
-		     int (*change)(struct loop_reconf *rc, const void *arg),
-		     const void *arg)
-{
-	struct loop_reconf rc;
-	int err;
-
-	err = loop_reconf_begin(&rc, lo, claim);
-	if (err)
-		return err;
-	return loop_reconf_end(&rc, change(&rc, arg));
-}
-
-/* The backing that is to be changed, or an error. */
+/* The backing that a change replaces, or an error. */
 static struct loop_backing *loop_reconf_old(struct loop_reconf *rc)
 {
 	struct loop_backing *old = loop_device_backing(rc->lo);
@@ -213,7 +201,7 @@ static struct loop_backing *loop_reconf_old(struct loop_reconf *rc)
 	return READ_ONCE(rc->lo->state) == LOOP_STATE_BOUND ? old : ERR_PTR(-ENXIO);
 }
 
-/* Starts a new backing with the parameters of @old; NULL: the same files. */
+/* Allocates rc->b with the parameters of @old, and its files if @files is NULL. */
 static int loop_reconf_clone(struct loop_reconf *rc, struct loop_backing *old,
 			     const struct loop_files *files)
 {
@@ -230,8 +218,9 @@ static int loop_reconf_clone(struct loop_reconf *rc, struct loop_backing *old,
 	atomic64_set(&b->nr_sectors, atomic64_read(&old->nr_sectors));
 	b->cut = old->cut;
 	/*
-	 * The file may need more by now, as on xfs if its blocks are shared since:
-	 * it copes with less, and direct I/O stays on. A block device does not.
+	 * A file may report a larger alignment by now, as on xfs when its blocks
+	 * have become shared. It still accepts the smaller one, so direct I/O stays
+	 * on. A block device does not accept it.
 	 */
 	b->dio_mem_mask = old->dio_mem_mask;
 	b->dio_offset_mask = old->dio_offset_mask;
@@ -240,7 +229,7 @@ static int loop_reconf_clone(struct loop_reconf *rc, struct loop_backing *old,
 	return 0;
 }
 
-/* The disk gets the size of @b. */
+/* Gives the disk the size of @b. */
 static void loop_reconf_set_size(struct loop_reconf *rc, struct loop_backing *b)
 {
 	sector_t nr_sectors = atomic64_read(&b->nr_sectors);
@@ -248,7 +237,7 @@ static void loop_reconf_set_size(struct loop_reconf *rc, struct loop_backing *b)
 	bool resized = false;
 
 	loop_uevents_hold(rc->lo);
-	/* the log is not to tell of each file */
+	/* set_capacity_and_notify() would log each attach */
 	if (!get_capacity(disk))
 		set_capacity(disk, nr_sectors);
 	else
@@ -274,8 +263,8 @@ static int loop_reconf_publish(struct loop_reconf *rc)
 }
 
 /*
- * File systems on the disk and its partitions are shut down: what they have cached
- * is not about the medium that comes. The disk gets its next diskseq.
+ * Shuts down file systems on the disk and its partitions, as their caches do not
+ * match the next medium. The disk gets its next diskseq.
  */
 static void loop_medium_end(struct gendisk *disk)
 {
@@ -296,9 +285,9 @@ static void loop_medium_end(struct gendisk *disk)
 }
 
 /*
- * As loop_reconf_publish(), and the medium is another one. It is announced at the
- * end, and until then an open does not read its partitions. A medium that was there
- * before ends first, so that nobody takes the new one for it.
+ * Publishes rc->b as another medium. The old medium ends first, so that nobody
+ * takes the new one for it. The new one is announced at the end of the change, and
+ * until then an open does not scan its partitions.
  */
 static int loop_reconf_publish_medium(struct loop_reconf *rc)
 {
@@ -341,7 +330,7 @@ bool loop_bind_is_read_only(const struct loop_bind_arg *bind)
 	       !(bind->files.file->f_mode & FMODE_WRITE);
 }
 
-/* If none is asked for: 512 bytes, or more where direct I/O needs that. */
+/* The default block size is 512 bytes, or more where direct I/O needs more. */
 static unsigned int loop_backing_block_size(const struct loop_backing *b)
 {
 	unsigned int align = b->dio_offset_mask + 1;
@@ -375,7 +364,7 @@ static int loop_bind_params(struct loop_backing *b,
 	return err ?: loop_params_set(p, &config->info);
 }
 
-/* Nothing that was asked for is dropped or cut. */
+/* With LOOP_ATTACH_STRICT, an option that is not met is an error. */
 static int loop_bind_check_strict(const struct loop_backing *b)
 {
 	u32 unmet = loop_backing_unmet(b);
@@ -408,7 +397,7 @@ static u32 loop_backing_flags(const struct loop_backing *b)
 	       (READ_ONCE(b->lo->autoclear) ? LO_FLAGS_AUTOCLEAR : 0);
 }
 
-/* All of *@entry that is the backing's. */
+/* Sets the fields of *@entry that describe the backing. */
 void loop_entry_fill_backing(struct loop_ctl_entry *entry,
 			     const struct loop_backing *b)
 {
@@ -444,7 +433,7 @@ static void loop_bind_labels(struct loop_device *lo,
 	xa_unlock(&loop_index);
 }
 
-/* The device is bound from here on, and what the caller gets is known. */
+/* Marks the device as attached, and tells the caller of LOOP_CTL_ATTACH about it. */
 static void loop_bind_finish(struct loop_backing *b,
 			     const struct loop_bind_arg *bind)
 {
@@ -471,10 +460,9 @@ static void loop_bind_finish(struct loop_backing *b,
 		loop_trace_attach(b);
 }
 
-/* The device is in LOOP_STATE_BINDING, by the caller. */
-int loop_change_bind(struct loop_reconf *rc, const void *arg)
+static int loop_reconf_attach(struct loop_reconf *rc,
+			      const struct loop_bind_arg *bind)
 {
-	const struct loop_bind_arg *bind = arg;
 	struct loop_ctl_attach *attach = bind->attach;
 	struct loop_device *lo = rc->lo;
 	struct kobject *kobj = &disk_to_dev(lo->disk)->kobj;
@@ -516,6 +504,16 @@ int loop_change_bind(struct loop_reconf *rc, const void *arg)
 	return 0;
 }
 
+/* The caller has moved the device to LOOP_STATE_BINDING. */
+int loop_device_attach(struct loop_device *lo, bool claim,
+		       const struct loop_bind_arg *bind)
+{
+	struct loop_reconf rc;
+	int err = loop_reconf_begin(&rc, lo, claim);
+
+	return err ?: loop_reconf_end(&rc, loop_reconf_attach(&rc, bind));
+}
+
 static int loop_config_validate(const struct loop_config *config)
 {
 	if (config->info.lo_flags & ~LOOP_CONFIGURE_SETTABLE_FLAGS)
@@ -542,15 +540,14 @@ static int loop_bind(struct loop_device *lo, blk_mode_t mode,
 	err = loop_file_validate(file);
 	if (err)
 		return err;
-	/* a second caller does not wait for the first one's file */
+	/* a second caller fails at once, and does not wait for the first one's file */
 	if (!loop_move_state(lo, LOOP_STATE_UNBOUND, LOOP_STATE_BINDING))
 		return -EBUSY;
 	err = loop_config_validate(config);
 	if (!err) {
 		quiet = loop_file_open_quiet(file, loop_bind_is_read_only(&bind));
 		bind.files.quiet = quiet;
-		err = loop_reconfigure(lo, !(mode & BLK_OPEN_EXCL),
-				       loop_change_bind, &bind);
+		err = loop_device_attach(lo, !(mode & BLK_OPEN_EXCL), &bind);
 	}
 	if (err)
 		loop_set_state(lo, LOOP_STATE_UNBOUND);
@@ -558,8 +555,8 @@ static int loop_bind(struct loop_device *lo, blk_mode_t mode,
 }
 
 /*
- * Whoever has found a partition's node and waits for open_mutex must not open
- * the partition of a medium that is gone: that fails if it has no size.
+ * A task that waits for open_mutex may already have found a partition. Its open
+ * fails when the partition has no size, so it cannot open one of the old medium.
  */
 static void loop_partitions_end(struct gendisk *disk)
 {
@@ -573,9 +570,8 @@ static void loop_partitions_end(struct gendisk *disk)
 }
 
 /*
- * Back to unbound, at the last close or after it. Nobody has the device open,
- * and the caller's open_mutex keeps it so: there is no reconfiguration, nobody
- * submits a bio, and if one is still on its way it is waited for.
+ * Detaches, at the last close or after it. The caller's open_mutex keeps the device
+ * closed, so nobody reconfigures it or submits a bio. Bios in flight are waited for.
  */
 void loop_unbind(struct loop_device *lo)
 {
@@ -590,9 +586,9 @@ void loop_unbind(struct loop_device *lo)
 	loop_uevents_hold(lo);
 	scoped_guard(mutex, &lo->mutex)
 		b = loop_backing_unpublish(lo);
-	/* what BLKROSET has said was about that medium */
+	/* BLKROSET applies to one medium */
 	bdev_clear_flag(lo->disk->part0, BD_READ_ONLY);
-	/* no size; nothing is cached, not even that a write has failed */
+	/* sets the size to 0, and drops the page cache and its write errors */
 	invalidate_disk(lo->disk);
 	disk_force_media_change(lo->disk);
 	loop_partitions_end(lo->disk);
@@ -605,7 +601,7 @@ void loop_unbind(struct loop_device *lo)
 	kobject_uevent_env(&dev->kobj, KOBJ_CHANGE, envp);
 	if (lo->ephemeral) {
 		loop_set_state(lo, LOOP_STATE_REMOVING);
-		/* not from here: del_gendisk() takes open_mutex */
+		/* a work item removes it, as del_gendisk() takes open_mutex */
 		queue_work(loop_remove_workqueue, &lo->remove_work);
 	} else {
 		loop_set_state(lo, LOOP_STATE_UNBOUND);
@@ -637,9 +633,9 @@ static int loop_ioctl_configure(struct loop_device *lo, blk_mode_t mode,
 }
 
 /*
- * Without lo->mutex: detaching must not wait for a change that waits for its
- * file. The state keeps the two apart. Nor for who has open_mutex, perhaps to open
- * or close it: then the caller counts as not being the only one who has it open.
+ * This does not take lo->mutex, as a change may wait for its file; the state keeps
+ * the two apart. Nor does it wait for open_mutex: if that is taken, somebody may be
+ * opening or closing the device, and the caller counts as one of several openers.
  */
 static int loop_ioctl_clr_fd(struct loop_device *lo, blk_mode_t mode,
 			     unsigned long arg)
@@ -661,10 +657,10 @@ static int loop_ioctl_clr_fd(struct loop_device *lo, blk_mode_t mode,
 	return err;
 }
 
-static int loop_change_file(struct loop_reconf *rc, const void *arg)
+static int loop_reconf_set_file(struct loop_reconf *rc,
+				const struct loop_files *files)
 {
 	struct loop_backing *old = loop_reconf_old(rc);
-	const struct loop_files *files = arg;
 	struct loop_backing *b;
 	int err;
 
@@ -685,11 +681,11 @@ static int loop_change_file(struct loop_reconf *rc, const void *arg)
 		return err;
 	if (atomic64_read(&b->nr_sectors) != atomic64_read(&old->nr_sectors))
 		return -EINVAL;
-	/* the rest can fail only if the caller is killed, or the device below ends */
+	/* after this, only a killed caller or a dead device below makes it fail */
 	err = loop_backing_check_chain(b);
 	if (err)
 		return err;
-	/* of what is being read */
+	/* a read of the old file may be filling the page cache */
 	rc->stale = true;
 	return loop_reconf_publish_medium(rc);
 }
@@ -700,6 +696,7 @@ static int loop_ioctl_change_fd(struct loop_device *lo, blk_mode_t mode,
 	struct file *file __free(fput) = fget(arg);
 	struct file *quiet __free(fput) = NULL;
 	struct loop_files files = { .file = file };
+	struct loop_reconf rc;
 	int err;
 
 	if (!file)
@@ -709,17 +706,13 @@ static int loop_ioctl_change_fd(struct loop_device *lo, blk_mode_t mode,
 		return err;
 	quiet = loop_file_open_quiet(file, true);
 	files.quiet = quiet;
-	return loop_reconfigure(lo, false, loop_change_file, &files);
+	err = loop_reconf_begin(&rc, lo, false);
+	return err ?: loop_reconf_end(&rc, loop_reconf_set_file(&rc, &files));
 }
 
-struct loop_status_arg {
-	const struct loop_info64	*info;
-	bool				exclusive;	/* nobody else holds the device */
-};
-
 /*
- * A file system is mounted on the disk or a partition: other holders do not ask to
- * be told when the device ends.
+ * A file system that is mounted on the disk or a partition has holder operations.
+ * No other holder has them.
  */
 static bool loop_disk_is_mounted(struct gendisk *disk)
 {
@@ -734,13 +727,13 @@ static bool loop_disk_is_mounted(struct gendisk *disk)
 }
 
 /*
- * With another offset, a holder would find foreign bytes. At a new end it gets an
- * error, which a file system does not expect; device mapper has made itself smaller
- * before.
+ * At another offset, a holder would find foreign bytes. Behind an earlier end it
+ * gets errors, which a file system does not expect. Device mapper is made smaller
+ * by its user first, so it does not count.
  */
-static bool loop_status_is_held(struct loop_device *lo,
-				const struct loop_params *old,
-				const struct loop_params *p)
+static bool loop_status_disturbs_holder(struct loop_device *lo,
+					const struct loop_params *old,
+					const struct loop_params *p)
 {
 	return p->offset != old->offset ||
 	       (loop_range_end(p) < loop_range_end(old) &&
@@ -762,16 +755,18 @@ static int loop_reconf_move(struct loop_reconf *rc, struct loop_backing *old,
 		return err;
 	rc->announce = true;
 	rc->stale = true;
-	/* what is dirty belongs to the old place */
+	/* dirty pages belong to the old range */
 	sync_blockdev(rc->lo->disk->part0);
 	return loop_reconf_publish(rc);
 }
 
-/* The range needs a new backing. The name and the flags concern no bio. */
-static int loop_change_status(struct loop_reconf *rc, const void *arg)
+/*
+ * Another range needs a new backing; bios do not depend on the name and the flags.
+ * With @exclusive, nobody else holds the disk.
+ */
+static int loop_reconf_set_status(struct loop_reconf *rc,
+				  const struct loop_info64 *info, bool exclusive)
 {
-	const struct loop_status_arg *status = arg;
-	const struct loop_info64 *info = status->info;
 	struct loop_backing *old = loop_reconf_old(rc);
 	struct loop_device *lo = rc->lo;
 	struct loop_params p;
@@ -783,7 +778,7 @@ static int loop_change_status(struct loop_reconf *rc, const void *arg)
 	err = loop_params_set(&p, info);
 	if (err)
 		return err;
-	if (!status->exclusive && loop_status_is_held(lo, &old->params, &p))
+	if (!exclusive && loop_status_disturbs_holder(lo, &old->params, &p))
 		return -EBUSY;
 	if (p.offset != old->params.offset || p.sizelimit != old->params.sizelimit)
 		err = loop_reconf_move(rc, old, &p);
@@ -795,7 +790,7 @@ static int loop_change_status(struct loop_reconf *rc, const void *arg)
 	rc->scan = (info->lo_flags & LO_FLAGS_PARTSCAN) && !lo->partscan;
 	if (rc->scan)
 		WRITE_ONCE(lo->partscan, true);
-	/* a device that is being detached already stays so */
+	/* a device in LOOP_STATE_RUNDOWN keeps autoclear */
 	if (lo->state == LOOP_STATE_BOUND)
 		WRITE_ONCE(lo->autoclear, info->lo_flags & LO_FLAGS_AUTOCLEAR);
 	xa_unlock(&loop_index);
@@ -814,13 +809,13 @@ static bool loop_status_moves(struct loop_device *lo,
 static int loop_status_change(struct loop_device *lo, blk_mode_t mode,
 			      const struct loop_info64 *info)
 {
-	bool claim = !(mode & BLK_OPEN_EXCL) && loop_status_moves(lo, info);
-	struct loop_status_arg arg = {
-		.info		= info,
-		.exclusive	= claim || (mode & BLK_OPEN_EXCL),
-	};
+	bool held = mode & BLK_OPEN_EXCL;
+	bool claim = !held && loop_status_moves(lo, info);
+	struct loop_reconf rc;
+	int err = loop_reconf_begin(&rc, lo, claim);
 
-	return loop_reconfigure(lo, claim, loop_change_status, &arg);
+	return err ?: loop_reconf_end(&rc, loop_reconf_set_status(&rc, info,
+								  held || claim));
 }
 
 static int loop_status_read(struct loop_device *lo, struct loop_info64 *info)
@@ -870,74 +865,111 @@ static int loop_ioctl_get_status64(struct loop_device *lo, blk_mode_t mode,
 	return 0;
 }
 
+#ifdef CONFIG_COMPAT
+struct compat_loop_info {
+	compat_int_t	lo_number;
+	compat_dev_t	lo_device;
+	compat_ulong_t	lo_inode;
+	compat_dev_t	lo_rdevice;
+	compat_int_t	lo_offset;
+	compat_int_t	lo_encrypt_type;
+	compat_int_t	lo_encrypt_key_size;
+	compat_int_t	lo_flags;
+	char		lo_name[LO_NAME_SIZE];
+	unsigned char	lo_encrypt_key[LO_KEY_SIZE];
+	compat_ulong_t	lo_init[2];
+	char		reserved[4];
+};
+
+static_assert(sizeof(struct compat_loop_info) == 140);
+#else
+#define compat_loop_info loop_info
+#endif
+
+/* struct loop_info as the caller has it; in_compat_syscall() tells which one. */
+union loop_info_old {
+	struct loop_info	native;
+	struct compat_loop_info	compat;
+};
+
+static size_t loop_info_old_size(void)
+{
+	return in_compat_syscall() ? sizeof(struct compat_loop_info) :
+				     sizeof(struct loop_info);
+}
+
 /*
- * struct loop_info has fewer and smaller fields than struct loop_info64. Its
- * encryption fields have always been ignored since there is no encryption.
+ * The two layouts have the same fields, with types of different sizes. Since there
+ * is no encryption, its fields are ignored.
  */
-static int loop_status_change_old(struct loop_device *lo, blk_mode_t mode,
-				  const struct loop_info *old)
-{
-	struct loop_info64 info = {
-		.lo_offset	= old->lo_offset,
-		.lo_flags	= old->lo_flags,
-	};
+#define loop_info_decode(info, old) do {				\
+	struct loop_info64 *to = (info);				\
+	const typeof(old) from = (old);					\
+									\
+	to->lo_offset = from->lo_offset;				\
+	to->lo_flags = from->lo_flags;					\
+	memcpy(to->lo_file_name, from->lo_name, LO_NAME_SIZE);		\
+} while (0)
 
-	memcpy(info.lo_file_name, old->lo_name, LO_NAME_SIZE);
-	return loop_status_change(lo, mode, &info);
-}
-
-static int loop_status_read_old(struct loop_device *lo, struct loop_info *old)
-{
-	struct loop_info64 info;
-	int err;
-
-	err = loop_status_read(lo, &info);
-	if (err)
-		return err;
-	memset(old, 0, sizeof(*old));
-	old->lo_number = info.lo_number;
-	old->lo_device = info.lo_device;
-	old->lo_inode = info.lo_inode;
-	old->lo_rdevice = info.lo_rdevice;
-	old->lo_offset = info.lo_offset;
-	old->lo_flags = info.lo_flags;
-	memcpy(old->lo_name, info.lo_file_name, LO_NAME_SIZE);
-	if (old->lo_device != info.lo_device ||
-	    old->lo_inode != info.lo_inode ||
-	    old->lo_rdevice != info.lo_rdevice ||
-	    old->lo_offset < 0 || old->lo_offset != info.lo_offset)
-		return -EOVERFLOW;
-	return 0;
-}
+/* Returns whether all numbers fit. */
+#define loop_info_encode(old, info) ({					\
+	const struct loop_info64 *from = (info);			\
+	typeof(old) to = (old);						\
+									\
+	to->lo_number = from->lo_number;				\
+	to->lo_device = from->lo_device;				\
+	to->lo_inode = from->lo_inode;					\
+	to->lo_rdevice = from->lo_rdevice;				\
+	to->lo_offset = from->lo_offset;				\
+	to->lo_flags = from->lo_flags;					\
+	memcpy(to->lo_name, from->lo_file_name, LO_NAME_SIZE);		\
+	to->lo_device == from->lo_device &&				\
+		to->lo_inode == from->lo_inode &&			\
+		to->lo_rdevice == from->lo_rdevice &&			\
+		to->lo_offset == from->lo_offset;			\
+})
 
 static int loop_ioctl_set_status(struct loop_device *lo, blk_mode_t mode,
 				 unsigned long arg)
 {
-	struct loop_info old;
+	struct loop_info64 info = { };
+	union loop_info_old old;
 
-	if (copy_from_user(&old, (void __user *)arg, sizeof(old)))
+	if (copy_from_user(&old, (void __user *)arg, loop_info_old_size()))
 		return -EFAULT;
-	return loop_status_change_old(lo, mode, &old);
+	if (in_compat_syscall())
+		loop_info_decode(&info, &old.compat);
+	else
+		loop_info_decode(&info, &old.native);
+	return loop_status_change(lo, mode, &info);
 }
 
 static int loop_ioctl_get_status(struct loop_device *lo, blk_mode_t mode,
 				 unsigned long arg)
 {
-	struct loop_info old;
+	union loop_info_old old = { };
+	struct loop_info64 info;
+	bool fits;
 	int err;
 
 	if (!arg)
 		return -EINVAL;
-	err = loop_status_read_old(lo, &old);
+	err = loop_status_read(lo, &info);
 	if (err)
 		return err;
-	if (copy_to_user((void __user *)arg, &old, sizeof(old)))
+	if (in_compat_syscall())
+		fits = loop_info_encode(&old.compat, &info);
+	else
+		fits = loop_info_encode(&old.native, &info);
+	if (!fits)
+		return -EOVERFLOW;
+	if (copy_to_user((void __user *)arg, &old, loop_info_old_size()))
 		return -EFAULT;
 	return 0;
 }
 
-/* Waits for the file to tell its size, and not for I/O in flight. */
-static int loop_change_capacity(struct loop_reconf *rc, const void *arg)
+/* Asks the file for its size, and does not wait for I/O in flight. */
+static int loop_reconf_set_capacity(struct loop_reconf *rc)
 {
 	struct loop_backing *b = loop_reconf_old(rc);
 	struct kstat stat;
@@ -957,13 +989,15 @@ static int loop_change_capacity(struct loop_reconf *rc, const void *arg)
 static int loop_ioctl_set_capacity(struct loop_device *lo, blk_mode_t mode,
 				   unsigned long arg)
 {
-	return loop_reconfigure(lo, false, loop_change_capacity, NULL);
+	struct loop_reconf rc;
+	int err = loop_reconf_begin(&rc, lo, false);
+
+	return err ?: loop_reconf_end(&rc, loop_reconf_set_capacity(&rc));
 }
 
-static int loop_change_direct_io(struct loop_reconf *rc, const void *arg)
+static int loop_reconf_set_direct_io(struct loop_reconf *rc, bool direct)
 {
 	struct loop_backing *old = loop_reconf_old(rc);
-	bool direct = *(const unsigned long *)arg;
 	int err;
 
 	if (IS_ERR(old))
@@ -990,12 +1024,14 @@ static int loop_change_direct_io(struct loop_reconf *rc, const void *arg)
 static int loop_ioctl_set_direct_io(struct loop_device *lo, blk_mode_t mode,
 				    unsigned long arg)
 {
-	return loop_reconfigure(lo, false, loop_change_direct_io, &arg);
+	struct loop_reconf rc;
+	int err = loop_reconf_begin(&rc, lo, false);
+
+	return err ?: loop_reconf_end(&rc, loop_reconf_set_direct_io(&rc, arg));
 }
 
-static int loop_change_block_size(struct loop_reconf *rc, const void *arg)
+static int loop_reconf_set_block_size(struct loop_reconf *rc, unsigned long asked)
 {
-	unsigned long asked = *(const unsigned long *)arg;
 	struct loop_backing *old = loop_reconf_old(rc);
 	unsigned long size;
 	int err;
@@ -1026,8 +1062,10 @@ static int loop_change_block_size(struct loop_reconf *rc, const void *arg)
 static int loop_ioctl_set_block_size(struct loop_device *lo, blk_mode_t mode,
 				     unsigned long arg)
 {
-	return loop_reconfigure(lo, !(mode & BLK_OPEN_EXCL),
-				loop_change_block_size, &arg);
+	struct loop_reconf rc;
+	int err = loop_reconf_begin(&rc, lo, !(mode & BLK_OPEN_EXCL));
+
+	return err ?: loop_reconf_end(&rc, loop_reconf_set_block_size(&rc, arg));
 }
 
 struct loop_ioctl {
@@ -1051,20 +1089,22 @@ static const struct loop_ioctl loop_ioctls[] = {
 	{ LOOP_SET_BLOCK_SIZE,	true,  loop_ioctl_set_block_size },
 };
 
-static int loop_ioctl_call(const struct loop_ioctl *table, unsigned int nr,
-			   struct block_device *bdev, blk_mode_t mode,
+static int loop_ioctl_call(struct block_device *bdev, blk_mode_t mode,
 			   unsigned int cmd, unsigned long arg)
 {
-	for (; nr; table++, nr--) {
-		if (table->cmd != cmd)
+	const struct loop_ioctl *ioctl = loop_ioctls;
+	unsigned int nr;
+
+	for (nr = ARRAY_SIZE(loop_ioctls); nr; ioctl++, nr--) {
+		if (ioctl->cmd != cmd)
 			continue;
-		if (table->write && !(mode & BLK_OPEN_WRITE) &&
+		if (ioctl->write && !(mode & BLK_OPEN_WRITE) &&
 		    !capable(CAP_SYS_ADMIN))
 			return -EPERM;
-		/* whoever has a partition exclusively has not got the device */
+		/* an exclusive opener of a partition does not hold the disk */
 		if (bdev_is_partition(bdev))
 			mode &= ~BLK_OPEN_EXCL;
-		return table->handler(bdev->bd_disk->private_data, mode, arg);
+		return ioctl->handler(bdev->bd_disk->private_data, mode, arg);
 	}
 	return -ENOIOCTLCMD;
 }
@@ -1072,91 +1112,16 @@ static int loop_ioctl_call(const struct loop_ioctl *table, unsigned int nr,
 int loop_ioctl(struct block_device *bdev, blk_mode_t mode,
 	       unsigned int cmd, unsigned long arg)
 {
-	int ret = loop_ioctl_call(loop_ioctls, ARRAY_SIZE(loop_ioctls), bdev,
-				  mode, cmd, arg);
+	int ret = loop_ioctl_call(bdev, mode, cmd, arg);
 
 	return ret == -ENOIOCTLCMD ? -EINVAL : ret;
 }
 
 #ifdef CONFIG_COMPAT
-struct compat_loop_info {
-	compat_int_t	lo_number;
-	compat_dev_t	lo_device;
-	compat_ulong_t	lo_inode;
-	compat_dev_t	lo_rdevice;
-	compat_int_t	lo_offset;
-	compat_int_t	lo_encrypt_type;
-	compat_int_t	lo_encrypt_key_size;
-	compat_int_t	lo_flags;
-	char		lo_name[LO_NAME_SIZE];
-	unsigned char	lo_encrypt_key[LO_KEY_SIZE];
-	compat_ulong_t	lo_init[2];
-	char		reserved[4];
-};
-
-static_assert(sizeof(struct compat_loop_info) == 140);
-
-static int loop_compat_set_status(struct loop_device *lo, blk_mode_t mode,
-				  unsigned long arg)
-{
-	struct compat_loop_info compat;
-	struct loop_info old = { };
-
-	if (copy_from_user(&compat, (void __user *)arg, sizeof(compat)))
-		return -EFAULT;
-	old.lo_offset = compat.lo_offset;
-	old.lo_flags = compat.lo_flags;
-	memcpy(old.lo_name, compat.lo_name, LO_NAME_SIZE);
-	return loop_status_change_old(lo, mode, &old);
-}
-
-static int loop_compat_get_status(struct loop_device *lo, blk_mode_t mode,
-				  unsigned long arg)
-{
-	struct compat_loop_info compat;
-	struct loop_info old;
-	int err;
-
-	if (!arg)
-		return -EINVAL;
-	err = loop_status_read_old(lo, &old);
-	if (err)
-		return err;
-	memset(&compat, 0, sizeof(compat));
-	compat.lo_number = old.lo_number;
-	compat.lo_device = old.lo_device;
-	compat.lo_inode = old.lo_inode;
-	compat.lo_rdevice = old.lo_rdevice;
-	compat.lo_offset = old.lo_offset;
-	compat.lo_flags = old.lo_flags;
-	memcpy(compat.lo_name, old.lo_name, LO_NAME_SIZE);
-	if (compat.lo_device != old.lo_device ||
-	    compat.lo_inode != old.lo_inode ||
-	    compat.lo_rdevice != old.lo_rdevice)
-		return -EOVERFLOW;
-	if (copy_to_user((void __user *)arg, &compat, sizeof(compat)))
-		return -EFAULT;
-	return 0;
-}
-
-static const struct loop_ioctl loop_compat_ioctls[] = {
-	{ LOOP_SET_STATUS,	true,  loop_compat_set_status },
-	{ LOOP_GET_STATUS,	false, loop_compat_get_status },
-};
-
 /* An argument is a pointer or a number below 2^31; both survive compat_ptr(). */
 int loop_compat_ioctl(struct block_device *bdev, blk_mode_t mode,
 		      unsigned int cmd, unsigned long arg)
 {
-	int ret;
-
-	arg = (unsigned long)compat_ptr(arg);
-	ret = loop_ioctl_call(loop_compat_ioctls,
-			      ARRAY_SIZE(loop_compat_ioctls), bdev, mode, cmd,
-			      arg);
-	if (ret == -ENOIOCTLCMD)
-		ret = loop_ioctl_call(loop_ioctls, ARRAY_SIZE(loop_ioctls),
-				      bdev, mode, cmd, arg);
-	return ret;
+	return loop_ioctl_call(bdev, mode, cmd, (unsigned long)compat_ptr(arg));
 }
 #endif

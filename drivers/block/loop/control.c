@@ -393,7 +393,7 @@ static struct file *loop_attach_taken(struct loop_taken *taken,
 		loop_device_give_back(taken);
 		return file;
 	}
-	err = loop_reconfigure(taken->lo, true, loop_change_bind, &bind);
+	err = loop_device_attach(taken->lo, true, &bind);
 	if (err) {
 		fput(file);
 		loop_device_give_back(taken);

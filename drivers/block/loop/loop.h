@@ -262,8 +262,6 @@ void loop_device_free(struct loop_device *lo);
 
 /* config.c */
 
-struct loop_reconf;
-
 struct loop_bind_arg {
 	struct loop_files		files;
 	blk_mode_t			mode;
@@ -277,13 +275,11 @@ extern unsigned int loop_part_shift;
 void loop_set_state_locked(struct loop_device *lo, unsigned int state);
 void loop_set_state(struct loop_device *lo, unsigned int state);
 void loop_partscan_allow(struct loop_device *lo, bool allow);
-int loop_reconfigure(struct loop_device *lo, bool claim,
-		     int (*change)(struct loop_reconf *rc, const void *arg),
-		     const void *arg);
 bool loop_bind_is_read_only(const struct loop_bind_arg *bind);
 void loop_entry_fill_backing(struct loop_ctl_entry *entry,
 			     const struct loop_backing *b);
-int loop_change_bind(struct loop_reconf *rc, const void *arg);
+int loop_device_attach(struct loop_device *lo, bool claim,
+		       const struct loop_bind_arg *bind);
 void loop_unbind(struct loop_device *lo);
 int loop_ioctl(struct block_device *bdev, blk_mode_t mode, unsigned int cmd,
 	       unsigned long arg);
