@@ -15,15 +15,13 @@ need_cmd losetup dmsetup mkfs.ext4 blockdev blkdiscard chattr
 tap_start
 
 mapped=/dev/mapper/loop-selftest
-nulls=/sys/kernel/config/nullb
 
 finish()
 {
 	loop_detach_all
 	umount "$LOOP_SCRATCH"/at* 2>/dev/null
 	[ ! -e "$mapped" ] || dmsetup remove --noudevsync loop-selftest
-	[ ! -d "$nulls/selftest" ] || rmdir "$nulls/selftest"
-	! grep -q "^null_blk " /proc/modules || rmmod null_blk
+	null_end
 	scratch_exit
 }
 
@@ -280,19 +278,9 @@ loop_detach_all
 
 # ---- the disk is pulled ----
 
-null_up()
+pull()
 {
-	mkdir "$nulls/selftest" && (
-		cd "$nulls/selftest" && echo 1 > memory_backed &&
-			echo 64 > size && echo 1 > power
-	) && null=/dev/$(cd "$nulls/selftest" && echo "nullb$(cat index)")
-	[ -b "$null" ] || null=/dev/selftest
-	wait_for 5 test -b "$null"
-}
-
-null_down()
-{
-	echo 0 > "$nulls/selftest/power"
+	echo 0 > "$null_dir/power"
 }
 
 fails_now()
@@ -310,35 +298,32 @@ pulled()
 	claim "$name: status, detach, attach, uevent" recovers "$(attr "$dev" backing_file)"
 }
 
-modprobe null_blk nr_devices=0
-[ ! -d /sys/kernel/config ] || mountpoint -q /sys/kernel/config ||
-	mount -t configfs configfs /sys/kernel/config
-if [ -d "$nulls" ] && null_up; then
+if null=$(null_make size=64); then
 	for io in on off; do
-		[ -d "$nulls/selftest" ] || null_up
+		[ -d "$null_dir" ] || null=$(null_make size=64)
 		dd if="$random" of="$null" bs=1M oflag=direct status=none
 		bind "$null" "--direct-io=$io"
 		claim "before the disk is pulled, direct $io" same_data 0 2048
-		null_down
+		pull
 		pulled "loop on it, direct $io" "$null"
-		rmdir "$nulls/selftest"
+		null_remove
 	done
-	null_up
+	null=$(null_make size=64)
 	mkfs.ext4 -q -F "$null"
 	mount "$null" "$at"
 	cp "$random" "$at/img"
 	sync "$at/img"
 	bind "$at/img" --direct-io=on
-	null_down
+	pull
 	pulled "loop on a file on it" "$at/img"
 	claim "the file system above it can be unmounted" umount "$at"
-	rmdir "$nulls/selftest"
-	null_up
+	null_remove
+	null=$(null_make size=64)
 	bind "$null"
 	claim "a disk of the same name can be bound" write_at 0
 	detach "$dev"
-	null_down
-	rmdir "$nulls/selftest"
+	pull
+	null_remove
 else
 	tap_skip "disk pulled" "no null_blk with configfs"
 fi

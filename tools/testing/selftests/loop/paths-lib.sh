@@ -291,7 +291,7 @@ finish()
 		echo 0 > /sys/module/loop/parameters/inject
 	layers_off
 	groups_end
-	! grep -q "^null_blk " /proc/modules || rmmod null_blk
+	null_end
 	scratch_exit
 }
 

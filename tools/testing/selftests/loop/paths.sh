@@ -541,25 +541,10 @@ late()
 		cmp -n 262144 "$low" "$out" && detach "$dev"
 }
 
-# null_start ATTRIBUTE=VALUE...: /dev/selftest
-null_start()
-{
-	local attribute
-
-	[ -d /sys/module/null_blk ] || modprobe null_blk nr_devices=0
-	mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
-	mkdir "$null" || return
-	for attribute in memory_backed=1 "$@" power=1; do
-		echo "${attribute#*=}" > "$null/${attribute%=*}" || return
-	done
-	wait_for 5 test -b /dev/selftest
-}
-
-null=/sys/kernel/config/nullb/selftest
 # one tag, taken for 2 ms
-if null_start size=64 hw_queue_depth=1 irqmode=2 completion_nsec=2000000; then
-	claim "a device below without a tag, or that splits: EAGAIN comes late" late /dev/selftest
-	rmdir "$null"
+if slow=$(null_make size=64 hw_queue_depth=1 irqmode=2 completion_nsec=2000000); then
+	claim "a device below without a tag, or that splits: EAGAIN comes late" late "$slow"
+	null_remove
 else
 	tap_skip "EAGAIN comes late" "no null_blk with configfs"
 fi
@@ -1037,15 +1022,15 @@ claim "the module loads with a depth of 4" eval 'loop_unload && loop_load hw_que
 claim "a frozen file below and a depth of 4: who must not wait gets EAGAIN" bound_nowait
 claim "a writer that outruns the file waits, and takes no more memory" bound_memory
 # nodiscard: a limited null_blk never does what takes more than 20 ms
-if null_start size=64 mbps=8 &&
-	mkfs.ext4 -q -F -E nodiscard -O ^has_journal /dev/selftest &&
-	mount /dev/selftest "$at"; then
+if slow=$(null_make size=64 mbps=8) &&
+	mkfs.ext4 -q -F -E nodiscard -O ^has_journal "$slow" &&
+	mount "$slow" "$at"; then
 	claim "a writer that outruns a slow disk for 4 s, buffered: memory is bounded" \
 		sustained off 128
 	claim "a writer that outruns a slow disk for 4 s, direct: no more than its own depth" \
 		sustained on 288
 	umount "$at"
-	rmdir "$null"
+	null_remove
 else
 	tap_skip "a writer that outruns a slow disk" "no null_blk with configfs"
 fi

@@ -25,7 +25,6 @@ end()
 	for dir in "$at"/*; do
 		! mountpoint -q "$dir" || umount "$dir" 2>/dev/null
 	done
-	! [ -d $null ] || rmdir $null
 	[ ! -d "$trace/events" ] || echo 0 > "$trace/events/enable"
 	finish
 }
@@ -39,17 +38,9 @@ random=$LOOP_SCRATCH/random
 head -c 1M /dev/urandom > "$random"
 
 # The disk below has a cache, and so gets the flushes, and FUA.
-low=/dev/selftest
-null=/sys/kernel/config/nullb/selftest
-modprobe -q null_blk nr_devices=0
-mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
-mkdir $null || skip_all "no null_blk with configfs"
-for attribute in memory_backed=1 discard=1 size=400 cache_size=8 power=1; do
-	echo "${attribute#*=}" > "$null/${attribute%=*}" ||
-		skip_all "null_blk has no $attribute"
-done
-wait_for 5 test -b $low || bail_out "no $low"
-low_number=$(lsblk -dnro MAJ:MIN $low)
+low=$(null_make discard=1 size=400 cache_size=8) ||
+	skip_all "no null_blk with configfs and a cache"
+low_number=$(lsblk -dnro MAJ:MIN "$low")
 low_sync="block_bio_queue: ${low_number/:/,} [A-Z]*F"
 
 # ---- what is asked of each ----
@@ -203,8 +194,8 @@ made()
 
 	command -v "$2" > /dev/null || return
 	shift
-	"$@" $low > /dev/null 2>&1 && mkdir -p "$at/$type" &&
-		mount -t "$type" $low "$at/$type" 2>/dev/null
+	"$@" "$low" > /dev/null 2>&1 && mkdir -p "$at/$type" &&
+		mount -t "$type" "$low" "$at/$type" 2>/dev/null
 }
 
 # row TYPE OWN DISCARD ZEROES STABLE MKFS-COMMAND...

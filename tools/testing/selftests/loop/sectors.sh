@@ -15,7 +15,6 @@ need_root
 need_cmd losetup sfdisk mkfs.ext4 mkfs.xfs
 tap_start
 
-nulls=/sys/kernel/config/nullb
 at=$LOOP_SCRATCH/at
 image=$LOOP_SCRATCH/image
 expected=$LOOP_SCRATCH/expected
@@ -26,34 +25,15 @@ finish()
 {
 	loop_detach_all
 	umount "$at" 2> /dev/null
-	[ ! -d "$nulls/selftest" ] || rmdir "$nulls/selftest"
-	! grep -q "^null_blk " /proc/modules || rmmod null_blk
+	null_end
 	scratch_exit
 }
 
 scratch_init || bail_out "no scratch space"
 trap finish EXIT
 loop_load || bail_out "the module does not load"
-modprobe null_blk nr_devices=0 || bail_out "no null_blk"
-mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
 mkdir "$at"
 head -c "$size" /dev/urandom > "$random"
-
-# disk_make SECTOR-SIZE: and its node
-disk_make()
-{
-	local disk
-
-	[ ! -d "$nulls/selftest" ] || rmdir "$nulls/selftest" || return
-	mkdir "$nulls/selftest" && (
-		cd "$nulls/selftest" && echo 320 > size && echo 1 > memory_backed &&
-			echo 1 > discard && echo "$1" > blocksize && echo 1 > power
-	) || return
-	# its name is that of the directory, or has the index
-	for disk in /dev/selftest "/dev/nullb$(cat "$nulls/selftest/index")"; do
-		[ ! -b "$disk" ] || echo "$disk"
-	done
-}
 
 # image_make SECTOR-SIZE: with two partitions
 image_make()
@@ -143,8 +123,9 @@ on_disk()
 }
 
 for below in 512 4096; do
-	disk=$(disk_make $below)
-	[ "$disk" ] || bail_out "no disk with sectors of $below"
+	null_remove
+	disk=$(null_make size=320 discard=1 blocksize=$below) ||
+		bail_out "no disk with sectors of $below"
 	types=xfs
 	[ $below = 512 ] || types="ext4 xfs"
 	for fs in $types; do

@@ -177,6 +177,45 @@ size_of()
 	read -r sectors < "/sys/block/${1##*/}/size" && echo $((sectors * 512))
 }
 
+null_dir=/sys/kernel/config/nullb/selftest
+
+# The node has the name of the directory, or on some kernels the index of the disk.
+null_node()
+{
+	local node
+
+	for node in /dev/selftest "/dev/nullb$(cat "$null_dir/index")"; do
+		[ ! -b "$node" ] || { echo "$node"; return; }
+	done
+	return 1
+}
+
+# null_make ATTRIBUTE=VALUE...: a null_blk disk that keeps its data; prints its node
+null_make()
+{
+	local attribute
+
+	[ -d /sys/module/null_blk ] || modprobe -q null_blk nr_devices=0 || return
+	mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config || return
+	mkdir "$null_dir" || return
+	for attribute in memory_backed=1 "$@" power=1; do
+		echo "${attribute#*=}" > "$null_dir/${attribute%%=*}" || return
+	done
+	wait_for 5 null_node
+}
+
+null_remove()
+{
+	[ ! -d "$null_dir" ] || rmdir "$null_dir"
+}
+
+# null_end: removes the disk and the module
+null_end()
+{
+	null_remove
+	! grep -q "^null_blk " /proc/modules || rmmod null_blk
+}
+
 # vm_claims LOG: those that a VM has made, for a test that boots it; here they get
 # numbers of their own
 vm_claims()

@@ -14,7 +14,6 @@ need_root
 need_cmd losetup fio mkfs.ext4 dmsetup blkdiscard
 tap_start
 
-nulls=/sys/kernel/config/nullb
 scsi=/sys/bus/pseudo/drivers/scsi_debug
 patience=60
 
@@ -23,8 +22,8 @@ finish()
 	[ -z "$busy" ] || kill -KILL "$busy" 2>/dev/null
 	loop_detach_all
 	umount "$LOOP_SCRATCH"/at* 2>/dev/null
-	[ ! -d "$nulls/selftest" ] || rmdir "$nulls/selftest"
-	rmmod null_blk scsi_debug 2>/dev/null
+	null_end
+	rmmod scsi_debug 2>/dev/null
 	scratch_exit
 }
 
@@ -177,19 +176,6 @@ scsi_up()
 		disk=$(scsi_disk) && wait_for 5 test -b "$disk"
 }
 
-null_up()
-{
-	modprobe null_blk nr_devices=0 || return
-	[ ! -d /sys/kernel/config ] || mountpoint -q /sys/kernel/config ||
-		mount -t configfs configfs /sys/kernel/config
-	mkdir "$nulls/selftest" && (
-		cd "$nulls/selftest" && echo 1 > memory_backed && echo 128 > size &&
-			echo 2 > irqmode && echo 100000 > completion_nsec && echo 1 > power
-	) && disk=/dev/$(cd "$nulls/selftest" && echo "nullb$(cat index)") || return
-	[ -b "$disk" ] || disk=/dev/selftest
-	wait_for 5 test -b "$disk"
-}
-
 # A disk finds out that it cannot write the same to many blocks, or unmap some, when
 # it is asked to.
 cannot()
@@ -252,9 +238,9 @@ for mode in on off; do
 			tap_skip "$what" "no scsi_debug"
 		fi
 		what="null_blk, ${how/_/ }, direct $mode"
-		if null_up; then
-			$how "$what" "$disk" 0 "$nulls/selftest/power"
-			rmdir "$nulls/selftest"
+		if disk=$(null_make size=128 irqmode=2 completion_nsec=100000); then
+			$how "$what" "$disk" 0 "$null_dir/power"
+			null_remove
 			claim "$what: nothing holds it" wait_for 10 rmmod null_blk
 		else
 			tap_skip "$what" "no null_blk with configfs"
