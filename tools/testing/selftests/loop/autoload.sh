@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The module comes by itself: static nodes made from modules.devname, the
-# first open of one, dead block nodes, and the parameters it then has.
+# The module loads by itself when a node is opened: static nodes from
+# modules.devname, and block nodes without a device. Its parameters are tested too.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
@@ -25,8 +25,8 @@ finish()
 }
 trap finish EXIT
 
-# fresh [OPTIONS]: not loaded, no node, and what the next load will get. The
-# nodes go first: a udev worker that opens one late would load the module.
+# fresh [OPTIONS]: unloads the module, removes the nodes, and sets the options of the
+# next load. The nodes go first, as a udev worker that opens one would load the module.
 fresh()
 {
 	udev_settle
@@ -37,7 +37,7 @@ fresh()
 	nodes_remove
 }
 
-# dead NUMBER [MINOR]: a node as an old script would have made it
+# dead NUMBER [MINOR]: makes a node without a device
 dead()
 {
 	mknod "/dev/loop$1" b 7 "${2:-$1}"
@@ -53,7 +53,7 @@ static_nodes()
 		fails loop_loaded
 }
 
-# Which number is free depends on those that udev has open just then.
+# udev may have some devices open, so any number can be the free one.
 control_loads()
 {
 	local free
@@ -63,7 +63,7 @@ control_loads()
 		[ "$free" -ge 0 ] && loop_loaded
 }
 
-# opened PATH WANTED NUMBERS: what the open of a dead node gives and leaves
+# opened PATH WANTED NUMBERS: the result of opening a dead node, and the devices then
 opened()
 {
 	same "open of $1" "$2" "$("$helper" open "$1")" &&
@@ -192,7 +192,7 @@ dead 20p1 161
 claim "max_part=7: 7:161 is partition 1 of 20, which is made" \
 	opened /dev/loop20p1 ENXIO "0 1 2 3 4 5 6 7 20"
 
-# Nothing below is about udev, which takes most of the time.
+# The rest is not about udev, which takes most of the time.
 fresh
 udev_stop
 claim "max_loop=3" loads "3 0 128" "0 1 2" max_loop=3

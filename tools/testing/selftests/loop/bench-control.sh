@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# What calls of the control plane cost, with the kernel's own driver and with
-# the one under test.  Not a test: nothing depends on a time.
+# Measures calls of the control plane with the kernel's own driver and with the one under
+# test.  It is not a test: nothing depends on a time.
 #
 # usage: bench-control.sh [-s]
 #
-#   -s   what needs two processors
+#   -s   only the rows that need two processors
 #
 # Prints a line for each: NAME, a tab, the unit, a tab, stock, a tab, ours.
 #
@@ -26,7 +26,7 @@ die()
 	exit 1
 }
 
-# row NAME UNIT VALUE: for the driver that is loaded
+# row NAME UNIT VALUE: a row of the driver that is loaded
 row()
 {
 	printf '%s\t%s\t%s\n' "$1" "$2" "$3" >> "$out.$driver"
@@ -39,8 +39,8 @@ call()
 	row "$1" ns "$_ns"
 }
 
-# Memory that is not free, in KiB, without what can be freed. Free pages that a
-# processor keeps for itself are not in MemFree.
+# The memory in use, in KiB, without what can be freed. MemFree does not include free
+# pages that a processor keeps for itself.
 used()
 {
 	sync
@@ -56,7 +56,7 @@ used()
 calls()
 {
 	_last=$((FIRST + MANY - 1))
-	# as many devices as the calls below leave bound below FIRST
+	# as many devices as the calls below leave attached below FIRST
 	"$BENCH" add "$file" 8 50 > /dev/null || die "$driver: add"
 	call "get-free, none bound" get-free 1 2000
 	call "get-free, open, configure, autoclear" cycle 1 200
@@ -75,7 +75,7 @@ calls()
 	call "remove" remove $FIRST $((FIRST + 99))
 }
 
-# What stock does not have, or not in reasonable time.
+# Stock does not have these calls, or takes too long.
 more_calls()
 {
 	call "attach and close, autoclear" attach 1 200
@@ -102,7 +102,7 @@ losetups()
 	for _i in $(seq 48); do
 		truncate -s 1M "$file.$_i"
 	done
-	# the first of all processes reads the program from the host
+	# the first process reads the program from the host
 	losetup -a > /dev/null
 	_start=$(now_ms)
 	for _i in $(seq 48); do
@@ -128,7 +128,7 @@ losetups()
 	losetup -D
 }
 
-# The same 48, already running: what is the drivers' in it
+# The same 48, already running, show the driver's part.
 together()
 {
 	_ns=$("$BENCH" together "$file" 1 1) || die "$driver: together"
@@ -144,7 +144,7 @@ load_time()
 	row "load with max_loop=256" ms $(($(now_ms) - _start))
 }
 
-# The console is slow; how much goes there is not what is measured.
+# The console is slow, and its output is not measured.
 echo 1 > /proc/sys/kernel/printk
 truncate -s 1M "$file"
 rm -f "$out".*

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Does the same on files and block devices themselves, on loop devices of the
-# kernel's own driver over them, and on those of the driver under test: mostly fio
-# jobs, and some whole jobs of other programs. Not a test: nothing depends on a time.
+# Does the same on files and block devices themselves, on loop devices of the kernel's
+# own driver over them, and on those of the driver under test: mostly fio jobs, and some
+# whole jobs of other programs. It is not a test: nothing depends on a time.
 #
 # usage: bench.sh [-s ROUNDS] DIRECTORY [ROW...]
 #
@@ -12,14 +12,14 @@
 #               has one target, or the beginning of it up to a slash; "all" is all
 #               rows (default: the sets that "usual" names)
 #
-# In DIRECTORY there is afterwards for each row SET.TARGET.JOB.VARIANT.ROUND.json,
-# fio's report, and .fio, what it was asked for; or .value, a number. VARIANT is
-# limit (the file or device itself), dm (dm-linear over it), stock or ours.
+# DIRECTORY gets SET.TARGET.JOB.VARIANT.ROUND.json for each row, which is fio's report,
+# and .fio, the job; or .value, a number. VARIANT is limit (the file or device itself), dm
+# (dm-linear over it), stock or ours.
 #
-# The values: of "discard", the number of requests that a discard became (where the
-# device does not offer it, the same space is zeroed); of "share", how much of its
-# rate a cgroup keeps beside one that is limited; of "jobs", ms of processor time of
-# the whole machine; of "switches", context switches for each I/O of "writes".
+# The value of "discard" is the number of requests that a discard becomes (the same space
+# is zeroed if the device does not offer it), of "share" the part of its rate that a cgroup
+# keeps beside one that is limited, of "jobs" ms of processor time of the whole machine, of
+# "switches" context switches for each I/O of "writes".
 #
 # shellcheck disable=SC1091,SC2119
 cd "$(dirname "$0")" || exit 1
@@ -94,7 +94,7 @@ table()
 	printf 'jobs tmpfs %s\n' make-ext4 fstrim fsync-200
 }
 
-# The same for two processors, where 0 is for as many I/Os as a second has.
+# These rows are for two processors; 0 stands for as many I/Os as a second has.
 smp_table()
 {
 	for _set in direct-ext4 direct-null; do
@@ -126,7 +126,7 @@ smp_table()
 	END
 }
 
-# selected ROW...: those of the table that were asked for
+# selected ROW...: the rows of the table that match
 selected()
 {
 	if [ "$smp" ]; then smp_table; else table; fi |
@@ -145,7 +145,7 @@ selected()
 		done
 }
 
-# units: rows, or "SET TARGET all" for those that one call of fio does
+# units: rows, or "SET TARGET all" for several rows that one call of fio does
 units()
 {
 	echo "$rows" | while read -r _set _target _row; do
@@ -173,13 +173,13 @@ file_make()
 	dd if=/dev/zero of="$1" bs=1M count=$mib conv=fsync status=none
 }
 
-# file_uncache FILE: nothing of it stays in the page cache
+# file_uncache FILE: drops it from the page cache
 file_uncache()
 {
 	sync "$1" && dd if="$1" iflag=nocache count=0 status=none
 }
 
-# The files of whole jobs: 2,000 of 4 KiB
+# The files of whole jobs are 2,000 of 4 KiB.
 tree_make()
 {
 	tree=$LOOP_SCRATCH/tree
@@ -187,7 +187,7 @@ tree_make()
 		seq 2000000 | head -c $((2000 * 4096)) | split -a 3 -b 4096 - "$tree/"; }
 }
 
-# image_make FS DEVICE: with the tree in it
+# image_make FS DEVICE: makes an image with the tree
 image_make()
 {
 	mkfs_quiet "$1" "$2" && mount "$2" "$above" && cp -r "$tree" "$above" &&
@@ -202,12 +202,12 @@ mkfs_quiet()
 	esac
 }
 
-# packed_make squashfs|erofs IMAGE [DIRECTORY]: of its files, or, not compressed, of
-# one large file
+# packed_make squashfs|erofs IMAGE [DIRECTORY]: an image of these files, or, not
+# compressed, of one large file
 packed_make()
 {
 	_from=${3:-$LOOP_SCRATCH/src}
-	# squashfs leaves zeroes out
+	# squashfs does not store zeroes
 	[ -e "$_from" ] || { mkdir "$_from" && yes | head -c $((64 << 20)) > "$_from/file"; } || return 1
 	case $1$# in
 	squashfs2) mksquashfs "$_from" "$2" -noappend -quiet -no-progress -noI -noD -noF ;;
@@ -222,7 +222,7 @@ below()
 	dir=$LOOP_SCRATCH/mnt/$1
 	[ ! -d "$dir" ] || return 0
 	case $1 in
-	# A small ext4 has small blocks if nothing is said.
+	# A small ext4 has small blocks by default.
 	ext4) scratch_fs ext4 -b 4096 > /dev/null ;;
 	squashfs | erofs)
 		_ram=$(brd_take) && mkdir -p "$dir" &&
@@ -269,8 +269,8 @@ above_make()
 	esac
 }
 
-# prepare: what the row needs; sets file, which is the file or device below, and dio,
-# whether it is read and written past its page cache
+# prepare: makes what the row needs; sets file, which is the file or device below, and
+# dio, which tells whether the I/O on it is direct
 prepare()
 {
 	dio=on mib=256
@@ -362,7 +362,7 @@ discards()
 	awk '{ print $5 + $12 }' /sys/block/trim/stat
 }
 
-# in_group NAME fio FIO-OPTION...: 4k I/O in that cgroup, of a part of the device
+# in_group NAME fio FIO-OPTION...: 4k I/O by that cgroup, to a part of the device
 in_group()
 {
 	(
@@ -373,7 +373,7 @@ in_group()
 	)
 }
 
-# iops DEVICE FIO-OPTION...: of one cgroup
+# iops DEVICE FIO-OPTION...: the rate of one cgroup
 iops()
 {
 	_device=$1
@@ -382,7 +382,7 @@ iops()
 		--ramp_time=200ms --runtime=1 "$@" | awk -F ';' '{ print $8 + $49 }'
 }
 
-# share DEVICE: alone, and beside a cgroup that has 1 MB/s and wants more
+# share DEVICE: the rate alone, and beside a cgroup that is limited to 1 MB/s
 share()
 {
 	_low=$(findmnt -no MAJ:MIN -T "$file")
@@ -395,14 +395,14 @@ share()
 		--iodepth=32 --offset=$((mib / 2))m > /dev/null 2>&1 &
 	sleep 0.5
 	_beside=$(iops "$_on" "$@")
-	# it ends when all it has under way is done
+	# it ends when its I/O in flight is done
 	echo "$_low rbps=max wbps=max" > "$groups/limited/io.max"
 	echo 1 > "$groups/limited/cgroup.kill"
 	wait
 	echo "$_alone $_beside" | awk '{ print $2 / $1 }' > "$result.value"
 }
 
-# The context switches of the machine since it was booted
+# The context switches of the machine since boot
 switches()
 {
 	awk '/^ctxt/ { print $2 }' /proc/stat
@@ -417,7 +417,7 @@ jobs_of()
 	esac
 }
 
-# run_fio NAME: does the unit on that file or device
+# run_fio NAME: runs the unit on that file or device
 run_fio()
 {
 	{
@@ -449,7 +449,7 @@ run_fio()
 			1writes) printf '%s\n' "[$_name]" time_based=1 runtime=1 ;;
 			1*) printf '%s\n' "[$_name]" new_group=1 time_based=1 \
 				ramp_time=200ms runtime=1 ;;
-			# What has been done is not what it was.
+			# The file has other data now.
 			state | mounted) printf '%s\n' "[$_name]" stonewall=1 io_size=${_kib}k ;;
 			*)
 				# shellcheck disable=SC2086 # a list of words
@@ -472,8 +472,8 @@ run_fio()
 		awk '{ print $1 / $2 }' > "$out/switches.${result#*/writes.}.value"
 }
 
-# timed COMMAND...: what all tasks of the machine, its threads of the kernel too, ran
-# meanwhile, in ms
+# timed COMMAND...: the time in ms that all tasks of the machine, kernel threads included,
+# ran meanwhile
 timed()
 {
 	_before=$(cpu_ns)
@@ -499,7 +499,7 @@ mount_40()
 	done
 }
 
-# job_run: the whole job, on $device
+# job_run: runs the whole job on $device
 job_run()
 {
 	case $job in
@@ -523,7 +523,7 @@ job_run()
 	esac
 }
 
-# whole_job: twice, as the programs come into the page cache in the first run
+# whole_job: runs it twice, as the first run reads the programs into the page cache
 whole_job()
 {
 	for _run in 1 2; do
@@ -539,7 +539,7 @@ above_end()
 	! mountpoint -q "$above" || umount "$above"
 }
 
-# detach: what attach has attached
+# detach: detaches the device of attach
 detach()
 {
 	for _device in $attached; do
@@ -558,7 +558,7 @@ discard_run()
 	blkdiscard "$file"
 }
 
-# What is measured, of a variant that is no loop device
+# Sets the device of a variant that is no loop device.
 limit_device()
 {
 	device=$file
@@ -569,7 +569,7 @@ limit_device()
 	dm)
 		device=/dev/mapper/bench
 		dmsetup create --noudevsync bench --table "0 $((mib * 2048)) linear $file 0"
-		# there is no udev here to make the node
+		# without udev, nobody else makes the node
 		dmsetup mknodes bench && [ -b "$device" ]
 		;;
 	esac
@@ -585,7 +585,7 @@ measure()
 	esac
 	prepare || die "$set $target cannot be set up"
 	result=$out/$set.$target.$job.$variant.$round
-	# A loop device's own page cache is not what is measured.
+	# The page cache of the loop device is not measured.
 	direct=1
 	echo "# $set $target $job: $variant"
 	if [ "$set" = jobs ]; then
@@ -645,8 +645,8 @@ scratch_init || die "no scratch space"
 mkdir -p "$above"
 modprobe null_blk nr_devices=0 || die "no null_blk"
 modprobe dm-mod || die "no dm-mod"
-# What would differ from run to run: writeback by a timer, and how many pieces
-# of memory a buffer has.  fio does not give all huge pages back between jobs.
+# These differ from run to run: writeback by a timer, and the number of memory segments
+# of a buffer.  fio does not free all huge pages between jobs.
 echo 0 > /proc/sys/vm/dirty_writeback_centisecs
 echo 64 > /proc/sys/vm/nr_hugepages
 mountpoint -q /sys/kernel/config ||

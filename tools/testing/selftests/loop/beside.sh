@@ -1,10 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The new ioctls of the control device beside those who know nothing of them:
-# losetup, mount and umount, in loops, unmodified; loopctl; and, with
-# LOOP_BESIDE_FULL set, what it is like when all numbers are in use: it takes
-# minutes to make that so and to undo it.
+# The new ioctls of the control device beside programs that do not know them: losetup,
+# mount and umount, unmodified, in loops; and loopctl. With LOOP_BESIDE_FULL set, also
+# what happens when all numbers are in use, which takes minutes to set up and to undo.
 
 # claims call functions by name, sh -c its own variables
 # shellcheck disable=SC2016,SC2317,SC2119
@@ -31,7 +30,7 @@ ulimit -n 8192
 
 losetups=3 rounds=8
 
-# losetup_loop N: each device it gets is its own, and goes when it says so
+# losetup_loop N: attaches and detaches; each device is its own until it detaches it
 losetup_loop()
 {
 	local i d file=$LOOP_SCRATCH/old$1
@@ -44,7 +43,7 @@ losetup_loop()
 	done
 }
 
-# mount_loop N: what is written is there at the next mount
+# mount_loop N: what it writes is there at the next mount
 mount_loop()
 {
 	local i fs=$LOOP_SCRATCH/fs$1 at=$LOOP_SCRATCH/at$1
@@ -60,7 +59,7 @@ mount_loop()
 	done
 }
 
-# new_loop N [NUMBER]: until the old ones have done; NUMBER: for the ephemeral
+# new_loop N [NUMBER]: runs until the other loops are done; NUMBER is for ephemeral ones
 new_loop()
 {
 	local file=$LOOP_SCRATCH/new$1
@@ -100,7 +99,7 @@ beside()
 	same "loops that failed" 0 "$bad"
 }
 claim "losetup -f, mount -o loop and LOOP_CTL_ATTACH in loops beside each other" beside 3000
-# What LOOP_CTL_GET_FREE has found does not vanish before losetup has opened it.
+# A device that LOOP_CTL_GET_FREE has returned stays until losetup has opened it.
 claim "the same with ephemeral devices of any number" beside
 claim "nothing is left bound" wait_for 10 nothing_bound
 
@@ -190,7 +189,7 @@ assert d["ro"] is False and d["dio"] is False and d["log-sec"] == 512, d
 	same "exit status of find" 1 $?
 }
 
-# The byte 0xff is not UTF-8, as which JSON has to be valid all the same.
+# The byte 0xff is not valid UTF-8, and the JSON has to be valid all the same.
 loopctl_columns()
 {
 	local d
@@ -215,7 +214,7 @@ loopctl_columns()
 		same message "loopctl: unknown column: NOTHING" "$(< "$LOOP_SCRATCH/err")" || return
 	"${all[@]}" --json --raw 2>/dev/null
 	same "exit status of --json --raw" 2 $? && "$loopctl" detach "$d" || return
-	# Of a device without a file, four columns are known.
+	# A device without a file has four columns that are known.
 	"$loopctl" list --json --output-all "$d" |
 		in_json '[k for k in d[0] if d[0][k]] == ["name", "state", "disk-seq"] and
 			d[0]["state"] == "unbound" and d[0]["openers"] == 0 and d[0]["size"] is None' &&
@@ -263,7 +262,7 @@ loopctl_held()
 	same "read-only" 1 "$ro" && wait_for 10 test ! -d "/sys/block/${d##*/}/loop"
 }
 
-# in_json CODE ARGUMENT...: CODE is true of what is read; d are the devices
+# in_json CODE ARGUMENT...: CODE is true for the JSON on stdin; d has the devices
 in_json()
 {
 	local out
@@ -280,7 +279,7 @@ assert eval("(" + sys.argv[1] + ")")
 	}
 }
 
-# The file ends before the limit.
+# The file ends before the size limit.
 loopctl_show()
 {
 	local d out
@@ -311,7 +310,7 @@ loopctl_show()
 	same "exit status without DEVICE" 2 $?
 }
 
-# stat_of_reads DEVICE: that is being read
+# stat_of_reads DEVICE: loopctl stat while the device is read
 stat_of_reads()
 {
 	local d=$1 out
@@ -330,7 +329,7 @@ stat_of_reads()
 			d[0]["back-file"] == sys.argv[2] and d[0]["seconds"] > 0' "$file"
 }
 
-# on_terminal COMMAND...: writes tables, each in the place of the one before
+# on_terminal COMMAND...: on a terminal, each table replaces the one before
 on_terminal()
 {
 	python3 -c '
@@ -360,7 +359,7 @@ loopctl_stat()
 	: > "$stop"
 	wait $!
 	[ "$status" = 0 ] || return
-	# Three tables, apart from each other, for who reads a pipe
+	# A pipe gets three separate tables.
 	same watch 3 "$("$loopctl" stat --watch --interval 0.01 "$d" |
 		head -n 8 | grep -c '^NAME')" || return
 	same "watch --json" 3 "$("$loopctl" stat -w -i 0.01 --json |
@@ -393,7 +392,7 @@ fi
 
 sample=$LOOP_TEST_BIN/loop_attach
 
-# copies HOW: what is on the device is what is in the file
+# copies HOW: the device and the file have the same data
 copies()
 {
 	local said=$LOOP_SCRATCH/said
@@ -425,7 +424,7 @@ copies_at_a_time()
 	wait_for 10 nothing_bound
 }
 
-# sample HOW: does all claims; the file is some of what is around
+# sample HOW: makes all claims about a sample; its file is some data from this machine
 sample()
 {
 	if [ ! -x "$sample" ]; then
@@ -454,7 +453,7 @@ trap - EXIT
 
 # ---- no number is left ----
 
-# 4096 numbers, as each takes 256 minors
+# There are only 4096 numbers, as each device takes 256 minors.
 full()
 {
 	loop_load max_part=255 && ulimit -n 8192 &&

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# The driver built into the kernel, with max_loop= on the command line: as with a
-# module that is given the parameter.
+# The driver is built into the kernel, with max_loop= on the command line. It behaves as
+# a module with that parameter.
 #
 # shellcheck disable=SC1091,SC2119,SC2317
 . ./common.sh
@@ -25,7 +25,7 @@ devices()
 	find /sys/block -name 'loop*' | wc -l
 }
 
-# A device that does not exist is not made by opening its node.
+# Opening the node of a device that does not exist does not make the device.
 not_probed()
 {
 	mknod "$LOOP_SCRATCH/node" b 7 "$beyond" &&
@@ -33,7 +33,7 @@ not_probed()
 		[ ! -e "/sys/block/loop$beyond" ]
 }
 
-# All devices are taken, and there is one more.
+# When all devices are attached, one more is made.
 more_than_limit()
 {
 	for _i in $(seq "$beyond"); do

@@ -98,7 +98,7 @@ tap_eq()
 	fi
 }
 
-# The plan goes last.  Leaves the shell.
+# Prints the plan, and exits.
 tap_plan_end()
 {
 	echo "1..$tap_count"
@@ -110,7 +110,7 @@ tap_plan_end()
 	exit 0
 }
 
-# skip_all REASON: nothing of this test can run here
+# skip_all REASON: no part of this test can run here
 skip_all()
 {
 	echo "1..0 # SKIP $*"
@@ -167,7 +167,7 @@ loop_stock_ko()
 	done
 }
 
-# Without a module file named, a built-in driver or the one modprobe finds.
+# Without LOOP_KO, this is a built-in driver or the module that modprobe finds.
 loop_load()
 {
 	if [ -n "$LOOP_KO" ]; then
@@ -188,7 +188,7 @@ loop_load_stock()
 	loop_wait_control
 }
 
-# devtmpfs makes the node in a thread of its own; udev changes it later.
+# A thread of devtmpfs makes the node, and udev changes it later.
 loop_wait_control()
 {
 	_try=0
@@ -199,13 +199,13 @@ loop_wait_control()
 	done
 }
 
-# The name of the lowest free device, made when there is none.
+# Prints the name of the lowest free device, which is made if there is none.
 loop_find_free()
 {
 	losetup -f
 }
 
-# Devices that are bound now, one number per line.
+# Prints the numbers of the attached devices, one per line.
 loop_bound()
 {
 	for _dir in /sys/block/loop*/loop; do
@@ -222,7 +222,7 @@ loop_detach_all()
 	done
 }
 
-# /dev/ram0.. with BRD_KIB each, and partitions
+# Makes /dev/ram0 and so on with BRD_KIB each, and partitions.
 brd_load()
 {
 	[ -d /sys/module/brd ] && return 0
@@ -284,7 +284,7 @@ scratch_fs()
 	fi
 	_ram=$(brd_take) || return 1
 	case $_type in
-	# Nothing is left for a thread to do while tests run.
+	# ext4 leaves no work to a thread while tests run.
 	ext4) mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 \
 		"$@" "$_ram" ;;
 	ext*) mkfs."$_type" -q -F "$@" "$_ram" ;;

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Compares the module under test with the one the kernel came with: the same
-# program runs on both in one boot, and each line of its output that differs
-# must be in conformance.differences, and each of those must differ.
+# Compares the module under test with the one of the kernel: the same program runs on
+# both in one boot. Each line of its output that differs must be in
+# conformance.differences, and each entry there must be needed.
 #
 # usage: conformance.sh [GROUP]...
 #
@@ -32,13 +32,13 @@ set_up()
 set_up || bail_out "no scratch file systems"
 modprobe -q null_blk nr_devices=1 gb=1 memory_backed=1 discard=1
 
-# An overlay of its own, so that the file is always there
+# The overlay is the test's own, so that the file always exists.
 overlay=$LOOP_SCRATCH/mnt/overlay
 mkdir -p "$overlay" "$work/upper" "$work/work" "$work/lower"
 mount -t overlay -o "lowerdir=$work/lower,upperdir=$work/upper,workdir=$work/work" \
 	overlay "$overlay" || diag "no overlay"
 
-# In a VM that has the host's root over 9p
+# A VM has the host's root over 9p.
 p9file=/run/vm/root/etc/debian_version
 
 # run PROGRAM OUTPUT [GROUP]...
@@ -55,7 +55,7 @@ run()
 	return "$_rc"
 }
 
-# run_all NAME [GROUP]...: all word sizes on the module that is loaded
+# run_all NAME [GROUP]...: runs the programs of both word sizes on the loaded module
 run_all()
 {
 	_name=$1
@@ -64,7 +64,7 @@ run_all()
 		_prog=conformance
 		[ "$bits" = 64 ] || _prog=conformance_32
 		[ -x "$LOOP_TEST_BIN/$_prog" ] || continue
-		# The other word size is about the translation of calls.
+		# The 32-bit program tests the translation of calls only.
 		if [ "$bits" = 32 ] && [ $# -eq 0 ]; then
 			tap_run "$_name, $bits bits, ran to its end" \
 				run "$_prog" "$work/$_name.$bits" -b states \
@@ -76,9 +76,9 @@ run_all()
 	done
 }
 
-# compare BITS: TAP lines, one per group of cases.  A line of the list is a
-# glob of case names, optionally with "@" and the words that may differ: the
-# part of "word=value" before "=", or of a line that has no such words "value".
+# compare BITS: prints a line for each group of cases.  An entry of the list is a glob of
+# case names, optionally with "@" and the words that may differ. A word is the part of
+# "word=value" before "=", or "value" if the line has no such words.
 compare()
 {
 	awk -v bits="$1" -v used="$work/used" '
@@ -97,8 +97,7 @@ compare()
 		}
 		return re "$"
 	}
-	# Which words differ, as ",a,b,"; words are told apart by their names.
-	# "same" is what is there when there is no other.
+	# Prints the words that differ, as ",a,b,".  A line without a word says "same".
 	function changed(x, y,    n, m, i, a, b, va, vb, k, out) {
 		n = split(x, a, " ")
 		m = split(y, b, " ")
@@ -213,7 +212,7 @@ tap_start
 started=$(date +%s)
 loop_load_stock || bail_out "the stock module does not load"
 run_all stock "$@"
-# What a run leaves behind, or what depends on time, shows up here.
+# Anything that a run leaves behind, or that depends on time, shows up here.
 if [ -n "${LOOP_TEST_TWICE:-}" ]; then
 	run_all again "$@"
 	for bits in 64 32; do
@@ -242,7 +241,7 @@ for bits in 64 32; do
 	done < "$work/verdicts"
 done
 
-# With some groups only, nothing can be said about the rest of the list.
+# A run of some groups does not need all entries of the list.
 if [ $# -eq 0 ]; then
 	cut -f 1 "$differences" > "$work/listed"
 	while read -r glob; do

@@ -1,9 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What is written is what is read, from the device and from the backing file:
-# fio, file systems on file systems, everything that can be a backing file,
-# and the cgroup that pays.
+# Data that is written is read again, from the device and from the backing file: fio,
+# file systems on file systems, all kinds of backing files, and the cgroup that is charged.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
@@ -38,8 +37,8 @@ done
 
 # ---- fio ----
 
-# verify TARGET DIRECT ARGUMENT...: the same job writes, and reads again
-# wherever it is pointed to, because its random numbers are the same
+# verify TARGET DIRECT ARGUMENT...: the same job writes, and reads again on any target, as
+# its random numbers are the same
 verify()
 {
 	local target=$1 direct=$2
@@ -55,7 +54,7 @@ verify()
 	}
 }
 
-# Beside the writer, readers of everything; none may fail.
+# Readers of all data run beside the writer, and none may fail.
 readers=(--rw=randread --bsrange=512-64k --io_size=2M --thinktime=4000)
 
 fio_pass()
@@ -107,7 +106,7 @@ stacked()
 		"$helper" extents "$img" "$dev" && detach "$dev" && rm "$img"
 }
 
-# Off and on alternate; LOOP_DATA_MODE=1 is the other half of the chessboard.
+# Direct I/O alternates between off and on; LOOP_DATA_MODE=1 runs the other half.
 modes=(off on)
 n=${LOOP_DATA_MODE:-0}
 for lower in ext4 xfs btrfs; do
@@ -123,7 +122,7 @@ done
 pattern=$LOOP_SCRATCH/pattern
 head -c 1M /dev/urandom > "$pattern"
 
-# round_trip DEVICE BACKING: written through one, found in both
+# round_trip DEVICE BACKING: data written through one is found in both
 round_trip()
 {
 	dd if="$pattern" of="$1" bs=64k oflag=direct status=none && forget "$@" &&
@@ -178,8 +177,8 @@ overlay()
 }
 claim "on overlayfs, copied up" overlay
 
-# The VM's root is the host's over 9p, read-only; some harnesses keep it in
-# sight, in others it is below the overlay only.
+# The root of the VM is the host's, over 9p and read-only. Some harnesses mount it in a
+# place of its own, others only below the overlay.
 read_only_9p()
 {
 	local d want dir size
@@ -244,7 +243,7 @@ charged_memory()
 
 if groups_start && [ -e "$groups/a/memory.stat" ]; then
 	image "${on[ext4]}/cgroup.img" 2M
-	# Allocated before: the test is about the data.
+	# The blocks are allocated before, as the test is about the data.
 	dd if=/dev/zero of="${on[ext4]}/cgroup.img" bs=64k count=32 conv=notrunc,fsync status=none
 	claim "direct I/O on a file counts in the cgroup of who asked for it" \
 		charged_io "${on[ext4]}/cgroup.img" "$(findmnt -no SOURCE "${on[ext4]}")"

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A backing file that is filled when somebody wants what is in it, by a listener
-# to fanotify's pre-content events: nobody reads a hole in place of the data.
+# A listener to fanotify's pre-content events fills the backing file on demand. Nobody
+# reads a hole in place of the data.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
@@ -35,8 +35,8 @@ listens()
 	[ -e "$LOOP_SCRATCH/ready" ] || ! kill -0 "$listener" 2>/dev/null
 }
 
-# bind MODE: sets dev, a device on a file of which nothing is there.  Of 4 MiB the
-# listener gives three.
+# bind MODE: sets dev, a device on an empty file of 4 MiB, of which the listener fills
+# three.
 bind()
 {
 	rm -f "$LOOP_SCRATCH/ready"
@@ -59,7 +59,7 @@ as_source()
 	read_4k "$1" "$2" | cmp -n $(($2 * 4096)) -i "0:$(($1 * 4096))" - "$source"
 }
 
-# Next to what is written, the listener fills.
+# The listener fills the blocks beside one that is written.
 written()
 {
 	head -c 4k /dev/zero | dd of="$dev" bs=4k seek=100 oflag=direct conv=notrunc,fsync \

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Faults from below: bad sectors, a disk that fails for a while, no space, a
-# file that shrinks, a disk that is pulled.  The error reaches who asked for
-# the data, nobody else, and the device can be used, detached and bound again.
+# Faults below: bad sectors, a disk that fails for a while, no space, a file that shrinks,
+# a disk that is pulled.  Only the reader or writer of the data gets the error, and the
+# device can be used, detached and attached again.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
@@ -35,8 +35,8 @@ random=$LOOP_SCRATCH/random
 image "$LOOP_SCRATCH/spare.img" 1M
 mib=1048576
 
-# same_data OFFSET LENGTH [FILE]: in 4 KiB; the device has what is in FILE,
-# and says so without its cache.  Whole and quick: cmp, not a checksum.
+# same_data OFFSET LENGTH [FILE]: in 4 KiB; a direct read of the device returns the data
+# of FILE.  cmp compares all of it faster than a checksum does.
 same_data()
 {
 	dd if="$dev" bs=256k iflag=skip_bytes,count_bytes,direct status=none \
@@ -63,7 +63,7 @@ bind()
 	dev=$(attach "$@") || bail_out "cannot attach $1"
 }
 
-# After a fault: the binding says what it said, and lets itself be replaced.
+# After a fault, the status of the device is as before, and it can be attached again.
 recovers()
 {
 	local n=${dev##*/}
@@ -75,7 +75,7 @@ recovers()
 		read_at 0 && write_at 3 && detach "$dev"
 }
 
-# map TABLE...: replaces what the device mapper does
+# map TABLE...: replaces the table of the mapped device
 map()
 {
 	printf '%s\n' "$@" | dmsetup load --noudevsync loop-selftest &&
@@ -98,7 +98,7 @@ fi
 [ -e "$mapped" ] || dmsetup mknodes loop-selftest
 
 good=("0 $sectors linear $disk 0")
-# Sectors 8192 to 8199, the 4 KiB at 4 MiB.
+# Sectors 8192 to 8199 are the 4 KiB at 4 MiB.
 bad=("0 8192 linear $disk 0" "8192 8 error"
 	"8200 $((sectors - 8200)) linear $disk 8200")
 
@@ -129,7 +129,7 @@ bad_sectors buffered off
 
 # ---- a file on a disk that fails for a while ----
 
-# Without a journal: its own writes must not decide what is tested here.
+# The file system has no journal, whose writes would change the result.
 mkfs.ext4 -q -F -O ^has_journal "$mapped" 60M
 mount -o noatime,errors=continue "$mapped" "$at" || bail_out "cannot mount"
 
@@ -178,7 +178,7 @@ no_space()
 	umount "$small"
 }
 
-# Fills all there is, first with data that can be checked.
+# Fills the whole file system, first with data that can be compared.
 full()
 {
 	local error
@@ -259,7 +259,7 @@ shrinks buffered off
 
 # ---- the file may only be appended to ----
 
-# Who opens it may do no more than that; who has it open already writes anywhere.
+# The attribute applies to openers that come after it is set.
 append_only()
 {
 	local ok=0

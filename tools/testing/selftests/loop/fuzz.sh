@@ -1,24 +1,24 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Random calls: a storm of them, or the same ones on the kernel's own driver and
-# on the one under test, whose traces have to be the same; see fuzz.c.
+# Random calls: a storm of them, or the same calls on the kernel's own driver and on the
+# one under test, whose traces have to be the same; see fuzz.c.
 #
 # usage: fuzz.sh [storm SECONDS [OPTION-OF-FUZZ]... [SEED]]
 #        fuzz.sh compare SEEDS STEPS [FIRST-SEED]
 #
-# With nothing said, a storm of 60 seconds.  One half of a storm is made by the
-# 32-bit program, where that is built, and of the traces those of odd seeds.
+# Without arguments it runs a storm of 60 seconds.  If the 32-bit program is built, it
+# makes one half of a storm, and the traces of odd seeds.
 #
-# A storm prints its seed.  With the same seed and -p 1 the calls of its first
-# process are made again, alone and in the same order, and with -v they are
-# printed; process N of a storm has the seed SEED + N:
+# A storm prints its seed.  The same seed and -p 1 repeat the calls of its first process,
+# alone and in the same order, and -v prints them. Process N of a storm has the seed
+# SEED + N:
 #
 #        FUZZ=fuzz fuzz.sh storm 20 -p 1 -v SEED      or FUZZ=fuzz_32
 #
-# A trace that differs comes again with "compare 1 STEPS SEED".
-# With LOOP_TEST_KEEP=DIR traces are copied there; with LOOP_TEST_TWICE the
-# kernel's own driver is compared with itself.
+# "compare 1 STEPS SEED" repeats a trace that differs.
+# LOOP_TEST_KEEP=DIR copies the traces there; LOOP_TEST_TWICE compares the kernel's own
+# driver with itself.
 
 # shellcheck disable=SC2119,SC2317 # claims call functions by name
 
@@ -66,7 +66,7 @@ program_for()
 	echo "${programs[$1 % ${#programs[@]}]}"
 }
 
-# traces NAME SEED...: of the driver that is loaded
+# traces NAME SEED...: makes the traces of the driver that is loaded
 traces()
 {
 	local name=$1 seed
@@ -79,7 +79,7 @@ traces()
 	done
 }
 
-# alike ONE OTHER: the first difference tells, later ones follow from it
+# alike ONE OTHER: prints the first difference, as later ones follow from it
 alike()
 {
 	cmp -s "$1" "$2" && grep -q '^ok 3 ' "$1" && return

@@ -1,12 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Loop devices between other layers: file systems that keep transactions open
-# above and below, device mapper above and below, eight loop devices on top of
-# each other; and a file below whose every other transfer comes back short or
-# with an error, or whose disk loses power at any moment.
+# Loop devices between other layers: file systems with transactions above and below,
+# device mapper above and below, eight loop devices on top of each other; a file below
+# whose I/O fails at random, and a disk below that loses power at any moment.
 #
-# LOOP_PATHS_LONG=1: the same with more and larger I/O; 1500 power cuts.
+# LOOP_PATHS_LONG=1 makes more and larger I/O, and 1500 power cuts.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
@@ -31,7 +30,7 @@ done
 
 # ---- file systems with their own kind below ----
 
-# load DIRECTORY: what makes transactions
+# load DIRECTORY: makes transactions
 load()
 {
 	local factor=$((1 + 60 * long))
@@ -70,7 +69,7 @@ done
 
 # ---- the medium changes below a mounted file system ----
 
-# read_all: goes through the mounted file system again and again, uncached
+# read_all: reads the mounted file system again and again, uncached
 read_all()
 {
 	while :; do
@@ -79,8 +78,8 @@ read_all()
 	done
 }
 
-# read_while_changed DEVICE FILE: the file system has ended before the device has
-# another file, so nothing of that file is taken for its own.
+# read_while_changed DEVICE FILE: the file system is shut down before the device has
+# another file, so it does not take data of that file for its own.
 read_while_changed()
 {
 	local readers=() mark=loop-selftest-$RANDOM status=0
@@ -140,7 +139,7 @@ done
 
 # ---- eight deep ----
 
-# verify DEVICE...: fio with a job for each
+# verify DEVICE...: runs fio with a job for each
 verify()
 {
 	local dev jobs=()
@@ -180,8 +179,8 @@ for mode in on off; do
 	claim "eight loop devices on a RAM disk, direct $mode: verified" deep_devices "$ram" $mode
 done
 
-# deep_files MODE MODE: they alternate.  With all of it direct and no holes, the
-# uppermost submitter goes down as far as its stack allows, in one call.
+# deep_files MODE MODE: the modes alternate.  If all devices are direct and no file has
+# holes, the submitter goes down as far as its stack allows, in one call.
 deep_files()
 {
 	local dir=${on[ext4]} dev i all=() mode options=(-O ^has_journal) full='' mib stack
@@ -217,7 +216,7 @@ deep_files()
 	rm "${on[ext4]}/img" && { [ ! "$full" ] || fails test "$stack" = 0; }
 }
 
-# counts NAME DEVICE...: of all of them
+# counts NAME DEVICE...: the sum of a counter
 counts()
 {
 	local dev n=0
@@ -235,7 +234,7 @@ fi
 
 # ---- device mapper ----
 
-# stack KIND LOW LOW2: $mapper-KIND of 16 MiB on them
+# stack KIND LOW LOW2: makes $mapper-KIND of 16 MiB on these devices
 stack()
 {
 	case $1 in
@@ -287,7 +286,7 @@ dm_above()
 		unstack "$1" && detach "$low" && detach "$low2"
 }
 
-# stack_again KIND LOW LOW2: with what is there
+# stack_again KIND LOW LOW2: maps existing data again
 stack_again()
 {
 	case $1 in
@@ -378,7 +377,7 @@ fi
 count=$((20 + 230 * long))
 cuts=$((8 + 242 * long)) # each with two file systems to recover
 
-# cut_logged DEVICE LOG: what goes to $mapper-cut is on DEVICE, and in LOG
+# cut_logged DEVICE LOG: I/O to $mapper-cut goes to DEVICE, and is recorded in LOG
 cut_logged()
 {
 	dd if=/dev/zero of="$2" bs=4k count=1 oflag=direct status=none &&
@@ -409,8 +408,8 @@ cut_device()
 		unmap_it cut && "$paths" log-check "$ram2" 32768 "$count" "$ram"
 }
 
-# An ext4 on a loop device on a file on another one.  Its journal has PREFLUSH and
-# FUA, with data in the same bio.  Cut anywhere, both come up as after a crash.
+# An ext4 is on a loop device on a file on another ext4.  Its journal writes data with
+# PREFLUSH and FUA in the same bio.  After a cut at any place, both recover.
 cut_journal()
 {
 	local dev i
@@ -432,7 +431,7 @@ cut_journal()
 	done
 }
 
-# cut_at PART on|off: of the log, after the mark that both file systems are there
+# cut_at PART on|off: cuts the log at that part, after both file systems were made
 cut_at()
 {
 	local low dev files

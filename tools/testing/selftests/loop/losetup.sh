@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# util-linux as it comes, with udev running: losetup and all its options,
+# Tools of util-linux, unmodified, with udev running: losetup with all its options,
 # mount -o loop, umount, lsblk, blkid, partx.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
@@ -109,8 +109,8 @@ use_partition()
 		mount -o ro "${dev}p2" "$at" &&
 		same content "over the partition" "$(cat "$at/file")" && umount "$at"
 }
-# udev reads the table again when a writer closes the disk (it takes no lock
-# against us), and the partitions go and come then.
+# udev reads the partition table again when a writer closes the disk, as the writer takes
+# no lock against it. The partitions go and come then.
 claim "a partition is formatted, mounted, written, checked" \
 	udevadm lock -d "$dev" bash -c "$(declare -f use_partition same)
 		dev=$dev at=$at; use_partition"
@@ -258,8 +258,8 @@ direct()
 }
 claim "--direct-io=on and off, at attach and later" direct
 
-# A file of which direct I/O takes whole blocks only: any on f2fs; with newer
-# kernels one on xfs that shares them.
+# Direct I/O on this file needs whole blocks: on f2fs always, on xfs with newer kernels
+# if the file shares blocks.
 file_of_blocks()
 {
 	local dir
@@ -358,7 +358,7 @@ mount_loop()
 }
 claim "mount -o loop: autoclear, and gone after umount" mount_loop
 
-# The image lies on a file system that is unmounted in the next moment.
+# The image lies on a file system that is unmounted right after this.
 nested_umount()
 {
 	local i

@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What the device below cannot do.  Direct I/O without waiting: it is not tried in
-# vain.  That is known of one device below before the first bio; of a file system
-# on several, after the first try.  I/O from memory at any address: it is copied,
-# and what is written beside it stays.
+# Limits of the device below.  If it cannot do direct I/O without waiting, inline I/O is
+# not tried: the driver knows that before the first bio for one device, and after the
+# first try for a file system on several.  If it cannot do I/O from memory at any address,
+# the data are copied, and what is beside them stays.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
@@ -50,15 +50,15 @@ encrypted()
 	map "0 $sectors crypt aes-xts-plain64 $(printf '%064d' 1) 0 $disk 0"
 }
 
-# io DEVICE: as many writes as reads, one after the other
+# io DEVICE: makes as many writes as reads, one after the other
 io()
 {
 	dd if="$1" of=/dev/null bs=4k count=64 iflag=direct status=none &&
 		dd if=/dev/zero of="$1" bs=4k count=64 oflag=direct conv=notrunc status=none
 }
 
-# tries DIRECTORY VAIN INLINE: of the reads and writes of a file there, at most so
-# many are tried and refused by the device below, and so many are tried at all
+# tries DIRECTORY VAIN INLINE: of the I/O to a file there, the device below refuses at
+# most VAIN tries, and INLINE are tried at all
 tries()
 {
 	local dev vain inline ok=0
@@ -78,7 +78,7 @@ tries()
 	return "$ok"
 }
 
-# fs_on DEVICE TYPE: made and mounted
+# fs_on DEVICE TYPE: makes and mounts a file system
 fs_on()
 {
 	make_fs "$2" "$1" >/dev/null
@@ -92,11 +92,11 @@ if modprobe -q dm_crypt && encrypted; then
 		claim "$fs on dm-crypt: nothing is tried" tries "$at" 0 none
 		umount "$at"
 	done
-	# it is on several devices, and asks none of them
+	# this file system is on several devices, and the driver asks none of them
 	fs_on "$mapper" btrfs
 	claim "btrfs on dm-crypt: nothing is tried in vain" tries "$at" 0 some
 	umount "$at"
-	# the file is on another device than the superblock
+	# the data are on another device than the one of the superblock
 	if mkfs.xfs -q -f -d rtinherit=1 -r rtdev="$mapper" "$disk2" >/dev/null &&
 		mount -t xfs -o noatime,rtdev="$mapper" "$disk2" "$at"; then
 		claim "xfs, its realtime device on dm-crypt: one try is in vain" \
@@ -117,7 +117,7 @@ claim "ext4 on dm-linear on a RAM disk: all is inline, nothing in vain" \
 umount "$at"
 unmap
 
-# Blocks of 1 KiB, four in a page; and memory that begins with a block.
+# The blocks have 1 KiB, so four are in a page; the memory begins with a block.
 neighbours()
 {
 	local dev
@@ -137,7 +137,7 @@ else
 	tap_skip "dm-crypt, blocks of 1 KiB" "no dm-crypt"
 fi
 
-# limits DISK: what a program that makes partitions or file systems asks for
+# limits DISK: the limits that programs for partitions and file systems read
 limits()
 {
 	local disk=/sys/block/${1##*/}
@@ -146,13 +146,13 @@ limits()
 		"$disk"/queue/{minimum_io_size,optimal_io_size} | sed 's/==> .*\//==> /'
 }
 
-# The disk of the mapped device, of whose nodes none need be a link
+# The disk of a mapped device; its node need not be a link.
 dm_disk()
 {
 	echo "dm-$(dmsetup info -c --noheadings -o minor "$crypt")"
 }
 
-# as_linear DISK OFFSET: in sectors
+# as_linear DISK OFFSET: OFFSET is in sectors
 as_linear()
 {
 	local dev linear ok=0
@@ -176,7 +176,7 @@ scsi_disk()
 	return 1
 }
 
-# A disk whose blocks of 4 KiB begin one sector before a multiple of eight
+# The blocks of 4 KiB of this disk begin one sector before a multiple of eight.
 if modprobe -q sd_mod && modprobe -q scsi_debug dev_size_mb=16 physblk_exp=3 lowest_aligned=7 opt_blks=64 \
 	opt_xferlen_exp=5; then
 	wait_for 10 scsi_disk > /dev/null || bail_out "no disk of scsi_debug"

@@ -1,9 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What the kernel log says of I/O that fails: the same lines as from the stock
-# driver on the same kernel, one for each failure that somebody has to know of,
-# and no flood of them.
+# The lines in the kernel log for I/O that fails are those of the stock driver on the
+# same kernel: one for each failure that a reader has to know of, and not too many.
 
 # shellcheck disable=SC2317,SC2119 # claims and scenes call functions by name
 
@@ -37,7 +36,7 @@ if ! modprobe -q dm_mod && ! grep -qw device-mapper /proc/misc ||
 fi
 [ -e "$mapped" ] || dmsetup mknodes loop-selftest
 
-# map TABLE: replaces what the device mapper does
+# map TABLE: replaces the table of the mapped device
 map()
 {
 	dmsetup load --noudevsync loop-selftest --table "$1" &&
@@ -49,7 +48,7 @@ read_at()
 	dd if="$1" of=/dev/null bs=4k skip="$2" count=1 iflag=direct
 }
 
-# said MARK COMMAND...: what the log says of loop devices meanwhile
+# said MARK COMMAND...: the lines about loop devices that the command causes
 said()
 {
 	local mark="loop-selftest: $1 begins"
@@ -71,7 +70,7 @@ shrunk()
 	dev=$(attach "$base/img" "--direct-io=$1") || return
 	truncate -s 4M "$base/img"
 	read_at "$dev" 1500
-	# of which the first is there
+	# the first of which exists
 	dd if="$dev" of=/dev/null bs=64k skip=63 count=2 iflag=direct
 	detach "$dev"
 }
@@ -88,7 +87,7 @@ no_space()
 	umount "$LOOP_SCRATCH/small"
 }
 
-# tmpfs makes holes, but no zeroes that are to stay allocated.
+# tmpfs makes holes, but does not zero ranges that stay allocated.
 no_zeroes()
 {
 	local dev
@@ -100,7 +99,7 @@ no_zeroes()
 	detach "$dev"
 }
 
-# Several at a time, on a file system that makes no holes.
+# Several bios are in flight, on a file system that makes no holes.
 no_discard()
 {
 	local dev i
@@ -113,7 +112,7 @@ no_discard()
 	detach "$dev"
 }
 
-# fails_below MODE: as a clone, or through the page cache and its writeback
+# fails_below MODE: in a clone, or in writeback of the page cache
 fails_below()
 {
 	local dev
@@ -126,7 +125,7 @@ fails_below()
 	detach "$dev"
 }
 
-# A device without a file has no size, and nothing is said of it.
+# A device without a file has no size, and its I/O causes no line.
 unbound()
 {
 	local dev
@@ -148,8 +147,8 @@ scene()
 	esac
 }
 
-# Flags tell what the layers between have made of a bio, and a request that has no
-# data counts its segments otherwise.
+# Flags depend on what the layers between did to a bio, and a request without data
+# counts its segments differently.
 words()
 {
 	sed 's/dev loop[0-9]*/dev loopN/; s/ flags .*//'
@@ -164,7 +163,7 @@ declare -A stock
 for s in $scenes; do
 	stock[$s]=$(said "stock $s" scene "$s" | words)
 done
-# Stock's limit is on all devices together: with it, this test would compare nothing.
+# Stock limits the lines of all devices together: with the limit, nothing could be compared.
 [ -n "${stock[below_direct]}" ] || bail_out "stock's lines are limited"
 
 loop_load || bail_out "the module does not load"
@@ -188,7 +187,7 @@ refused_once()
 claim "discards that are not supported, eight at a time: one line" refused_once first
 claim "the same in the next binding: one line again" refused_once second
 
-# A page that readahead could not have is read again.
+# A page that readahead did not get is read again.
 readahead()
 {
 	local dev lines

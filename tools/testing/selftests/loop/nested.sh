@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# File systems on loop devices on files of file systems, each on each: what a mounted
-# file system reads and writes is inline, and is right.  On the debug kernel lockdep
-# looks on: both file systems have their locks at the same time.
+# File systems on loop devices on files of file systems, in all pairs: I/O of a mounted
+# file system is inline, and its data are right.  On the debug kernel lockdep watches the
+# locks of both file systems.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 cd "$(dirname "$0")" || exit 1
@@ -32,7 +32,7 @@ for type in $types; do
 	on[$type]=$(scratch_fs "$type") || bail_out "no $type"
 done
 
-# work DIRECTORY: writes that are verified, past the page cache, through it, and mapped
+# work DIRECTORY: verified writes, direct, buffered and mapped
 work()
 {
 	local engine
@@ -55,7 +55,7 @@ nested()
 		work "$top" && counted "$dev" inline && cp -r /usr/share/doc/fio "$top/" &&
 		cp /bin/bash "$top/file" && umount "$top" && mount "$dev" "$top" && snap "$dev" &&
 		cmp /bin/bash "$top/file" && diff -r /usr/share/doc/fio "$top/fio" || return
-	# readahead of a mounted file system; what is cached of the file, if it is buffered
+	# mounting reads ahead; in buffered mode the file is cached
 	case $1-$3 in
 	btrfs-on) counted "$dev" worker_file && uncounted "$dev" inline ;;
 	*) counted "$dev" inline ;;
@@ -70,8 +70,8 @@ for below in $types; do
 	done
 done
 
-# chain LEVELS: each device on a file of the one below, with xfs; the deepest ones leave
-# it to workers, with a stack of their own.
+# chain LEVELS: each device has a file of xfs on the device below. The submitter leaves
+# the deepest ones to workers, with stacks of their own.
 chain()
 {
 	local at=${on[xfs]} devices=() i dev stacks=0

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Sourced by the tests of data and of the I/O paths, after which system.sh is
-# there too: file systems, the counters, cgroups, and what device mapper does.
+# Sourced by the tests of data and of the I/O paths. It sources system.sh, and has
+# functions for file systems, counters, cgroups and device mapper.
 
 # shellcheck source=system.sh
 . ./system.sh
@@ -13,7 +13,7 @@ groups=/sys/fs/cgroup/loop-selftest
 mapper=/dev/mapper/loop-selftest
 declare -A was
 
-# forget PATH...: from the page cache, after writing it back
+# forget PATH...: writes the files back, and drops them from the page cache
 forget()
 {
 	"$helper" forget "$@"
@@ -25,8 +25,8 @@ paste_of()
 	"$@" | paste -sd' '
 }
 
-# written_image FILE BLOCKS: of 4 KiB, all allocated and written, none cached.
-# On btrfs, written in place: to allocate is to wait.
+# written_image FILE BLOCKS: of 4 KiB, all allocated and written, none cached.  On btrfs
+# they are written in place, as an allocation waits.
 written_image()
 {
 	rm -f "$1"
@@ -38,7 +38,7 @@ written_image()
 		forget "$1"
 }
 
-# bind_to FILE on|off [LOSETUP-ARGUMENT...]: with that mode, or not at all
+# bind_to FILE on|off [LOSETUP-ARGUMENT...]: attaches with that mode, or fails
 bind_to()
 {
 	local d file=$1 mode=$2
@@ -48,8 +48,8 @@ bind_to()
 		same dio "$(dio_of "$mode")" "$(attr "$d" dio)" >&2 && echo "$d"
 }
 
-# bind_new FILE on|off: a device that nobody has written to before.  Which cgroup
-# pays for writing back the page cache of a device is decided by its first page.
+# bind_new FILE on|off: attaches a device that nobody has written to before.  The first
+# page of a device decides which cgroup is charged for its writeback.
 bind_new()
 {
 	local d
@@ -60,7 +60,7 @@ bind_new()
 
 # ---- file systems ----
 
-# fs_size TYPE: of an image that holds one
+# fs_size TYPE: the size of an image for one
 fs_size()
 {
 	case $1 in
@@ -99,7 +99,7 @@ snap()
 	done < "/sys/block/${1##*/}/loop_stats"
 }
 
-# since DEVICE NAME: how many there were since the last snap
+# since DEVICE NAME: the count since the last snap
 since()
 {
 	local name value
@@ -109,7 +109,7 @@ since()
 	done < "/sys/block/${1##*/}/loop_stats"
 }
 
-# all_since DEVICE: for who has to find out what went wrong
+# all_since DEVICE: all counts, to find out why a test failed
 all_since()
 {
 	local name value
@@ -119,7 +119,7 @@ all_since()
 	done < "/sys/block/${1##*/}/loop_stats"
 }
 
-# counted DEVICE NAME[:NUMBER]...: since the last snap, each at least so often
+# counted DEVICE NAME[:NUMBER]...: each was counted at least so often since the last snap
 counted()
 {
 	local dev=$1 name n
@@ -134,7 +134,7 @@ counted()
 	done
 }
 
-# uncounted DEVICE NAME...: none of them since the last snap
+# uncounted DEVICE NAME...: none of them was counted since the last snap
 uncounted()
 {
 	local dev=$1 name
@@ -147,7 +147,7 @@ uncounted()
 	done
 }
 
-# sum_counted DEVICE NAME...: one of them
+# sum_counted DEVICE NAME...: one of them was counted
 sum_counted()
 {
 	local dev=$1 name
@@ -160,10 +160,9 @@ sum_counted()
 	return 1
 }
 
-# inline_done DEVICE COUNT: of so many reads or writes, the submitter tried those that
-# the back-off did not leave out, and not all of them in vain: a write that has to
-# update the file's time stamps, as the first one in a tick of the clock does, is one
-# that waits.
+# inline_done DEVICE COUNT: of COUNT reads or writes, the submitter tried all that the
+# back-off did not leave out, and at least one did not wait: a write that updates the
+# time stamps of the file, as the first one in a tick of the clock does, waits.
 inline_done()
 {
 	local name tries
@@ -187,7 +186,7 @@ inline_done()
 
 trace=/sys/kernel/tracing
 
-# trace_start: fails if the kernel has none
+# trace_start: fails if the kernel has no tracepoints
 trace_start()
 {
 	mountpoint -q $trace || mount -t tracefs tracefs $trace 2>/dev/null
@@ -220,7 +219,7 @@ in_group()
 	)
 }
 
-# bytes a|b DEVICE KEY: what io.stat says
+# bytes a|b DEVICE KEY: a value of io.stat
 bytes()
 {
 	local n line
@@ -240,7 +239,7 @@ bytes()
 
 # ---- device mapper ----
 
-# map_to NAME TABLE...: $mapper-NAME
+# map_to NAME TABLE...: makes $mapper-NAME
 map_to()
 {
 	local name=$1
@@ -250,7 +249,7 @@ map_to()
 	[ -e "$mapper-$name" ] || dmsetup mknodes "loop-selftest-$name"
 }
 
-# remap_to NAME TABLE...: while it is in use
+# remap_to NAME TABLE...: replaces its table while it is in use
 remap_to()
 {
 	local name=$1
@@ -267,7 +266,7 @@ unmap_it()
 
 # ---- the end ----
 
-# Layers come off from the top: what is mounted, mapped, bound.
+# Removes mounts, mapped devices and loop devices, from the top.
 layers_off()
 {
 	local dir name

@@ -1,11 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The way of each bio: done by its submitter, cloned to the device below, or
-# handed to a worker, for each of the reasons there are.  What the counters
-# say, and that the data is right all the same.
+# The path of each bio: inline by its submitter, cloned to the device below, or left to a
+# worker, for each of the reasons.  The counters show the path, and the data are right.
 #
-# LOOP_PATHS_LONG=1: the same with more and larger I/O.
+# LOOP_PATHS_LONG=1 makes more and larger I/O.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
@@ -32,8 +31,8 @@ done
 # ---- inline ----
 
 # write_inline FS DEVICE SEED: on ext4 and xfs, the first write in a tick of the clock
-# waits, as it sets the times of the file. Where each is the first, on a slow machine,
-# trying is all there is.
+# waits, as it sets the times of the file. On a slow machine each write can be the first,
+# so several writes are made.
 write_inline()
 {
 	wait_for 5 written_inline "$@"
@@ -52,7 +51,7 @@ written_inline()
 	fi
 }
 
-# A direct read of btrfs waits for the file's lock, so it is for workers.
+# A direct read on btrfs waits for the file's lock, so workers do it.
 inline_direct()
 {
 	local file=${on[$1]}/direct dev reads=inline:64
@@ -130,7 +129,7 @@ uncached()
 }
 claim "reads of what is not cached wait; what is cached is inline 16 reads later" uncached
 
-# A direct write with O_DSYNC is one with FUA, and a flush.
+# A direct write with O_DSYNC becomes one with FUA, and a flush.
 fua()
 {
 	local file=${on[xfs]}/fua dev
@@ -146,7 +145,7 @@ fua()
 }
 claim "buffered: FUA is inline, and a flush follows" fua
 
-# flusher_soon COMMAND...: with dirty pages written back at once
+# flusher_soon COMMAND...: dirty pages are written back at once
 flusher_soon()
 {
 	local vm=/proc/sys/vm rc=0 every after
@@ -159,8 +158,8 @@ flusher_soon()
 	return "$rc"
 }
 
-# flusher FILE COUNT: somebody has the device open, so that closing it does not
-# write back; pages are far from each other, so that each is a bio
+# flusher FILE COUNT: the device stays open, so that no close writes back. The pages are
+# far from each other, so that each is a bio.
 flusher()
 {
 	local dev i
@@ -207,7 +206,7 @@ unmap()
 }
 claim "discard is for workers" unmap
 
-# ext4 does not zero a range of a file without extents. The block layer does then.
+# ext4 does not zero a range of a file without extents, so the block layer does.
 refused()
 {
 	local file dev
@@ -239,14 +238,14 @@ claim "a file size limit of the submitter is none of the backing file, direct" \
 claim "a file size limit of the submitter is none of the backing file, buffered" \
 	rlimit xfs off
 
-# access_times FS OPTION: 16 reads of an attachment, of which the first is noted
+# access_times FS OPTION: makes 16 reads of an attachment, of which the first is noted
 access_times()
 {
 	local file=${on[$1]}/atime dev mode=on
 
 	[ "$1" != btrfs ] || mode=off
 	written_image "$file" 16
-	# "atime" undoes the noatime of before
+	# "atime" undoes an earlier noatime
 	mount -o "remount,atime,$2" "${on[$1]}" && "$paths" write "$file" 16 14 &&
 		{ [ "$mode" = off ] || forget "$file"; } &&
 		touch -a -d @1 "$file" && dev=$(bind_to "$file" "$mode") && snap "$dev" &&
@@ -263,7 +262,7 @@ for type in ext4 xfs btrfs; do
 	done
 done
 
-# What sets no times by itself asks the page cache only.
+# A file system that sets no times by itself is asked for its page cache only.
 cache_only()
 {
 	local dir file dev
@@ -281,7 +280,7 @@ for type in tmpfs vfat exfat; do
 	claim "$type: what is cached is read inline" cache_only $type
 done
 
-# The same data by workers only
+# Workers alone read and write the same data.
 turned_off()
 {
 	local file=${on[ext4]}/off dev
@@ -294,7 +293,7 @@ turned_off()
 }
 claim "inline I/O can be turned off and on" turned_off
 
-# A bio that device mapper splits in two: the second half waits for the first.
+# Device mapper splits a bio in two, and the second half waits for the first.
 parked()
 {
 	local file=${on[ext4]}/parked dev
@@ -308,8 +307,8 @@ parked()
 }
 claim "another bio of the task waits for this one to be submitted" parked
 
-# What device mapper is read for may be metadata of a file system there.  ext4 does
-# not mark the blocks that tell where the extents of a file are.
+# A read of device mapper may be for metadata of a file system above.  ext4 does not mark
+# the blocks of the extent tree as metadata.
 above()
 {
 	local at=$LOOP_SCRATCH/at dev block
@@ -325,7 +324,7 @@ above()
 		uncounted "$dev" inline && umount "$at" && unmap_it above && detach "$dev"
 }
 
-# A device mapper target that wants whole 4 KiB of memory, too.
+# This device mapper target needs memory in whole 4 KiB, too.
 unaligned()
 {
 	local at=$LOOP_SCRATCH/at dev
@@ -355,7 +354,7 @@ fi
 
 # ---- the file is opened once more, for swap ----
 
-# By the binding, and closed without a word; changes say nothing to who watches it.
+# Attaching opens and closes the file; changes are not reported to a watcher of the file.
 watched()
 {
 	local file=${on[$1]}/watched dev
@@ -369,7 +368,7 @@ watched()
 			"$("$paths" watch "$file" losetup -d "$dev")" && rm "$file"
 }
 
-# The node of a disk is no file of the file system that it is in.
+# The node of a disk is not a file of the file system that holds it.
 node_opened()
 {
 	local node=${on[$1]}/node low dev
@@ -405,13 +404,13 @@ cloned()
 		snap "$dev" && blkdiscard -o 1048576 -l 65536 "$dev" &&
 			counted "$dev" cloned:1 || return
 	fi
-	# Pages below, and the device says what is newer. The first write may take
-	# away the pages of the others, which are of one folio.
+	# Pages are cached below, and the device has newer data. The first write may
+	# invalidate the pages of the others, as one folio has all of them.
 	"$paths" check "$low" 64 5 && snap "$dev" && "$paths" write "$dev" 1 6 &&
 		uncounted "$dev" cloned && counted "$dev" inline &&
 		"$paths" write "$dev" 64 6 && "$paths" check "$low" 64 6 &&
 		"$paths" check "$dev" 64 6 direct || return
-	# Dirty pages below; no loop device may see what is on the medium.
+	# Pages are dirty below, and no loop device may see what is on the medium.
 	dd if="$random" of="$low" bs=4k count=64 conv=notrunc status=none &&
 		snap "$dev" && dd if="$dev" bs=64k count=4 iflag=direct status=none |
 			cmp -n 262144 - "$random" && uncounted "$dev" cloned &&
@@ -422,13 +421,13 @@ cloned()
 		forget "$low" && cmp -n 262144 "$low" "$random"
 }
 
-# flush DEVICE: its own page cache has nothing
+# flush DEVICE: its own page cache is empty
 flush()
 {
 	dd if=/dev/null of="$1" conv=fsync,notrunc status=none
 }
 
-# Pages of the device that an fsync of it now writes
+# Counts the pages of the device that an fsync of it writes.
 written_pages()
 {
 	local n before
@@ -447,7 +446,7 @@ else
 fi
 claim "RAM disk: clones; with pages below, none, and the data is one" cloned "$ram"
 
-# Reads fill the cache below all the time while writes go past it.
+# Reads fill the cache below while writes go past it.
 coherent()
 {
 	local dev pid round
@@ -477,8 +476,8 @@ in_flight()
 	[ "$([ "$2" = read ] && echo "$reads" || echo "$writes")" -gt 0 ]
 }
 
-# A write gets to the device in its own time; what is there before is read into the
-# cache meanwhile, which had it before, too, or did not.
+# A write is delayed below. Meanwhile the old data are read into the cache, which may
+# already have had them.
 overtaken()
 {
 	local dev low=$mapper-delay new=$LOOP_SCRATCH/new pid before rc=0
@@ -498,7 +497,7 @@ overtaken()
 	detach "$dev" && unmap_it delay && return "$rc"
 }
 
-# What is read of the first file gets into the cache when the change has been made.
+# A read of the first file fills the cache after the change has been made.
 read_of_old()
 {
 	local low=$mapper-delay file=${on[ext4]}/other dev open pid rc=0
@@ -524,7 +523,7 @@ fi
 
 # ---- late ----
 
-# A device that has no tag left, or has to split the bio, tells so by the
+# A device that has no free tag, or has to split the bio, reports EAGAIN by the
 # completion.  Its page cache has the blocks, so they are read inline.
 late()
 {
@@ -541,7 +540,7 @@ late()
 		cmp -n 262144 "$low" "$out" && detach "$dev"
 }
 
-# one tag, taken for 2 ms
+# the device has one tag, and each I/O takes it for 2 ms
 if slow=$(null_make size=64 hw_queue_depth=1 irqmode=2 completion_nsec=2000000); then
 	claim "a device below without a tag, or that splits: EAGAIN comes late" late "$slow"
 	null_remove
@@ -551,7 +550,7 @@ fi
 
 # ---- failed, in the middle ----
 
-# Time stamps of whole seconds: a write is not for a worker because of them.
+# Time stamps have whole seconds, so that no write is left to a worker because of them.
 failing_start()
 {
 	map_to failing "0 131072 linear $disk 0" && mkdir -p "$at" &&
@@ -559,7 +558,7 @@ failing_start()
 		mount -o noatime "$mapper-failing" "$at" && written_image "$at/img" 256
 }
 
-# fault sector|end|none: in the file's block 40, three sectors after its beginning
+# fault sector|end|none: block 40 of the file fails, three sectors after its beginning
 fault()
 {
 	local n
@@ -573,7 +572,7 @@ fault()
 	esac
 }
 
-# read_fails SECTORS: as many as come before the fault, and EIO
+# read_fails SECTORS: the sectors before the fault are read, and then EIO
 read_fails()
 {
 	local result
@@ -603,7 +602,7 @@ write_fails()
 	same result EIO "$("$@" "$paths" transfer "$dev" write 32 16 17)"
 }
 
-# Two writes in one second: the second one does not set the time stamps.
+# Of two writes in one second, the second one does not set the time stamps.
 write_fails_inline()
 {
 	snap "$dev" && write_fails && counted "$dev" retry_error:1 > /dev/null
@@ -649,7 +648,7 @@ unmap_it failing
 
 # ---- frozen ----
 
-# frozen_begin FS ENGINE COUNT SEED [nowait]: freezes, and submits
+# frozen_begin FS ENGINE COUNT SEED [nowait]: freezes the file system, and submits I/O
 frozen_begin()
 {
 	fsfreeze -f "${on[$1]}" || return
@@ -657,7 +656,7 @@ frozen_begin()
 	async=$!
 }
 
-# The thaw comes whatever has happened.
+# The file system is thawed in any case.
 frozen_end()
 {
 	fsfreeze -u "${on[$1]}"
@@ -702,8 +701,8 @@ claim "frozen file system below, RWF_NOWAIT: submitted, and done after the thaw"
 
 # ---- killed ----
 
-# Nobody asks a killed task what its reads came to; the driver is asked.  An
-# inline read of a killed task fails, and is done by a worker.
+# The driver's counters tell what became of the reads of a killed task.  An inline read of
+# a killed task fails, and a worker does it.
 killed()
 {
 	local file=${on[ext4]}/killed dev rc=0
@@ -713,7 +712,7 @@ killed()
 	done > "$file"
 	dev=$(bind_to "$file" "$1") && forget "$file" && snap "$dev" &&
 		failures_begin || return
-	# Where in a read a task is by then is chance.
+	# A task can be anywhere in a read by then.
 	for _ in {1..10}; do
 		"$paths" killed "$dev" $((40 + 400 * ${LOOP_PATHS_LONG:-0})) || rc=1
 		[ "$1" = off ] || break
@@ -725,7 +724,7 @@ killed()
 		"$paths" check "$dev" 16 8 && detach "$dev" && rm "$file"
 }
 
-# failures_begin, failures_end: no bio of a loop device fails in between
+# failures_begin, failures_end: no bio of a loop device fails between the two
 failures_begin()
 {
 	trace_start || return 0
@@ -746,8 +745,8 @@ claim "tasks killed while they read, direct backing: no read fails" killed on
 
 # ---- cgroups ----
 
-# Dirtied by a cgroup, written back by a task of the root's.  Somebody has the
-# device open, so that closing it does not write back.
+# A cgroup makes pages dirty, and a task of the root cgroup writes them back.  The device
+# stays open, so that no close writes back.
 other_cgroup()
 {
 	local file=${on[$1]}/cgroup dev
@@ -759,9 +758,9 @@ other_cgroup()
 		cmp -n 1048576 "$random" "$dev" && detach "$dev" && cmp -n 1048576 "$random" "$file"
 }
 
-# Dirty pages of the device are all that the group has.  In buffered mode those
-# of the file, dirty as well, are the group's, too: it may be found that nothing
-# of it can be freed, and its task be killed, as with the stock driver.
+# The cgroup has nothing but dirty pages of the device.  In buffered mode it also has the
+# dirty pages of the file. The kernel may find that none can be freed, and kill the task,
+# as with the stock driver.
 reclaim_cache()
 {
 	local file=${on[$1]}/reclaim dev rc=0
@@ -790,20 +789,19 @@ full_cgroup()
 		detach "$dev" && rm "$file"
 }
 
-# reclaim_swap FS on|off COUNTER [BLOCKS]: COUNTER is for what is swapped out;
-# worker_swap leaves the times of the file as they are.  What is swapped in is in a
-# page fault, and for a worker.  Of the file only BLOCKS are written, and less memory
-# is free than should be: the kernel would warn of an allocation that must not fail
-# and may use the reserves, a transaction's for a block that is not there.  Such a
-# transaction sets the times as well.
-# A kernel that is slow to write may find that nothing can be freed, and kill the
-# task: once more, then.
+# reclaim_swap FS on|off COUNTER [BLOCKS]: COUNTER counts pages that are swapped out.
+# worker_swap does not change the times of the file.  A page fault swaps in, so a worker
+# does it.  Only BLOCKS of the file are written, and little memory is free: the kernel
+# would warn of a transaction, for a block that is missing, which allocates from the
+# reserves.  Such a transaction sets the times as well.
+# If a kernel is slow to write, it may find that nothing can be freed, and kill the task.
+# Then the test is made once more.
 reclaim_swap()
 {
 	local file=${on[$1]}/swap min=/proc/sys/vm/min_free_kbytes limit=12M kib dev times rc
 	local use=(anonymous 18 0) reads=worker_swap
 
-	# all direct reads of btrfs are for workers
+	# workers do all direct reads of btrfs
 	[ "$1" != btrfs ] || reads=worker_file
 	kib=$(cat "$min")
 	[ -z "${4-}" ] || limit=4M use=(low-memory 6 20)
@@ -824,7 +822,7 @@ reclaim_swap()
 	swapoff "$dev" && detach "$dev" && rm "$file" && same "status of the task" 0 "$rc"
 }
 
-# What is read inline before leaves its object to what is swapped out.
+# An inline read leaves its loop_io to the swap that follows.
 swap_fails()
 {
 	local at=$LOOP_SCRATCH/at dev table="0 16384 linear $1 0"
@@ -862,7 +860,7 @@ else
 	tap_skip "cgroups" "no cgroup v2 with io and memory"
 fi
 
-# charged FS on|off read|write COUNTER [COMMAND...]: 1 MiB is to count below.
+# charged FS on|off read|write COUNTER [COMMAND...]: the device below counts 1 MiB.
 charged()
 {
 	local file=${on[$1]}/charged mode=$2 op=$3 counter=$4 dev low before dd
@@ -881,8 +879,8 @@ charged()
 	detach "$dev" && rm "$file"
 }
 
-# throttled FS on|off RATE: one cgroup gets RATE bytes in a second, the other one all
-# it wants, and it goes on while the first one waits.
+# throttled FS on|off RATE: one cgroup gets RATE bytes in a second. The other one has no
+# limit, and goes on while the first one waits.
 throttled()
 {
 	local file=${on[$1]}/throttled dev low n limited before rc=0
@@ -898,8 +896,8 @@ throttled()
 	# On a slow kernel fio needs a minute to begin.
 	wait_for 60 more_bytes "$before" "$low" && before=$(limited_bytes "$low") &&
 		in_group b "$paths" async aio "$dev" write 1024 13 || rc=1
-	# 4 MiB of the one came past what the other one waits for, not each in its turn:
-	# that would be 3 MiB of the other one, minutes at its rate.
+	# 4 MiB of the one cgroup passed the I/O that the other one waits for. In turn,
+	# that would be 3 MiB of the other one, which take minutes at its rate.
 	[ "$3" -gt 8192 ] || ! more_bytes $((before + (3 << 20))) "$low" || rc=2
 	wait_for 20 more_bytes "$(limited_bytes "$low")" "$low" && kill -0 "$limited" || rc=3
 	echo "$n wbps=max rbps=max" > "$groups/a/io.max"
@@ -942,7 +940,7 @@ fi
 kasan=
 ! grep -q " kasan_report$" /proc/kallsyms || kasan=1
 
-# objects CACHE: in use; 0 if that is not known, as KASAN keeps what is freed
+# objects CACHE: those in use; 0 if that is not known, as KASAN keeps freed objects
 objects()
 {
 	if [ "$kasan" ]; then
@@ -952,7 +950,7 @@ objects()
 	fi
 }
 
-# 16 with the workers, 4 waiting, and the rest refused at once
+# 16 bios are with the workers, 4 wait, and the rest are refused at once
 bound_nowait()
 {
 	local file=${on[ext4]}/bound dev async rc=0
@@ -985,14 +983,14 @@ bound_memory()
 	}
 }
 
-# Nothing new in the counters for a while, after the workers had theirs.
+# The counters have not changed for a while, after the workers had their bios.
 stands_still()
 {
 	snap "$1" && sleep 0.3 && uncounted "$1" retry_frozen worker_backoff inline
 }
 
-# sustained on|off OBJECTS: samples while a writer with 256 writes under way outruns
-# a disk of 8 MB/s: objects, and what is not written yet, of which 2 MiB may be dirty.
+# sustained on|off OBJECTS: a writer with 256 writes in flight outruns a disk of 8 MB/s.
+# Samples the objects and the dirty memory, which may be 2 MiB.
 sustained()
 {
 	local dev before pid n most=0 kib=0 samples=0 ratio
@@ -1021,7 +1019,7 @@ layers_off
 claim "the module loads with a depth of 4" eval 'loop_unload && loop_load hw_queue_depth=4'
 claim "a frozen file below and a depth of 4: who must not wait gets EAGAIN" bound_nowait
 claim "a writer that outruns the file waits, and takes no more memory" bound_memory
-# nodiscard: a limited null_blk never does what takes more than 20 ms
+# nodiscard, as a limited null_blk never completes a request that takes more than 20 ms
 if slow=$(null_make size=64 mbps=8) &&
 	mkfs.ext4 -q -F -E nodiscard -O ^has_journal "$slow" &&
 	mount "$slow" "$at"; then

@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What fsync() promised is there after the power went.  Runs on the host: a VM
-# writes through four loop devices at once (buffered and direct; an ext4 with
-# and without a journal on the image, and plain records on the device), and is
-# killed in the middle of more writes; a second VM looks for all that was
-# synced.  Two rounds, the second with no journal below either.
+# What fsync() promised is there after a power cut.  This runs on the host: a VM writes
+# through four loop devices at once (buffered and direct; an ext4 with and without a
+# journal, and plain records on the device), and is killed during more writes.  A second
+# VM looks for all synced data.  In the second of two rounds, the file system below has no
+# journal either.
 #
-# QEMU is killed, the host is not: this finds data that never left the guest,
-# not a flush that never reached the disk.  That one is counted separately.
+# QEMU is killed, and the host is not: this finds data that never left the guest, but not
+# a flush that never reached the disk, which is counted separately.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
@@ -68,8 +68,8 @@ guest_write()
 		done
 	done
 	sync
-	# The images' own metadata is not what is tested: only what the
-	# writers sync from here on has to be there, and does not wait for it.
+	# The test is not about the metadata of the images: only what the writers sync
+	# from here on has to be there.
 	flushes=$(awk '{ print $16 }' /sys/block/vda/stat)
 	for ((n = 0; n < ${#targets[@]}; n++)); do
 		"$helper" records-write "${targets[n]}" "$count" "/run/ready-$n" &
@@ -103,7 +103,7 @@ guest_check()
 				target=${file%.img}
 				target=/run/${target##*/}
 				mkdir -p "$target"
-				# The journal is replayed, nothing else repaired.
+				# Replays the journal, and repairs nothing else.
 				case $file in
 				*nojournal*) e2fsck -fy "$dev" >/dev/null 2>&1 ;;
 				esac

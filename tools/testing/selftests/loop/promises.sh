@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What the driver promises for a file, held against each file system that can have
-# one here: a write with FUA and a flush are on the medium when they have ended,
-# zeroes are zeroes, I/O of any alignment is done, pages are stable where they
-# have to be.  The table is in Documentation/block/loop.rst.
+# What the driver promises for a file, tested on each file system that can be had here: a
+# write with FUA and a flush are on the medium when they have ended, zeroes are zeroes,
+# I/O of any alignment is done, and pages are stable where they have to be.
+# Documentation/block/loop.rst has the table.
 #
-# usage: promises.sh [NAME...]: of these only, 9p for example
+# usage: promises.sh [NAME...]: only these file systems, for example 9p
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
@@ -37,7 +37,7 @@ trace_start || skip_all "no tracepoints of the driver"
 random=$LOOP_SCRATCH/random
 head -c 1M /dev/urandom > "$random"
 
-# The disk below has a cache, and so gets the flushes, and FUA.
+# The disk below has a cache, so it gets flushes and FUA.
 low=$(null_make discard=1 size=400 cache_size=8) ||
 	skip_all "no null_blk with configfs and a cache"
 low_number=$(lsblk -dnro MAJ:MIN "$low")
@@ -49,7 +49,7 @@ for event in block/block_bio_queue loop/loop_bio_done 9p/9p_client_req; do
 	[ ! -d "$trace/events/$event" ] || echo 1 > "$trace/events/$event/enable"
 done
 
-# traced COMMAND...: with what comes and goes in the trace
+# traced COMMAND...: with the bios from and to the device in the trace
 traced()
 {
 	local rc=0
@@ -61,8 +61,8 @@ traced()
 	return "$rc"
 }
 
-# before_each SYNC DONE COUNT: in the trace a line with SYNC comes before each of
-# COUNT with DONE, and after the one before.  Nothing is asked of an empty SYNC.
+# before_each SYNC DONE COUNT: the trace has COUNT lines with DONE, and a line with SYNC
+# before each of them and after the one before.  An empty SYNC is not looked for.
 before_each()
 {
 	[ -z "$1" ] || awk -v sync="$1" -v done="$2" -v count="$3" '
@@ -79,7 +79,7 @@ before_each()
 	}
 }
 
-# bound FILE on|off: skipped if the file has no direct I/O
+# bound FILE on|off: attaches, or skips if the file has no direct I/O
 bound()
 {
 	local want=0
@@ -96,15 +96,15 @@ limit()
 	cat "/sys/block/${1##*/}/queue/$2"
 }
 
-# letters FILE: of those that promises_helper writes, one of each
+# letters FILE: one of each that promises_helper has written
 letters()
 {
 	dd if="$1" bs=4k skip=16 count=8 status=none | tr -s '[:lower:]'
 }
 
-# medium FILE on|off SYNC own|flush STABLE: 8 writes with FUA, each followed by a
-# flush of the driver unless the file system syncs it by its own.  Then a write and
-# a flush; some file systems sync a direct write in any case.
+# medium FILE on|off SYNC own|flush STABLE: 8 writes with FUA, each followed by a flush of
+# the driver unless the file system syncs the write.  Then a write and a flush; some file
+# systems sync a direct write in any case.
 medium()
 {
 	local dev own=0
@@ -123,7 +123,7 @@ medium()
 		same "data of the file" qrstuvwx "$(letters "$1")"
 }
 
-# outcome DEVICE LIMIT COMMAND...: "none" if it is not offered, else whether the file
+# outcome DEVICE LIMIT COMMAND...: "none" if it is not offered, otherwise whether the file
 # has done or refused it
 outcome()
 {
@@ -142,9 +142,9 @@ outcome()
 	fi
 }
 
-# shapes FILE on|off DISCARD ZEROES: the outcome of each; zeroes are there in any
-# case, to the block, and all around is as it was.  Blocks of the device may begin
-# and end anywhere in those of the file system.
+# shapes FILE on|off DISCARD ZEROES: the outcome of each.  Zeroes are exact to the block,
+# and everything around stays.  Blocks of the device may begin and end anywhere in those
+# of the file system.
 shapes()
 {
 	local dev block from len where
@@ -168,9 +168,9 @@ shapes()
 	done
 }
 
-# promised NAME FILE SYNC OWN DISCARD ZEROES STABLE: OWN is who syncs a direct write
-# with FUA, the file system by its own or the driver's flush; SYNC is what of it can
-# be seen below, STABLE is of direct I/O
+# promised NAME FILE SYNC OWN DISCARD ZEROES STABLE: OWN tells whether the file system or
+# the driver's flush syncs a direct write with FUA. SYNC is the sync that is seen below.
+# STABLE is for direct I/O.
 promised()
 {
 	claim "$1, direct I/O: FUA and flush are on the medium when they end" \
@@ -187,7 +187,7 @@ wanted()
 	[[ $only = "  " || $only = *" $1 "* ]]
 }
 
-# made TYPE MKFS-COMMAND...: mounted on the disk at $at/TYPE
+# made TYPE MKFS-COMMAND...: makes it on the disk, and mounts it at $at/TYPE
 made()
 {
 	local type=$1
@@ -218,14 +218,14 @@ row xfs own "done" "done" 0 mkfs.xfs -q -f
 row f2fs flush "done" "done" 0 mkfs.f2fs -f -q
 row ext2 flush "done" refused 0 mkfs.ext2 -q -F
 row vfat flush refused refused 0 mkfs.vfat
-# Newer kernels' exfat has ->fallocate(), but no holes.
+# exfat of newer kernels has ->fallocate(), but makes no holes.
 unmap=none
 modprobe -q exfat
 ! grep -q ' exfat_fallocate' /proc/kallsyms || unmap=refused
 row exfat flush $unmap $unmap 0 mkfs.exfat
 row ntfs3 flush refused refused 0 mkfs.ntfs -Q -F
 
-# Checksums are of the pages that are written, so these must not change.
+# btrfs makes checksums of the pages that are written, so these must not change.
 mapped_page()
 {
 	local dev

@@ -1,17 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Runs test programs one after the other, each followed by its 32-bit variant if
-# that was built, with the module under test loaded and the scratch space that
-# they want.
+# Runs test programs one after the other, and the 32-bit variant of each if it is built.
+# The module under test is loaded, and there is scratch space.
 #
 # usage: run.sh [-q] PROGRAM... [ARGUMENT...]
 #
-# The arguments begin with the first word that does not begin with a letter; each
-# of the programs gets all of them.
+# The arguments begin with the first word that does not begin with a letter. Each program
+# gets all of them.
 #
-# -q: the kernel log must have nothing else than what the block layer writes about
-# sizes and partitions.
+# -q: the kernel log may have nothing but lines of the block layer about sizes and
+# partitions.
 #
 # shellcheck disable=SC1091,SC2119,SC2317
 . ./common.sh
@@ -53,8 +52,8 @@ case "$programs " in
 	;;
 esac
 
-# logged MARK: prints the lines of the kernel log after that line, without those
-# that say nothing about the driver.
+# logged MARK: prints the lines of the kernel log after that line which are about the
+# driver.
 logged()
 {
 	dmesg | sed "1,/$1/d" | grep -vE \

@@ -1,10 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# LOOP_ATTACH_DIRECT_ALIGNED: images with sectors of 512, 2048 and 4096 bytes on
-# disks with sectors of 512 and 4096.  Direct I/O is on, the sectors have the size
-# that was asked for, so the partitions are found, and what goes past the page cache
-# and what goes through it are one.
+# LOOP_ATTACH_DIRECT_ALIGNED: images with sectors of 512, 2048 and 4096 bytes on disks
+# with sectors of 512 and 4096.  Direct I/O is on, the sectors have the size that was asked
+# for, so partitions are found, and direct and buffered I/O see the same data.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
@@ -35,7 +34,7 @@ loop_load || bail_out "the module does not load"
 mkdir "$at"
 head -c "$size" /dev/urandom > "$random"
 
-# image_make SECTOR-SIZE: with two partitions
+# image_make SECTOR-SIZE: makes an image with two partitions
 image_make()
 {
 	local dev
@@ -47,7 +46,7 @@ image_make()
 		cp "$image" "$expected"
 }
 
-# piece DEVICE BLOCK-SIZE BLOCK COUNT: written with direct I/O, a block at a time
+# piece DEVICE BLOCK-SIZE BLOCK COUNT: writes with direct I/O, a block at a time
 piece()
 {
 	dd if="$random" of="$1" bs="$2" skip="$3" seek="$3" count="$4" oflag=direct \
@@ -56,7 +55,7 @@ piece()
 			conv=notrunc status=none
 }
 
-# pieces DEVICE SECTOR-SIZE: some sectors here and there, and blocks of any disk
+# pieces DEVICE SECTOR-SIZE: writes some sectors, and blocks that any disk accepts
 pieces()
 {
 	local i
@@ -74,7 +73,7 @@ same_as_expected()
 	dd if="$1" bs="$3" count=$((size / $3)) iflag="$2" status=none | cmp - "$expected"
 }
 
-# sectors FILE SECTOR-SIZE DISK-SECTOR-SIZE: FILE has the image
+# sectors FILE SECTOR-SIZE DISK-SECTOR-SIZE: makes all tests on FILE, which has the image
 sectors()
 {
 	local dev name args=()
@@ -98,13 +97,13 @@ sectors()
 		detach "$dev"
 }
 
-# A discard that begins and ends in the middle of a block of the disk
+# The discard begins and ends in the middle of a block of the disk.
 fstrim_piece()
 {
 	local from=$((4096 * 300 + 2048)) len=$((4096 * 8))
 
 	[ "$(cat "/sys/block/${1##*/}/queue/logical_block_size")" -le 2048 ] || return 0
-	# The first and the last part are kept or zeroed, as the file does it.
+	# The file keeps or zeroes the first and the last part.
 	blkdiscard -o "$from" -l "$len" "$1" &&
 		dd if="$1" of="$expected" bs=2048 skip=$((from / 2048)) seek=$((from / 2048)) \
 			count=$((len / 2048)) iflag=direct conv=notrunc status=none

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# How deep the kernel's stack gets, as the stack tracer sees it: file systems on loop
-# devices on files of file systems, with inline I/O and without, and the lower file
-# system by itself.  Not a test: prints a table, and the deepest stack of all.
+# Measures the depth of the kernel's stack with the stack tracer: file systems on loop
+# devices on files of file systems, with inline I/O and without, and the lower file system
+# alone.  It is not a test: it prints a table, and the deepest stack.
 #
 # usage: stack.sh [DISK], which is overwritten; a RAM disk if none is given
 
@@ -34,7 +34,7 @@ for name in dm_crypt xfs btrfs; do
 	modprobe -q $name
 done
 
-# work DIRECTORY: writes, reads and syncs, past the page cache and by way of it
+# work DIRECTORY: writes, reads and syncs, direct and buffered
 work()
 {
 	local direct
@@ -48,7 +48,7 @@ work()
 		cmp /bin/bash "$1/file" && rm "$1/file"
 }
 
-# depth DIRECTORY: bytes of the stack in use at most, while there is work
+# depth DIRECTORY: the largest use of the stack during work, in bytes
 depth()
 {
 	local bytes

@@ -1,14 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# stress-ng on loop devices: on a file system on one, on its node, and adding and
-# removing others; also where memory is short, and while a processor goes and
-# comes back.  What is left in the end is a file system without errors and a
-# device that can be detached.
+# stress-ng on loop devices: on a file system, on a node, and while other devices are
+# added and removed; with little memory, and while a processor goes and comes back.  In
+# the end the file system has no errors and the device can be detached.
 #
-# With LOOP_STRESS_NG_LONG=SECONDS each stressor that is about files or I/O, one after
-# the other, for so long, on several file systems, and the rest for 60 times as long;
-# else those that do most, all at once.
+# LOOP_STRESS_NG_LONG=SECONDS runs each stressor of files or I/O for that time, one after
+# the other, on several file systems, and the rest for 60 times as long. Otherwise the most
+# effective ones run all at once.
 
 # shellcheck disable=SC2119,SC2317 # claims call functions by name
 
@@ -27,7 +26,7 @@ at_once=(--aio 1 --dentry 1 --dir 1 --fallocate 1
 	--iomix 1 --iomix-bytes 8m --mmap 1 --mmap-file --mmap-bytes 4m
 	--rawdev 1 --readahead 1 --readahead-bytes 8m --rename 1 --seek 1 --seek-size 8m
 	--sync-file 1 --sync-file-bytes 8m --xattr 1)
-# io-uring of 0.15 takes ENOENT for a failure that it has asked for itself.
+# io-uring of version 0.15 takes an ENOENT that it causes itself for a failure.
 one_by_one=(--class "filesystem,io" --sequential 1 --exclude io-uring)
 
 # stress SECONDS ARGUMENT...
@@ -36,8 +35,8 @@ stress()
 	stress-ng --quiet --verify --oomable --timeout "$@"
 }
 
-# on_file_system TYPE on|off SECONDS ARGUMENT...: which are for that file system
-# and the node of its device
+# on_file_system TYPE on|off SECONDS ARGUMENT...: runs stressors on that file system and
+# on the node of its device
 on_file_system()
 {
 	local type=$1 mode=$2 dev rc=0
@@ -50,7 +49,7 @@ on_file_system()
 	umount "$at" && check_fs "$type" "$dev" && detach "$dev" && return "$rc"
 }
 
-# short_of_memory SECONDS ARGUMENT...: page cache and all in 64 MiB
+# short_of_memory SECONDS ARGUMENT...: with 64 MiB, page cache included
 short_of_memory()
 {
 	local rc=0

@@ -1,10 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Memory is short, and what frees it goes through loop devices: swap on one, which is
-# on a file or a disk, and a file system on another, on a file.  Runs on the host: a
-# VM with 256 MiB uses more memory than it has, and writes files, for
-# LOOP_SWAP_SECONDS each time.
+# Memory is short, and is freed through loop devices: swap on one, which is on a file or
+# a disk, and a file system on another, on a file.  This runs on the host: a VM with
+# 256 MiB uses more memory than it has, and writes files, for LOOP_SWAP_SECONDS each time.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
@@ -18,8 +17,8 @@ at=/run/swap
 
 # ---- in the VM ----
 
-# Files come and go; those that stay are compared.  Each comes once at least, however
-# slow the machine is.
+# Files are made and removed, and the rest are compared.  Each is made at least once, also
+# on a slow machine.
 files_change()
 {
 	local end=$((SECONDS + seconds)) n=0

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Sourced by the bash tests, after which common.sh is there too: udev, claims
-# with a reason when they fail, and waiting for what happens on its own time.
+# Sourced by the bash tests. It sources common.sh, and has functions for udev, for claims
+# that print a reason when they fail, and for waiting.
 
 # shellcheck source=common.sh
 . ./common.sh
@@ -10,8 +10,8 @@
 helper=$LOOP_TEST_BIN/sys_helper
 export helper
 
-# claim NAME COMMAND...: a TAP line; what the command said only if it failed.
-# The command runs in a subshell.
+# claim NAME COMMAND...: prints a TAP line, and the output of the command only if it
+# failed.  The command runs in a subshell.
 claim()
 {
 	local name=$1 out rc=0 start=${EPOCHREALTIME/.}
@@ -36,7 +36,7 @@ same()
 	return 1
 }
 
-# fails COMMAND...: the claim is that it does not succeed
+# fails COMMAND...: claims that it fails
 fails()
 {
 	"$@" || return 0
@@ -44,7 +44,7 @@ fails()
 	return 1
 }
 
-# eio COMMAND...: fails, and says that it was the device
+# eio COMMAND...: claims that it fails with an I/O error
 eio()
 {
 	local error
@@ -59,8 +59,8 @@ eio()
 	esac
 }
 
-# wait_for SECONDS COMMAND...: three times as long if need be, as on a kernel with
-# all debuggers on a machine that has other things to do
+# wait_for SECONDS COMMAND...: waits up to three times as long, as on a debug kernel on a
+# busy machine
 wait_for()
 {
 	local end=$((SECONDS + 3 * $1))
@@ -75,8 +75,8 @@ wait_for()
 	done
 }
 
-# Not done by udevadm alone: a busy udevd may let go of who waits for it, or not
-# answer for longer than udevadm waits.
+# udevadm alone is not enough: a busy udevd may drop the connection, or not answer for
+# longer than udevadm waits.
 udev_settle()
 {
 	wait_for 100 udevadm settle
@@ -90,7 +90,7 @@ unload_for_good()
 	udev_settle
 }
 
-# numbers: the loop devices there are, in order, on one line
+# numbers: prints the numbers of the loop devices, in order, on one line
 numbers()
 {
 	local dir list=()
@@ -101,7 +101,7 @@ numbers()
 	printf '%s\n' "${list[@]}" | sort -n | paste -sd' '
 }
 
-# nodes_remove: nodes the driver did not make are not removed by it
+# nodes_remove: the driver does not remove nodes that it did not make
 nodes_remove()
 {
 	rm -f /dev/loop[0-9]* /dev/loop-control
@@ -125,14 +125,14 @@ udev_stop()
 	udevadm control --exit
 }
 
-# image FILE SIZE: sparse
+# image FILE SIZE: makes a sparse file
 image()
 {
 	rm -f "$1"
 	truncate -s "$2" "$1"
 }
 
-# attach FILE [LOSETUP-ARGUMENT...]: the device's name
+# attach FILE [LOSETUP-ARGUMENT...]: prints the name of the device
 attach()
 {
 	local file=$1
@@ -146,13 +146,13 @@ unbound()
 	[ ! -d "/sys/block/${1##*/}/loop" ]
 }
 
-# detach DEVICE: and be sure of it
+# detach DEVICE: waits until it is detached
 detach()
 {
 	losetup -d "$1" && wait_for 5 unbound "$1"
 }
 
-# dio_of on|off: what sysfs says of direct I/O then
+# dio_of on|off: the value of the attribute dio
 dio_of()
 {
 	case $1 in
@@ -161,7 +161,7 @@ dio_of()
 	esac
 }
 
-# attr DEVICE NAME: an attribute of the binding
+# attr DEVICE NAME: prints an attribute in the directory loop
 attr()
 {
 	local value
@@ -216,8 +216,7 @@ null_end()
 	! grep -q "^null_blk " /proc/modules || rmmod null_blk
 }
 
-# vm_claims LOG: those that a VM has made, for a test that boots it; here they get
-# numbers of their own
+# vm_claims LOG: prints the claims that a VM has made, with numbers of this test
 vm_claims()
 {
 	local line

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The tracepoints: what each of them tells.
+# The contents of each tracepoint.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
@@ -21,7 +21,7 @@ if ! trace_start; then
 	exit
 fi
 
-# traced EVENT... -- COMMAND...: what these say meanwhile
+# traced EVENT... -- COMMAND...: prints the events that the command causes
 traced()
 {
 	local event events=()
@@ -45,7 +45,7 @@ written_image "$file" 256
 dev=/dev/loop0
 ino=$(stat -c %i "$file")
 
-# number NAME: the value after NAME= in what is read
+# number NAME: the value after NAME= on stdin
 number()
 {
 	sed -n "s/.*[ =]$1=\([0-9]*\).*/\1/p"
@@ -98,13 +98,13 @@ claim "loop_flush: a flush, and its result" same events \
 	"bio_queue: loop0 WS sector=0 nr_sectors=8 path=inline,bio_queue: loop0 FWS sector=0 nr_sectors=0 path=worker_flush,flush: loop0 served=1 error=0" \
 	"$(write_and_flush | paste -sd,)"
 
-# path COMMAND...: those that its I/O takes, each once
+# path COMMAND...: the paths of its I/O, each once
 path()
 {
 	traced loop_bio_queue -- "$@" | sed -n 's/.* path=//p' | sort -u | paste -sd' '
 }
 
-# With direct I/O on, the file has no way that waits.
+# Direct I/O is on, so the file does not wait.
 reasons()
 {
 	same discard worker_op "$(path blkdiscard -f -l 4096 "$dev")" &&
@@ -123,7 +123,7 @@ claim "loop_bio_queue: the reasons for a worker" reasons
 
 doc=$PWD/../../../../Documentation/admin-guide/blockdev/loop.rst
 
-# example WORDS: the commands after the line that ends so
+# example WORDS: the commands of the guide after the line that ends with WORDS
 example()
 {
 	awk -v words="$1::" '
@@ -150,7 +150,7 @@ tracefs_example()
 	done
 }
 
-# For one second instead of ten
+# The example runs for one second instead of ten.
 bpftrace_example()
 {
 	local out=$LOOP_SCRATCH/bpftrace
@@ -170,8 +170,8 @@ if [ -e "$doc" ]; then
 else
 	tap_skip "the example for tracefs" "no $doc"
 fi
-# The sysctl is there where programs can be loaded at all; without the kernel's
-# types bpftrace looks for its headers.
+# A kernel that can load programs has this sysctl; without BTF, bpftrace needs the
+# kernel's headers.
 if [ -e "$doc" ] && command -v bpftrace > /dev/null &&
 	[ -e /proc/sys/kernel/unprivileged_bpf_disabled ] && [ -e /sys/kernel/btf/vmlinux ]; then
 	claim "the example for bpftrace" bpftrace_example
@@ -181,8 +181,8 @@ fi
 
 # ---- flushes that are served together ----
 
-# The fsync that is on waits for the disk; the flushes that come meanwhile wait
-# for the next one.
+# The first fsync waits for the disk; the flushes that come meanwhile wait for the next
+# one.
 together()
 {
 	local i line served=0 most=0 on=/dev/loop1

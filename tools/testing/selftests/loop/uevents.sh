@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What the kernel tells udev: which events, how many, in which order.  No
-# udevd runs here, it would add events of its own.
+# The uevents of the kernel: which ones, how many, and in which order.  No udevd runs, as
+# it would cause more.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
@@ -115,7 +115,7 @@ claim "LOOP_CTL_ATTACH, LOOP_CTL_DETACH, 500 times: partitions, one CHANGE each"
 claim "the same without partitions" \
 	cycles 100 "change loop0,change loop0" "$helper" attach-cycles 0 "$plain" 100
 
-# Its number is given out again and again.
+# The number of this device is reused again and again.
 new=${cycle//loop0/loop41}
 claim "an ephemeral device: ADD, the same, REMOVE" \
 	cycles 50 "add loop41,$new,remove loop41" \
@@ -143,7 +143,7 @@ attach_fails()
 }
 claim "those that fail: none" attach_fails
 
-# Openers that only look: what blkid, udev and udisks do on each event.
+# These openers only read, as blkid, udev and udisks do on each event.
 openers()
 {
 	local i

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The module goes when nothing uses it, not before, and leaves nothing: a
-# hundred times, with udev and a crowd of openers at work all the while.
+# The module can be unloaded when nothing uses it, and not before, and leaves nothing
+# behind: a hundred times, with udev and many openers.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
@@ -30,7 +30,7 @@ image "$LOOP_SCRATCH/img" 4M
 mkfs.ext4 -q -F "$LOOP_SCRATCH/img"
 mkdir "$LOOP_SCRATCH/at"
 
-# One line for each thing that should not be there without the module.
+# Prints a line for each thing that should not exist without the module.
 traces()
 {
 	local path
@@ -101,7 +101,7 @@ claim "nothing is left after it" same traces "" "$(traces)"
 
 udev_start
 
-# Once with everything, so that what is allocated only once is.
+# The first cycle allocates what is allocated only once.
 modprobe loop && losetup "/dev/loop0" "$LOOP_SCRATCH/img" && losetup -D
 unload_for_good
 percpu=$(kib Percpu)
@@ -116,7 +116,7 @@ cycle()
 {
 	local try
 
-	# An opener that comes late may have made the kernel load it again.
+	# A late opener may have made the kernel load the module again.
 	for ((try = 0; try < 100; try++)); do
 		! insmod "$ko" max_loop=1 2>/dev/null || break
 		! loop_loaded || break
@@ -133,8 +133,8 @@ cycle()
 	done
 }
 
-# udevd looks through its whole queue for each event in it: on a slow kernel it
-# would not be done in minutes with what all cycles together have sent.
+# udevd searches its whole queue for each event: on a slow kernel it would need minutes
+# for the events of all cycles together.
 catch_up()
 {
 	local status=0

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The world changes while I/O is on its way: the disk below is unplugged, or the
-# machine goes to sleep.  Nobody hangs, errors are EIO and are about what is gone,
-# the device can be detached and bound again, and nothing holds what was below.
+# The disk below is unplugged, or the machine goes to sleep, while I/O is in flight.  No
+# task hangs, only I/O to the missing disk fails, the device can be detached and attached
+# again, and nothing holds the disk below.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
@@ -36,7 +36,7 @@ upper=$LOOP_SCRATCH/at-upper
 mkdir "$at" "$upper"
 image "$LOOP_SCRATCH/spare.img" 1M
 
-# ios DEVICE: reads and writes that have ended
+# ios DEVICE: the number of reads and writes that have ended
 ios()
 {
 	local reads writes
@@ -49,8 +49,8 @@ more_than()
 	[ "$(ios "$1")" -gt "$2" ]
 }
 
-# busy_on DEVICE [FILE]: from now on there is I/O in flight, to a file above it or
-# to itself, which ends with the first error
+# busy_on DEVICE [FILE]: starts I/O to a file above the device or to itself, which ends
+# with the first error
 busy_on()
 {
 	fio --name=busy --filename="${2:-$1}" --size=32m --rw=randrw --bs=4k --direct=1 \
@@ -70,7 +70,7 @@ goes_on()
 	wait_for "$patience" more_than "$1" $(($(ios "$1") + 50)) && fails ended
 }
 
-# busy_ends ERRNO: of one of these, as in "5|19"
+# busy_ends ERRNO: with one of these, as in "5|19"
 busy_ends()
 {
 	wait_for "$patience" ended && grep -qE " err= *($1)[ :/]" "$LOOP_SCRATCH/fio" && return
@@ -94,7 +94,7 @@ works_again()
 		detach "$dev"
 }
 
-# unplugged NAME VALUE FILE: which is to be written to it, below dev
+# unplugged NAME VALUE FILE: writes VALUE to FILE, which unplugs the disk below dev
 unplugged()
 {
 	local name=$1
@@ -109,7 +109,7 @@ unplugged()
 	claim "$name: the status can be read" losetup "$dev"
 }
 
-# begin NAME FILE: dev is on it, and busy
+# begin NAME FILE: attaches dev to it, and makes it busy
 begin()
 {
 	if ! { dev=$(attach "$2" "--direct-io=$mode") && busy_on "$dev"; }; then
@@ -123,9 +123,8 @@ let_go()
 	claim "$1: bound again, to another file" works_again
 }
 
-# on_disk NAME DISK VALUE FILE.  What was on its way may come back with ENODEV; and
-# a disk that is gone has no size, so that writes through its page cache are past
-# its end, which is ENOSPC.
+# on_disk NAME DISK VALUE FILE.  I/O in flight may end with ENODEV. A disk that is gone
+# has no size, so writes through its page cache are behind its end, which is ENOSPC.
 on_disk()
 {
 	local errors="5|19|28" fails=fails
@@ -135,14 +134,14 @@ on_disk()
 	let_go "$1"
 }
 
-# Without a journal: jbd2 may warn of a buffer that it could not write.
+# It has no journal, as jbd2 may warn of a buffer that it could not write.
 ext4_on()
 {
 	mkfs.ext4 -q -F -O ^has_journal "$1" && mount "$1" "$2"
 }
 
-# on_file NAME DISK VALUE FILE: with a file system above, too, which may have found
-# out first, and be read-only
+# on_file NAME DISK VALUE FILE: with a file system above as well, which may find the error
+# first and become read-only
 on_file()
 {
 	local errors="5|19|30" fails=eio
@@ -176,8 +175,8 @@ scsi_up()
 		disk=$(scsi_disk) && wait_for 5 test -b "$disk"
 }
 
-# A disk finds out that it cannot write the same to many blocks, or unmap some, when
-# it is asked to.
+# A disk finds out that it cannot write the same to many blocks, or unmap some, when it
+# has to.
 cannot()
 {
 	local device op rc=0
@@ -205,7 +204,7 @@ no_discard()
 		same "offered then" 0 "$(cat "$max")"
 }
 
-# What is asked for is not there any more.
+# The device below has become smaller than the range.
 no_zeroes()
 {
 	local whole="0 2048 linear $disk 0" half="0 1024 linear $disk 0" rc=0
@@ -246,7 +245,7 @@ for mode in on off; do
 			tap_skip "$what" "no null_blk with configfs"
 		fi
 	done
-	# One that keeps nothing will do: QEMU's null-co://.
+	# A disk that keeps no data is enough: QEMU's null-co://.
 	what="virtio on PCI, on disk, direct $mode"
 	if [ -b /dev/vda ]; then
 		verify=
@@ -260,7 +259,7 @@ done
 
 # ---- sleep ----
 
-# sleeps LEVEL: and wakes up by itself
+# sleeps LEVEL: the machine sleeps, and wakes up by itself
 sleeps()
 {
 	echo "$1" > /sys/power/pm_test && echo mem > /sys/power/state
@@ -287,8 +286,8 @@ sleep_with()
 	claim "$1: detached" detach "$dev"
 }
 
-# To freeze tasks is the least. After "core" nothing is left but to switch it off,
-# where it can be. A root over 9p does not come back, unless its device stays awake.
+# The lowest level freezes tasks. Above "core" the machine is switched off, where that is
+# possible. A root over 9p does not come back, unless its device stays awake.
 [ ! -e "${LOOP_AWAKE_KO-}" ] || insmod "$LOOP_AWAKE_KO"
 if [ ! -d /sys/module/awake ] && grep -q ' 9p ' /proc/mounts; then
 	diag "no more than tasks can sleep here"
@@ -303,7 +302,7 @@ image "$base/img" 64M
 delay=/sys/module/suspend/parameters/pm_test_delay
 if [ -w /sys/power/pm_test ]; then
 	[ ! -w "$delay" ] || echo 1 > "$delay"
-	# What is to be written may be so much that it takes minutes; let it sleep.
+	# Writing all dirty pages may take minutes, so they stay.
 	[ ! -w /sys/power/sync_on_suspend ] || echo 0 > /sys/power/sync_on_suspend
 	[ ! -e /sys/module/printk/parameters/console_suspend ] ||
 		echo N > /sys/module/printk/parameters/console_suspend
