@@ -7,7 +7,7 @@ running := $(shell uname -r)
 running_headers := /lib/modules/$(running)/build
 vm_headers := $(top)/build/kernel/headers
 
-# The running kernel's headers if it is new enough and they are there.
+# The running kernel's headers are the default if it is new enough and they exist.
 usable := $(shell printf '6.12\n%s\n' $(running) | sort -VC && \
 	test -e $(running_headers)/Makefile && echo y)
 KDIR ?= $(if $(usable),$(running_headers),$(vm_headers))
@@ -16,9 +16,9 @@ prefix ?= /usr/local
 
 kbuild = $(MAKE) --no-print-directory -C $(abspath $(KDIR)) M=$(top)
 
-# The kernel whose source "patch", "check-patch" and "check-debug" are about.
+# The kernel source of "patch", "check-patch" and "check-debug"
 KERNEL ?= 7.3
-# What check-debug is built with.
+# The kernels of check-debug
 KIND ?= debug kcsan
 
 .PHONY: modules deps demo check check-long bench bench-doc bench-smp \
@@ -88,7 +88,7 @@ check-fresh:
 shell:
 	@scripts/shell.sh
 
-# It may have the module in it.
+# The initramfs may have the module.
 refresh_initramfs = $(if $(shell command -v update-initramfs), \
 	update-initramfs -u -k $(running))
 
@@ -110,7 +110,7 @@ install:
 	$(refresh_initramfs)
 	@debian/report "make install"
 
-# For the kernel that runs; at the next modprobe it is its own driver again.
+# Uninstalls from the running kernel; the next modprobe loads the kernel's own driver.
 uninstall:
 	rm -f /lib/modules/$(running)/updates/loop.ko $(prefix)/sbin/loopctl \
 		$(prefix)/share/man/man8/loopctl.8 \
@@ -120,7 +120,7 @@ uninstall:
 	$(refresh_initramfs)
 	@debian/report "make install"
 
-# The downloaded kernel and sources stay; rm -r build takes them as well.
+# The downloaded kernel and sources stay; rm -r build removes them as well.
 clean:
 	rm -rf build/selftests build/vm build/kernel/lib/modules/*/updates \
 		build/kernel/awake

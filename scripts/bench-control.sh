@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# "make bench-control": what adding, binding, finding and removing devices costs
-# with the kernel's own driver and with ours. Calls are measured where time is
-# the number of instructions; what needs two processors, in a second VM.
+# "make bench-control": measures adding, attaching, finding and removing devices with the
+# kernel's own driver and with ours. Calls are measured where time is the number of
+# instructions; the rows that need two processors run in a second VM.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)

@@ -1,9 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Takes what the last "make bench ROWS=all", "make bench-smp ROWS=all" of each
-# kernel and "make bench-control" have found into the documents, those that were
-# run: the tables between the comments in loop.rst, and the charts, of which
-# README.md shows one, too.
+# Takes the results of the last "make bench ROWS=all" and "make bench-smp ROWS=all" of
+# each kernel, and of "make bench-control", into the documents: the tables between the
+# comments in loop.rst, and the charts. README.md shows one of them.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -14,8 +13,8 @@ new=$(mktemp)
 trap 'rm -f "$new" "$tables"' EXIT
 found=''
 
-# whole NAME: the directories of results that are not of some rows, nor of another
-# module; the VM's own kernel is the first
+# whole NAME: the directories of results that have all rows of our module; the VM's own
+# kernel is the first
 whole()
 {
 	for json in build/bench/"$1".json build/bench/*/"$1".json; do
@@ -24,7 +23,7 @@ whole()
 	done
 }
 
-# take NAME FILE...: another kernel's tables have its chart before them
+# take NAME FILE...: the chart of another kernel comes before its tables
 take()
 {
 	name=$1

@@ -34,8 +34,8 @@ else
 	scripts/build.sh
 fi
 
-# With --icount time is the number of instructions: the same on a busy machine.
-# Two processors cannot be had that way.
+# With --icount, time is the number of instructions, the same on a busy machine. It
+# allows one processor only.
 vm_options="--icount --mem 4096"
 options=""
 if [ "$name" = bench-smp ]; then

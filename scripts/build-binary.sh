@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # usage: build-binary.sh KERNEL [DIRECTORY]
-# Builds loop.ko for a KERNEL that fetch-binary.sh has unpacked in that
-# directory, in a root of its release and with the compiler its headers ask for,
-# without a warning; or the external module in DIRECTORY. With
-# CONFIG_BLK_DEV_LOOP_INJECT=y in the environment, loop.ko has the parameter for tests.
+# Builds loop.ko for a KERNEL that fetch-binary.sh has unpacked in that directory, or the
+# external module in DIRECTORY. It uses a root of the kernel's release and the compiler
+# that its headers ask for, and fails on a warning. With CONFIG_BLK_DEV_LOOP_INJECT=y in
+# the environment, loop.ko has the parameter for tests.
 set -eu -o pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)

@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # usage: check-arch.sh FLAVOUR...
-# Does what check-kernels.sh does on other machines: on the newest kernel that
-# Debian 13 has of each FLAVOUR, which is arm64, whose pages are 4 KiB, arm64-16k,
-# or s390x, which is big-endian. All is emulated, and takes an hour for each.
-# Environment: GROUPS_ONLY="a b", to run those.
+# Does what check-kernels.sh does on other machines, on the newest kernel that Debian 13
+# has of each FLAVOUR: arm64, which has pages of 4 KiB, arm64-16k, or s390x, which is
+# big-endian. These machines are emulated, and each takes an hour.
+# Environment: GROUPS_ONLY="a b" runs only these groups.
 set -eu -o pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)

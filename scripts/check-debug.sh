@@ -1,11 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # usage: check-debug.sh KIND VERSION [GROUP]...
-# Runs the test groups, those named or all of them, on a kernel that
-# tree-kernel.sh builds. KIND "plain" has no debugger. Of another, it is looked
-# first, once, whether all of qemu/KIND.config is on and a mistake of each kind
-# fails a run.
-# Environment: VERIFY_ONLY=1, to end then.
+# Runs all test groups, or those that are named, on a kernel that tree-kernel.sh builds.
+# KIND "plain" has no debugger. For another KIND it is checked first, once, that all of
+# qemu/KIND.config is on and that a mistake of each kind fails a run.
+# Environment: VERIFY_ONLY=1 ends after this check.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -24,9 +23,8 @@ if [ -z "${VM_LOCKED-}" ]; then
 	export VM_LOCKED=1
 fi
 
-# What to do, and how the kernel log must tell; of a leak, the verdict does.
-# No two reports need to be told apart by the message alone: what was done is
-# known, and that it is found is the point.
+# Each line has a mistake, and a pattern of the report in the kernel log; a leak is in the
+# verdict. Reports need not differ from each other, as only one mistake is made at a time.
 case $kind in
 plain) mistakes= ;;
 kcsan) mistakes="
@@ -120,7 +118,7 @@ verify() {
 	! grep -q '^not ok ' "$logs/verify"
 }
 
-# What it was verified with.
+# The checksum of what it was verified with
 with=$(cat qemu/vm qemu/*-init qemu/provoke/* "$0" | sha256sum)
 if [ "$mistakes" ] && [ "$with" != "$(cat "$dir/verified" 2>/dev/null)" ]; then
 	verify

@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # usage: check-fresh.sh; environment: SUITES and TARGETS, words of those below
-# Runs each target in a minimal Debian of each suite that has nothing but make,
-# in a clone of the last commit here, as its own root directory: so no step that
-# installs something can be missing. The logs are build/fresh/SUITE-TARGET.log.
-# Beside targets of the Makefile there are: "install", which is README's
-# commands for another kernel, and "dkms", which is check-dkms.sh.
-# The minimal systems stay in build/fresh, and so do the packages that apt has
-# downloaded; the copies that the targets change do not.
+# Runs each target in a minimal Debian of each suite that has nothing but make, in a clone
+# of the last commit here, as its own root directory. So a missing package shows. The logs
+# are build/fresh/SUITE-TARGET.log.
+# Two targets are not of the Makefile: "install" runs README's commands for another
+# kernel, and "dkms" runs check-dkms.sh.
+# The minimal systems and downloaded packages stay in build/fresh; the copies that the
+# targets change do not.
 set -eu -o pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -31,7 +31,7 @@ quiet() {
 	return 1
 }
 
-# What runs in a root has these file systems, which go away with it.
+# A command in a root has these file systems, which go away with it.
 # shellcheck disable=SC2016 # expanded there
 in_root='
 	set -e
@@ -50,7 +50,7 @@ in_root() {
 		"$1" "$fresh/$suite.archives" "$2" < /dev/null
 }
 
-# The minimal system of $suite, made once.
+# Makes the minimal system of $suite, once.
 make_base() {
 	local root=$fresh/$suite
 
@@ -71,11 +71,11 @@ make_base() {
 	: > "$root.done"
 }
 
-# What is done in a root for $target, from the clone's top.
+# Prints the commands in a root for $target, from the clone's top.
 commands() {
 	case $target in
 	install) cat <<-'END'
-		# The kernel that runs here is any; make install is to see Debian's.
+		# make install is to see Debian's kernel, whatever kernel runs here.
 		apt-get -q=2 update
 		headers=$(apt-cache search --names-only '^linux-headers-6\.12\.[0-9][^-]*-amd64$' |
 			sed 's/ .*//' | sort -V | tail -n 1)
@@ -95,13 +95,13 @@ commands() {
 		;;
 	dkms) echo "make deb; scripts/check-dkms.sh" ;;
 	bench) echo "make bench ROWS=direct-ext4/randread-1" ;;
-	# What depends on the userland, which is that of the suite in the VMs as well.
+	# These targets depend on the userland, which is that of the suite in VMs as well.
 	check) echo "make check GROUPS='control losetup uevents autoload'" ;;
 	*) echo "make $target" ;;
 	esac
 }
 
-# One target in a copy of the minimal system.
+# Runs one target in a copy of the minimal system.
 check() {
 	local root=$fresh/$suite-$target.root log=$fresh/$suite-$target.log start=$SECONDS
 

@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # usage: check-kernels.sh [NAME]...
-# Builds loop.ko for each of Debian's binary kernels from 6.12 on, or for those
-# named as fetch-binary.sh does, and runs the test groups on it: all of them on
-# the oldest and the newest, some on the others. At the end a table.
-# Environment: GROUPS_ONLY="a b", to run those on each of them.
+# Builds loop.ko for each of Debian's binary kernels from 6.12 on, or for those that are
+# named as fetch-binary.sh does, and runs the test groups on it: all of them on the oldest
+# and the newest, some on the others. It prints a table at the end.
+# Environment: GROUPS_ONLY="a b" runs only these groups on each of them.
 set -eu -o pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -21,7 +21,7 @@ release() {
 	cat "build/binary/$1/release"
 }
 
-# What cannot be had counts as one failure.
+# A kernel that cannot be downloaded or built counts as one failure.
 rows=()
 row() {
 	rows+=("$(printf '%-20s %-26s %7s %7s %8s  %s' "$@")")
@@ -40,7 +40,7 @@ mapfile -t order < <(for name in "${there[@]}"; do
 	echo "$(release "$name") $name"
 done | sort -V | cut -d ' ' -f 2)
 
-# groups_for NAME: nothing, for all of them
+# groups_for NAME: prints nothing for all of them
 groups_for() {
 	if [ "${GROUPS_ONLY-}" ]; then
 		echo "$GROUPS_ONLY"

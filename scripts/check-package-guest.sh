@@ -1,11 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Runs in the VM of check-package.sh: what a user does with the packages, on a
-# system that has only the kernel's own driver. Kernels: the running one, 6.1,
-# one for which nothing can be built, and one that only says that it has loop
-# built in.
-# usage: check-package-guest.sh DIRECTORY; there are the packages of two
-# versions, in 1/ and 2/, and two keys, of which the kernel trusts one.
+# Runs in the VM of check-package.sh: what a user does with the packages, on a system that
+# has only the kernel's own driver. There are four kernels: the running one, 6.1, one for
+# which nothing can be built, and one that claims to have loop built in.
+# usage: check-package-guest.sh DIRECTORY, which has the packages of two versions, in 1/
+# and 2/, and two keys, of which the kernel trusts one.
 
 # claims call functions by name
 # shellcheck disable=SC2317,SC2119
@@ -29,7 +28,7 @@ v2=$(dpkg-deb -f "$packages"/2/loop-dkms_*.deb Version)
 log=/run/log
 files=/var/tmp
 
-# step WHAT COMMAND...: what it says is in $log and, if it fails, in the output
+# step WHAT COMMAND...: its output is in $log and, if it fails, is printed
 step()
 {
 	local rc=0 start=$SECONDS
@@ -58,7 +57,7 @@ loaded_version()
 	cat /sys/module/loop/version 2>/dev/null || echo none
 }
 
-# next FILE VERSION: what modprobe would load
+# next FILE VERSION: the module that modprobe would load
 next()
 {
 	same "modinfo -n loop" "$1" "$(modinfo -n loop)" &&
@@ -83,7 +82,7 @@ use()
 	dev=$(losetup -f --show $files/image) && mount "$dev" /mnt
 }
 
-# Nobody has noticed anything: version VERSION is loaded, the device as it was.
+# Nothing has changed for users: version VERSION is loaded, and the device works.
 undisturbed()
 {
 	same "version loaded" "$1" "$(loaded_version)" &&
@@ -104,7 +103,7 @@ round_trip()
 		umount /mnt && losetup -d "$at" && same bound "" "$(losetup -n -O NAME)"
 }
 
-# Files that are there, and that no other package has put or changed.
+# Prints files that no package has installed or changed.
 snapshot()
 {
 	find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o \
@@ -163,7 +162,7 @@ left_out()
 }
 claim "DKMS leaves out 6.1, says so, and does not compile" left_out "$old" "is older than 6.12"
 claim "and a kernel with loop built in" left_out $builtin CONFIG_BLK_DEV_LOOP=y
-# What a kernel's own postinst does, without the initramfs: kernel WHY
+# kernel WHY: does what a kernel's own postinst does, without the initramfs
 kernel()
 {
 	local hook
@@ -199,7 +198,7 @@ completes()
 {
 	# shellcheck source=../completions/loopctl
 	. /usr/share/bash-completion/completions/loopctl
-	# A shell that is not completing has no options of the completion.
+	# A shell that is not completing does not have the options of the completion.
 	compopt() { :; }
 	COMP_WORDS=("${@:2}") COMP_CWORD=$(($# - 2))
 	_loopctl
@@ -253,7 +252,7 @@ mkdir $work/tools
 cp -r "$top/tools/loop" $work/tools
 rm -f $work/drivers/block/{,loop/}{*.o,.*.cmd} $work/tools/loop/loopctl
 
-# refused WORDS...: make install, before it builds anything
+# refused WORDS...: make install refuses before it builds anything
 refused()
 {
 	fails make -C $work install > $log 2>&1 && said "$@" && [ ! -e $work/loop.ko ]
@@ -294,8 +293,8 @@ claim "no file of it is left" same files "" "$(cat $files/after)"
 
 # ---- only signed modules ----
 
-# Cannot be undone; the kernel's own driver is not signed with the trusted key,
-# see trust-key.py.
+# This cannot be undone. The kernel's own driver is not signed with the trusted key, see
+# trust-key.py.
 modprobe -r loop
 echo 1 > /sys/module/module/parameters/sig_enforce
 rm -f $work/loop.ko

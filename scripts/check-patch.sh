@@ -1,13 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # usage: check-patch.sh VERSION [PATTERN]
-# Makes build/loop-VERSION.patch, applies it to the pristine tree with "git am",
-# and lets checkpatch, the compilers and sparse look at it: each step of the
-# series, each configuration. Prints "ok", "not ok" or "skip" for each, with
-# what was found. What is not the driver's is not looked at. With PATTERN, an
-# extended regex, only those whose names match are done. Everything is in
-# build/linux-VERSION: the patched tree in tree/, what was built in o/, what
-# make said in log/.
+# Makes build/loop-VERSION.patch, applies it to the pristine tree with "git am", and runs
+# checkpatch, the compilers and sparse on each step of the series and each configuration.
+# Prints "ok", "not ok" or "skip" for each, and the findings in the driver's own files.
+# With PATTERN, an extended regex, it does only those whose names match. Everything is in
+# build/linux-VERSION: the patched tree in tree/, build directories in o/, make's output
+# in log/.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -77,10 +76,9 @@ in_tree am -q "$patch"
 check "git am" true
 mapfile -t commits < <(in_tree rev-list --reverse pristine..)
 
-# In the pristine tree: with a repository, it wants more Python than is here.
-# ENOSYS is what unknown commands of the control device have always been. As in
-# "make lint", some rules are not for tracepoints and for programs; and it reads
-# shell as if it were C.
+# This runs in the pristine tree, as checkpatch in a repository needs more Python than is
+# here. Unknown commands of the control device have always been ENOSYS. As in "make lint",
+# some rules are not for tracepoints and programs; and checkpatch reads shell as C.
 one_checkpatch() {
 	in_tree format-patch -q --stdout -1 "$1" |
 		(cd "$dir/src" && perl scripts/checkpatch.pl --strict --quiet \
@@ -100,7 +98,7 @@ header_doc() {
 }
 check "kernel-doc of the header" header_doc
 
-# What is said about this repository is not true in a tree.
+# Sentences about this repository are not true in a tree.
 harness() {
 	! in_tree diff pristine | grep '^+' | grep -E \
 		-e 'qemu/|build/|compat/|this repository|loop-(dkms|tools)|powercut' \
@@ -127,8 +125,8 @@ target() {
 		"ARCH=$1" "CROSS_COMPILE=$cross" "CC=$cc" W=1)
 }
 
-# sparse as Debian 12 has it is too old for the newest trees, which then do not
-# use it at all, without being told what these need.
+# sparse of Debian 12 is too old for the newest trees, which do not use it unless they are
+# told so.
 sparse=sparse
 valid=$tree/scripts/checker-valid.sh
 if [ -e "$valid" ] && [ "$("$valid" sparse)" != 1 ]; then
@@ -158,7 +156,7 @@ ours() {
 		true
 }
 
-# object LOG: compiles the driver, and says what compiler and sparse find
+# object LOG: compiles the driver, and prints findings of the compiler and sparse
 object() {
 	local status=0 source objects=("$o/drivers/block/loop.o")
 
@@ -173,7 +171,7 @@ object() {
 	"${kbuild[@]}" C=1 CHECK="$sparse" drivers/block/loop/ > "$1" 2>&1 || status=1
 	grep "not available or not up to date" "$1" || ours < "$1"
 	ls "${objects[@]}" > /dev/null || return 1
-	# Links on 64 bits only: a division that gcc does by a function of its own.
+	# A division by a function of gcc links on 64 bits only.
 	nm -u "${objects[@]}" | grep -E ' __u?(div|mod|divmod)[dt]i[34]$' ||
 		return $status
 	return 1
@@ -216,7 +214,7 @@ for commit in "${commits[@]}"; do
 done
 in_tree checkout -q check
 
-# No finding means something only if there can be one.
+# "No finding" has a meaning only if a planted error is found.
 planted() {
 	local status=0
 
@@ -271,7 +269,7 @@ samples() {
 	done
 }
 
-# As a maintainer builds it, from tools/ and with the headers of the tree.
+# The tool is built as a maintainer does, from tools/ and with the headers of the tree.
 tool() {
 	headers
 	make -s --no-print-directory -C "$tree/tools" "O=$o" \
@@ -291,7 +289,7 @@ header() {
 	done
 }
 
-# What is built has to be in .gitignore, and what is named has to be there.
+# All programs have to be in .gitignore, and all named files have to exist.
 selftests() {
 	local file files=$tree/tools/testing/selftests/loop
 	local names="\$(TEST_PROGS) \$(TEST_PROGS_EXTENDED) \$(TEST_FILES)"
@@ -341,7 +339,7 @@ done
 
 # ---- booted, with the driver built in ----
 
-# With what a VM needs, and nothing of what tests of the module need.
+# The kernel has what a VM needs, and nothing that only tests of the module need.
 booted() {
 	local vm=$dir/builtin config=$dir/log/builtin.config
 

@@ -1,15 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Builds everything and runs the test groups listed in
-# tools/testing/selftests/loop/groups, or those named, each in a VM of its own;
-# with --long first, those listed in groups.long, with --debug those in groups.debug
-# as well, in the place of what has the same name.
-# A line there is NAME|OPTIONS OF qemu/vm|COMMAND; a command "host:COMMAND" runs
-# on this machine, and boots the VMs it needs itself. A group's output is TAP.
-# With ARGS in the environment, it is added to the commands of the groups.
-# With VM_KERNEL=DIR in the environment, on that kernel, see qemu/vm, which must
-# be built already. With LOOP_UNTIL=TIME, seconds since 1970, what has not ended
-# by then is stopped, and is not counted.
+# Builds everything and runs all test groups, or those that are named, each in a VM of its
+# own. tools/testing/selftests/loop/groups lists them. With --long first, it runs those in
+# groups.long, and with --debug also those in groups.debug, which replace groups of the
+# same name.
+# A line there is NAME|OPTIONS OF qemu/vm|COMMAND; a command "host:COMMAND" runs on this
+# machine, and boots the VMs it needs itself. A group's output is TAP.
+# Environment: ARGS is added to the commands of the groups. VM_KERNEL=DIR runs them on that
+# kernel, see qemu/vm, which must be built already. With LOOP_UNTIL=TIME, in seconds since
+# 1970, groups that have not ended by then are stopped, and are not counted.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -41,7 +40,7 @@ esac
 [ "${VM_KERNEL-}" ] || CONFIG_BLK_DEV_LOOP_INJECT=y scripts/build.sh
 scripts/build-tests.sh
 
-# With it, all of a VM can sleep but its root.
+# With this module, all of a VM can sleep except its root.
 awake=$kernel/awake
 kdir=$kernel/headers
 [ ! -d "$kernel/o" ] || kdir=$kernel/o
@@ -60,8 +59,8 @@ environment=(env LOOP_TEST_BIN="$bin" LOOP_KO="$module" LOOP_STOCK_KO="/$stock" 
 
 mkdir -p "$logs"
 
-# Nobody else's VM runs meanwhile. Here as many groups run at a time as there
-# are processors, for most of them keep one busy only.
+# No other VM runs meanwhile. As many groups run at a time as there are processors, as most
+# of them keep only one busy.
 if [ -z "${VM_LOCKED:-}" ]; then
 	exec 9> "$lock"
 	flock -n 9 || { echo "== waiting for another VM to end"; flock 9; }
@@ -69,13 +68,12 @@ if [ -z "${VM_LOCKED:-}" ]; then
 fi
 jobs=$(nproc)
 [ "$jobs" -le 4 ] || jobs=4
-# The first boot makes what all of them share.
+# The first boot makes what all VMs share.
 echo "== first boot"
 qemu/vm --name first --smp 1 -- true
 
-# Reads TAP, writes a line "pass|fail|skip NAME" for each result. Indented and
-# commented lines are details of others. Several plans add up, as a group may
-# run several programs.
+# Reads TAP, and writes a line "pass|fail|skip NAME" for each result. Indented and commented
+# lines are details. A group may run several programs, so plans add up.
 read_tap() {
 	awk -v group="$1" '
 	/^1\.\.0/ {
@@ -104,7 +102,7 @@ read_tap() {
 	}'
 }
 
-# The group's output goes to NAME.log, what it means to NAME.results.
+# The group's output goes to NAME.log, and its results to NAME.results.
 run_group() {
 	local name=$1 options=$2 command="$3${ARGS:+ $ARGS}" status=0 start=$SECONDS verdict=pass
 	local log=$logs/$1.log results=$logs/$1.results vm_options=() limit=()
@@ -119,7 +117,7 @@ run_group() {
 			sh -c "cd $tests && $command" > "$log" 2>&1 < /dev/null || status=$?
 	fi
 
-	# As timeout ends
+	# timeout has this exit status
 	if [ "${LOOP_UNTIL-}" ] && [ $status = 124 ]; then
 		echo "stop $name" > "$results"
 		return
@@ -127,7 +125,7 @@ run_group() {
 	read_tap "$name" < "$log" > "$results"
 	case $status in 97 | 98 | 99) verdict=fail ;; esac
 	echo "$verdict $name: kernel log, rmmod and leak checks" >> "$results"
-	# 4 is kselftest's "skipped".
+	# 4 is kselftest's "skipped"
 	if [ $status != 0 ] && [ $status != 4 ] && ! grep -q '^fail ' "$results"; then
 		echo "fail $name: exit status $status" >> "$results"
 	fi
@@ -177,7 +175,7 @@ if [ ${#ran[@]} = 0 ] || { [ ${#only[@]} -gt 0 ] && [ ${#ran[@]} != ${#only[@]} 
 	echo "fail a test group that was asked for does not exist" >> "$all"
 fi
 
-# list skip|fail|stop: the names of those results
+# list skip|fail|stop: prints the names of these results
 list() {
 	sed -n "s/^$1 //p" "$all"
 }

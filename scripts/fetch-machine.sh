@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # usage: fetch-machine.sh MACHINE RELEASE
-# Makes build/roots/RELEASE-MACHINE, once: a Debian of another machine, for its
-# VMs, with what the test groups of check-arch.sh need. No script of a package
-# runs there, as this machine cannot run any: what is missing is made by hand.
+# Makes build/roots/RELEASE-MACHINE, once: a Debian of another machine, for its VMs, with
+# the packages that the groups of check-arch.sh need. This machine cannot run scripts of
+# these packages, so their results are made by hand.
 set -eu -o pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)

@@ -4,8 +4,8 @@
 # directory, for the VMs of check-package.sh. It has DKMS and two kernels with
 # their headers: that of build/kernel, and the release's own, 6.1 in Debian 12;
 # and manpages, which has pages of loop and loop-control.
-# What else is in build/package lets qemu/vm boot it, see VM_KERNEL there.
-# Packages come from the places this machine has Debian from.
+# The other files in build/package let qemu/vm boot it, see VM_KERNEL there. Packages come
+# from the places that this machine has Debian from.
 set -eu -o pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -42,7 +42,7 @@ quiet debootstrap --variant=minbase --keyring="$keyring" "$suite" "$root" "$mirr
 rm -f "$root/etc/apt/sources.list"
 cp -a /etc/apt/sources.list* "$root/etc/apt/"
 
-# Nothing boots the initramfs; a short one with the loop driver tells as much.
+# Nothing boots the initramfs, so a short one with the loop driver is enough.
 quiet in_root apt-get -q=2 update
 quiet in_root apt-get -q=2 install -y --no-install-recommends initramfs-tools
 sed -i 's/^MODULES=.*/MODULES=list/; s/^COMPRESS=.*/COMPRESS=gzip/' \

@@ -14,7 +14,7 @@ version() {
 		sed -n 's/^Version: //p'
 }
 
-# What is there stays if apt knows nothing newer, or nothing at all.
+# The source stays if apt knows nothing newer, or nothing at all.
 have=$(cat "$dir/stamp" 2>/dev/null || true)
 key=$(version)
 if [ -z "$key" ]; then

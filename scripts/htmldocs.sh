@@ -15,8 +15,8 @@ cp -r Documentation samples "$tmp"
 rm -r "$src/ABI"
 # kernel-figure is the kernel's own; in HTML it is the same.
 sed -i 's/^\.\. kernel-figure::/.. figure::/' "$src"/*/*/loop.rst
-# What the kernel makes of a file of Documentation/ABI: a section for each
-# attribute, and its description, which is in the same language.
+# As the kernel does, makes a section of each attribute in a file of Documentation/ABI, and
+# its description, which is in the same language.
 for abi in Documentation/ABI/testing/*; do
 	awk '
 	NR == 1 { print FILENAME; gsub(/./, "=", FILENAME); print FILENAME }

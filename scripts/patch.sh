@@ -18,8 +18,8 @@ src=$top/build/linux-$version/src
 patch=$top/build/loop-$version.patch
 edit=$top/scripts/patch/edit.py
 
-# Whoever made the last commit here is the author, at that time: the same
-# files give the same series.
+# The author of the last commit here is the author, at that time: the same files give the
+# same series.
 author=$(git log -1 --format='%an <%ae>')
 GIT_AUTHOR_NAME=$(git log -1 --format=%an)
 GIT_AUTHOR_EMAIL=$(git log -1 --format=%ae)
@@ -29,11 +29,11 @@ GIT_COMMITTER_EMAIL=$GIT_AUTHOR_EMAIL
 GIT_COMMITTER_DATE=$GIT_AUTHOR_DATE
 export GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL GIT_AUTHOR_DATE
 export GIT_COMMITTER_NAME GIT_COMMITTER_EMAIL GIT_COMMITTER_DATE
-# Nobody's settings but these.
+# git uses no settings but these.
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
 
-# What is laid out like the tree and does not belong in it: miscdevice.h is
-# edited where it has to be; the others are about the VM, or start one.
+# These files are laid out like the tree and do not belong in it: miscdevice.h is edited
+# where it has to be; the others are about the VM, or start one.
 not_for_the_tree='^include/linux/miscdevice\.h$
 ^tools/testing/selftests/loop/(groups(|\.debug|\.long)|packages)$
 ^Documentation/block/loop-stock-bugs\.rst$'
@@ -58,7 +58,7 @@ overlay() {
 	esac | for_the_tree
 }
 
-# A repository with those files only that the series changes.
+# The repository has only the files that the series changes.
 work=$top/build/linux-$version/series
 rm -rf "$work"
 mkdir -p "$work"

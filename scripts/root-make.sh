@@ -5,7 +5,7 @@
 # there.
 set -eu
 
-# A mount namespace of its own: what is mounted goes with it.
+# make runs in a mount namespace of its own, so its mounts go with it.
 # shellcheck disable=SC2016
 exec unshare --mount sh -c 'set -e
 	mkdir -p "$1/build"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# A VM with the driver loaded and a prompt on this terminal.
+# Boots a VM with the driver loaded and a prompt on this terminal.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)

@@ -33,8 +33,8 @@ key=$({
 dir=$top/build/kernels/$key
 mkdir -p "$dir"
 
-# A debugger takes its time, and memory for what it remembers. The first report
-# of most of them ends the run, as later ones mean little; not of KCSAN.
+# A debugger takes time, and memory for its records. The first report of most debuggers
+# ends the run, as later ones mean little. A report of KCSAN does not.
 {
 	echo "# shellcheck shell=bash disable=SC2034,SC2154"
 	case $kind in
@@ -86,7 +86,7 @@ build_kernel() {
 [ -e "$dir/stamp" ] || build_kernel
 ln -sfn "kernels/$key" "build/$kind-$version"
 
-# The patch wants nothing of compat.h, whatever the kernel lacks.
+# The patch needs nothing of compat.h.
 echo "== building loop.ko for $(cat "$dir/release")"
 mkdir -p "$dir/module/compat"
 cp -a Kbuild "$dir/module"
