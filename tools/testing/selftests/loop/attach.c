@@ -140,7 +140,7 @@ TEST_F(attach, read_only_file)
 	EXPECT_EQ(LO_FLAGS_READ_ONLY, lt_flags(self->fd));
 	EXPECT_EQ(1, lt_sysfs_num(NUMBER, "ro"));
 	EXPECT_EQ(-1, pwrite(self->fd, buf, 512, 0));
-	/* The next binding is not read-only by inheritance. */
+	/* The next attachment is not read-only because of the last one. */
 	ioctl(self->fd, LOOP_CLR_FD, 0);
 	close(self->fd);
 	fd = dev_rw();
@@ -282,7 +282,7 @@ TEST_F(attach, clr_fd_with_others_open)
 	EXPECT_FALSE(files_in_use(self));
 }
 
-/* The sole opener: the binding ends when it closes, and I/O works so long. */
+/* The close of the only opener detaches, and I/O works until then. */
 TEST_F(attach, clr_fd_by_sole_opener)
 {
 	struct loop_info64 info;
@@ -468,7 +468,7 @@ TEST_F(attach, no_partscan)
 	EXPECT_EQ(0, lt_parts(NUMBER));
 }
 
-/* An open partition keeps the binding, LOOP_CLR_FD only marks it. */
+/* While a partition is open, LOOP_CLR_FD only sets autoclear. */
 TEST_F(attach, open_partition)
 {
 	char buf[512];
@@ -487,7 +487,7 @@ TEST_F(attach, open_partition)
 	EXPECT_FALSE(lt_sysfs_bound(NUMBER));
 }
 
-/* Partitions that were added by hand do not outlive the binding either. */
+/* Detaching also removes partitions that were added by hand. */
 TEST_F(attach, blkpg_partitions)
 {
 	ASSERT_EQ(0, ioctl(self->fd, LOOP_SET_FD, self->file));
@@ -647,7 +647,7 @@ TEST_F(attach, diskseq)
 	}
 }
 
-/* Changing what is bound */
+/* Changes of an attached device */
 
 TEST_F(attach, set_status_window)
 {
@@ -669,7 +669,7 @@ TEST_F(attach, set_status_window)
 	EXPECT_EQ(SIZE - 65536, lt_size(self->fd));
 }
 
-/* What is dirty under the old window goes where it was written. */
+/* Dirty pages of the old range are written to the old range. */
 TEST_F(attach, set_status_window_dirty)
 {
 	struct loop_info64 info = { .lo_offset = 65536 };
@@ -796,7 +796,7 @@ TEST_F(attach, set_status_held_old)
 	close(holder);
 }
 
-/* A write error is told to those who use that file, and to nobody else. */
+/* A write error is reported to users of that file only. */
 TEST_F(attach, write_error_ends)
 {
 	char dir[48], path[64], buf[4096] = { 0 };
@@ -1022,7 +1022,7 @@ TEST_F_TIMEOUT(attach, clr_fd_is_final, 120)
 	}
 }
 
-/* Counts what fails until it is bound, and a moment longer. */
+/* Counts failed calls until the device is attached, and a moment longer. */
 static void *fsync_until_bound(void *arg)
 {
 	int fd = *(int *)arg;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Input that must be refused.  After each the device is exactly as before, as
- * far as its status, sysfs and uevents tell, and can be bound again.
+ * Input that must be refused.  After each call the status, sysfs and uevents of
+ * the device are as before, and a file can be attached.
  */
 #include <pthread.h>
 #include <sys/utsname.h>
@@ -148,7 +148,7 @@ static void still_works(struct __test_metadata *_metadata,
 		EXPECT_TRUE(unchanged(_metadata, self));		\
 	} while (0)
 
-/* Backing fds.  A bound device refuses any, whichever it finds out first. */
+/* Backing fds.  An attached device refuses all of them, with either error. */
 
 static void refuse_fd(struct __test_metadata *_metadata,
 		      struct _test_data_bad *self, bool bound, int fd,
@@ -223,7 +223,7 @@ TEST_F(bad, fd_o_path)
 	refuse_fd(_metadata, self, variant->bound, fd, "EBADF");
 }
 
-/* Stock takes it, and reads the file for whoever was not given it to read. */
+/* Stock accepts it, and lets a caller read a file that it must not read. */
 TEST_F(bad, fd_write_only)
 {
 	int fd = open(self->path, O_WRONLY | O_CLOEXEC);
@@ -285,7 +285,7 @@ TEST_F(bad, fd_is_a_partition_of_the_device)
 	still_works(_metadata, self);
 }
 
-/* A device that is not bound has nothing to give. */
+/* A detached device has no data. */
 TEST_F(bad, fd_is_an_unbound_device)
 {
 	int fd;
@@ -296,7 +296,7 @@ TEST_F(bad, fd_is_an_unbound_device)
 	refuse_fd(_metadata, self, variant->bound, fd, "EINVAL");
 }
 
-/* Cycles: only a read-only device can change what it is on. */
+/* Cycles: only a read-only device can change its file. */
 
 FIXTURE(cycle)
 {
@@ -475,7 +475,7 @@ TEST_F(bad, unknown_flags)
 	for (i = 0; i < ARRAY_SIZE(flags); i++) {
 		EXPECT_EQ(-1, lt_configure(self->fd, self->file, 0, flags[i],
 					   0, 0));
-		/* A bound one is refused whatever the flags are. */
+		/* An attached device refuses any flags. */
 		if (!variant->bound)
 			EXPECT_STREQ("EINVAL", lt_errname(errno));
 		EXPECT_TRUE(unchanged(_metadata, self));
@@ -657,7 +657,7 @@ TEST_F(bad, pointer_just_fits)
 	still_works(_metadata, self);
 }
 
-/* What needs a bound device */
+/* Calls that need an attached device */
 
 TEST_F(bad, calls_on_unbound)
 {

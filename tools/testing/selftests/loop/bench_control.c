@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the control plane costs: times one kind of call, many times over.
+ * Measures the control plane: the time of one kind of call, many times over.
  * Prints nanoseconds per call. Not a test: nothing depends on a time.
  */
 #include <errno.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A caller with nothing but /dev/loop-control, as in a container: no device
- * nodes, and a device cgroup that may say no.
+ * A caller with nothing but /dev/loop-control, as in a container: it has no
+ * device nodes, and is in a device cgroup that may refuse devices.
  */
 #include <signal.h>
 #include <linux/bpf.h>
@@ -11,7 +11,7 @@
 #include "kselftest_harness.h"
 #include "loop_test.h"
 
-#define FIRST 980		/* numbers that are nobody's */
+#define FIRST 980		/* unused numbers from here on */
 #define NUMBERS 4
 #define SIZE (8 * LT_MIB)
 
@@ -86,7 +86,7 @@ static bool copy(int from, int to)
 	return true;
 }
 
-/* Tells what it has attached, and waits to be killed. */
+/* Sends the result of its attach, and waits to be killed. */
 static __noreturn void live_in_container(int file, int image, int tell)
 {
 	struct loop_ctl_attach a = lt_to_attach(FIRST, file,
@@ -203,7 +203,7 @@ TEST_F(contained, two)
 		ASSERT_EQ(pid[i], waitpid(pid[i], &status, 0));
 		EXPECT_TRUE(gone(a[i].index));
 	}
-	/* Back, for those who count on them. */
+	/* Other tests need these devices. */
 	for (n = 0; n < ARRAY_SIZE(existed); n++)
 		if (existed[n])
 			lt_ctl(LOOP_CTL_ADD, n);
@@ -302,7 +302,7 @@ TEST_F(contained, cgroup_refuses_detach)
 	EXPECT_FALSE(lt_sysfs_bound(FIRST + 1));
 }
 
-/* What was open before stays; no other device is for those in there. */
+/* Open devices stay open; the cgroup can use no other device. */
 TEST_F(contained, cgroup_refuses)
 {
 	static const uint32_t flags[] = {

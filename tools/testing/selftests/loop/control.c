@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * /dev/loop-control: every command, every errno, which numbers are given out.
+ * /dev/loop-control: every command, every errno, and the numbers it returns.
  */
 #include <poll.h>
 #include <pthread.h>
@@ -11,10 +11,10 @@
 #include "kselftest_harness.h"
 #include "loop_test.h"
 
-#define FIRST 900		/* numbers that are nobody's */
+#define FIRST 900		/* unused numbers from here on */
 #define MINORS 0x100000L
 
-/* Numbers below the first hole are all taken, by what was there before. */
+/* Devices that existed before have all numbers below the first hole. */
 static int lowest_hole(void)
 {
 	int n = 0;
@@ -174,7 +174,7 @@ TEST_F(control, remove_open)
 	fd = lt_open(FIRST, O_RDONLY);
 	ASSERT_GE(fd, 0);
 	LT_EXPECT_ERR("EBUSY", lt_ctl(LOOP_CTL_REMOVE, FIRST));
-	/* It is as it was: it can be bound. */
+	/* The device still works: a file can be attached. */
 	EXPECT_EQ(0, ioctl(fd, LOOP_SET_FD, self->backing));
 	EXPECT_EQ(0, ioctl(fd, LOOP_CLR_FD, 0));
 	close(fd);
@@ -205,7 +205,7 @@ TEST_F(control, get_free_is_lowest_unbound)
 	for (i = 0; i < n; i++)
 		EXPECT_TRUE(!lt_exists(i) || lt_sysfs_bound(i));
 	EXPECT_EQ(n, lt_ctl(LOOP_CTL_GET_FREE, 0));
-	/* Whoever has it open is likely to bind it: the next one gets another. */
+	/* An opener is likely to attach a file, so the next call gets another one. */
 	fd = lt_open(n, O_RDWR);
 	ASSERT_GE(fd, 0);
 	EXPECT_NE(n, lt_ctl(LOOP_CTL_GET_FREE, 0));
@@ -217,14 +217,14 @@ TEST_F(control, get_free_is_lowest_unbound)
 	next = lt_ctl(LOOP_CTL_GET_FREE, 0);
 	EXPECT_NE(n, next);
 	EXPECT_FALSE(lt_sysfs_bound(next));
-	/* Not before the binding has ended. */
+	/* The device is not free before it is detached. */
 	EXPECT_EQ(0, ioctl(fd, LOOP_CLR_FD, 0));
 	EXPECT_EQ(next, lt_ctl(LOOP_CTL_GET_FREE, 0));
 	close(fd);
 	EXPECT_EQ(n, lt_ctl(LOOP_CTL_GET_FREE, 0));
 }
 
-/* With all that is there bound, a new one is made: the lowest number. */
+/* If all devices are attached, one with the lowest number is made. */
 TEST_F(control, get_free_makes_one)
 {
 	int fds[256], count = 0, hole, i, n;
@@ -466,7 +466,7 @@ static void *free_and_bind(void *arg)
 			struct loop_info64 info;
 			struct stat st;
 
-			/* What was won is nobody else's. */
+			/* Nobody else has this number. */
 			fstat(file, &st);
 			if (ioctl(fd, LOOP_GET_STATUS64, &info) ||
 			    info.lo_inode != st.st_ino)

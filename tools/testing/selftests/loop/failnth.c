@@ -2,10 +2,10 @@
 /*
  * Each allocation, copy from or to user memory, and bio of each operation fails
  * in turn, by /proc/thread-self/fail-nth, until the operation is done without a
- * fault. What fails says why, has changed nothing and works when it is asked for
- * again; what succeeds in spite of a fault has done all.
+ * fault. A call that fails returns the reason, has changed nothing and works when
+ * it is made again; a call that succeeds in spite of a fault has done all.
  *
- * Only what the caller's own task does is made to fail, not what workers do.
+ * Faults are injected into the caller's own task only, not into workers.
  */
 #include "kselftest_harness.h"
 #include "loop_test.h"
@@ -46,7 +46,7 @@ static bool disarm(struct _test_data_failnth *self)
 	char text[16] = "";
 	ssize_t n = pread(self->fail_nth, text, sizeof(text) - 1, 0);
 
-	/* what is left may hit this function itself */
+	/* a fault that is left may hit this function itself */
 	while (pwrite(self->fail_nth, "0", 1, 0) < 0)
 		;
 	return n > 0 && !atoi(text);

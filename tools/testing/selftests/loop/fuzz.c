@@ -6,19 +6,19 @@
  * usage: fuzz [-f TYPE=SOURCE]... [-p PROCESSES] [-t SECONDS] [-v] [SEED]
  *	  fuzz [-f TYPE=SOURCE]... -n STEPS SEED
  *
- * The first form is the storm: several processes, killed now and then, and a
- * look at whether all can be detached and removed in the end. Process N has
- * SEED + N for its seed. With -p 1 the same seed makes the same calls, and -v
+ * The first form is the storm: several processes, which are killed now and then.
+ * In the end all devices must be detached and removed. Process N has the seed
+ * SEED + N. With -p 1 the same seed makes the same calls, and -v
  * prints them.
  *
  * The second form is the trace: one process, which prints each call, its result
- * and what has changed in the state of the devices and files. Two drivers are
+ * and the changes of the state of the devices and files. Two drivers are
  * alike if their traces are. Where a difference from the kernel's own driver is
  * intended, the trace goes round it; the comments there, "differs: ...", name
  * the line of conformance.differences.
  *
- * What a step does depends on the seed, the number of the step and the state
- * only. Backing files are on a tmpfs and on each SOURCE, which is mounted.
+ * A step depends on the seed, the number of the step and the state only. Backing
+ * files are on a tmpfs and on each SOURCE, which is mounted.
  */
 #include <linux/falloc.h>
 #include <setjmp.h>
@@ -30,7 +30,7 @@
 
 #include "loop_test.h"
 
-#define DEVICES 4		/* those that are opened */
+#define DEVICES 4		/* that are opened */
 #define SLOTS 8			/* open devices of a process */
 #define FILES 2			/* per file system */
 #define MOUNTS 4
@@ -139,7 +139,7 @@ static void *maybe_bad(void *p)
 	return one_in(32) ? PICK(bad) : p;
 }
 
-/* What is told about a step */
+/* The trace of a step */
 
 #define say(...) lt_add(&line, __VA_ARGS__)
 
@@ -151,7 +151,7 @@ static long result(long rc)
 		say(" = %ld", rc);
 	} else {
 		say(" = %s", lt_errname(err));
-		/* what the kernel uses inside only */
+		/* codes that only the kernel itself uses */
 		if (err >= 512)
 			lt_die("%s: errno %d", line.s, err);
 	}
@@ -240,7 +240,7 @@ static int open_file(void)
 	return open(path, mode | O_CLOEXEC);
 }
 
-/* A file descriptor to bind a device to. */
+/* A file descriptor of a backing file. */
 static int some_backing(void)
 {
 	int n;
@@ -337,8 +337,8 @@ static uint32_t bound_flags(const struct slot *s)
 }
 
 /*
- * differs: states.*.close, states.detached.*. An unbound device is like a new
- * one; on stock it is as read-only as it was, and discards are as before.
+ * differs: states.*.close, states.detached.*. A detached device is like a new
+ * one; on stock it keeps its read-only state and its discard limits.
  */
 static bool unbound(const struct slot *s)
 {
@@ -400,7 +400,7 @@ static void op_open(struct slot *s)
 	say("open loop%dp%d %#o", s->dev, s->part, s->flags);
 	s->fd = open(path, s->flags | O_CLOEXEC);
 	result(s->fd < 0 ? -1 : 0);
-	/* how far is read ahead is nobody's business */
+	/* the size of the readahead is not compared */
 	if (s->fd >= 0)
 		posix_fadvise(s->fd, 0, 0, POSIX_FADV_RANDOM);
 }
@@ -519,7 +519,7 @@ static void op_configure(struct slot *s)
 	close(c.fd);
 }
 
-/* Stock has dropped what is cached, even when it fails. */
+/* Stock drops the page cache even when the call fails. */
 static void status_result(const struct slot *s, long rc)
 {
 	struct slot *whole = slot_of(s->dev);
@@ -1166,7 +1166,7 @@ static struct storm_process storm_next(uint64_t *seeds, bool alone)
 	return p;
 }
 
-/* Returns whether the child did nothing but what it was told. */
+/* Returns whether the child ended as expected. */
 static bool storm_kill(struct storm_process p)
 {
 	int status;
@@ -1206,7 +1206,7 @@ static bool storm_run(unsigned int processes, unsigned int seconds)
 	return good;
 }
 
-/* What is left */
+/* The state at the end */
 
 /* All devices can be removed, whatever happened to them. */
 static bool devices_remove(void)

@@ -60,7 +60,7 @@ static void tell_held(struct fuse_server *fuse, uint32_t opcode)
 
 /*
  * The test sends the opcode that is held from now on, or 0 for none, which answers
- * what is held; or the file grows.
+ * the held requests, or GROW, which makes the file larger.
  */
 static void serve_test(struct server *s)
 {

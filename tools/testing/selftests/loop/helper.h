@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the *_helper programs of the shell tests share. Each has a table of
+ * The library of the *_helper programs of the shell tests. Each has a table of
  * commands; helper.c has main(). A helper that does not work exits with 2.
  */
 #ifndef HELPER_H

@@ -412,7 +412,7 @@ TEST_F(io, block_device)
 	close(fd);
 }
 
-/* What is cached below and what is written through the loop device agree. */
+/* The page cache below and writes through the loop device are coherent. */
 TEST_F(io, block_device_coherent)
 {
 	int fd = open("/dev/" NULLB, O_RDWR | O_CLOEXEC);
@@ -466,7 +466,7 @@ TEST_F(io, statistics)
 	snprintf(path, sizeof(path), "/sys/block/loop%d/queue/iostats", NUMBER);
 	lt_write_file(path, "0");
 	ASSERT_EQ(LT_MIB, pread(self->direct, rbuf, LT_MIB, 0));
-	/* A change of the binding does not turn them on again. */
+	/* Another change of the device does not turn them on again. */
 	ASSERT_EQ(0, ioctl(self->fd, LOOP_SET_BLOCK_SIZE, 4096));
 	ASSERT_EQ(LT_MIB, pread(self->direct, rbuf, LT_MIB, 0));
 	ASSERT_TRUE(sectors(&rd, &wr));
@@ -602,7 +602,7 @@ TEST_F(io, no_space)
 		TH_LOG("%s", lt_errname(errno));
 	EXPECT_EQ(65536, pwrite(self->fd, wbuf, 65536, 2 * LT_MIB));
 	EXPECT_EQ(-1, fsync(self->fd));
-	/* What has its blocks is still written and read. */
+	/* Blocks that are allocated can still be written and read. */
 	EXPECT_EQ(65536, pread(self->direct, rbuf, 65536, 0));
 	EXPECT_TRUE(lt_filled(rbuf, 65536, 14, 0));
 	EXPECT_EQ(4096, pwrite(self->direct, wbuf + 65536, 4096, 0));
@@ -629,7 +629,7 @@ struct owner {
 	bool direct;
 };
 
-/* Each has a part of the device, and finds there what it wrote last. */
+/* Each thread has a part of the device, and reads there what it wrote last. */
 static void *own_part(void *arg)
 {
 	static const unsigned int step = 32 * 1024;
@@ -741,7 +741,7 @@ TEST_F(io, unbound)
 	close(self->fd);
 	self->fd = lt_open(NUMBER, O_RDWR);
 	ASSERT_GE(self->fd, 0);
-	/* What was cached is gone with the binding. */
+	/* Detaching drops the page cache. */
 	EXPECT_EQ(0, pread(self->fd, rbuf, 4096, 0));
 }
 

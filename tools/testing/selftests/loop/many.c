@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Many devices: all of them are bound at once, listed, detached and removed.
+ * Many devices: all of them are attached at once, listed, detached and removed.
  *
  * usage: many [DEVICES]
  */
 #include "loop_test.h"
 
-#define FIRST 100		/* what the module made itself is below that */
+#define FIRST 100		/* devices that the module makes at load are below */
 
 static unsigned int devices;
 static int backing;
@@ -28,7 +28,7 @@ static bool attach_all(void)
 	return true;
 }
 
-/* Those that are bound to our file, in the order of their numbers. */
+/* The devices on our file, in the order of their numbers. */
 static bool all_listed(unsigned int expected)
 {
 	static struct loop_ctl_entry e[1000];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * 64 processes that attach and detach devices in every way there is, and are
- * killed at random; then a look at what is left of it.
+ * 64 processes attach and detach devices in every way there is, and are killed
+ * at random. In the end nothing may be left of them.
  *
  * usage: storm [ATTACHES [SEED]]
  */
@@ -75,8 +75,8 @@ static bool one_of(int err, const int *list)
 }
 
 /*
- * A device of another may go, be taken, or be removed at any time.  One that
- * is unbound is found by LOOP_CTL_ATTACH and removed by LOOP_CTL_REMOVE.
+ * The device of another process may be detached, taken or removed at any time.
+ * LOOP_CTL_ATTACH finds a detached device, and LOOP_CTL_REMOVE removes it.
  */
 static void detach(uint32_t index, uint64_t diskseq)
 {
@@ -136,7 +136,7 @@ static void old_way(void)
 	}
 }
 
-/* With the device open nobody can have it but the one who was given it. */
+/* While the device is open, it belongs to the process that attached it. */
 static bool mine(const struct loop_ctl_attach *a, ino_t ino)
 {
 	struct loop_info64 info;
@@ -219,7 +219,7 @@ static void attach(void)
 		a.offset = 4096;
 
 	if (ioctl(lt_control(), LOOP_CTL_ATTACH, &a)) {
-		/* Whoever takes any gets one. */
+		/* A call for any device gets one. */
 		if (a.index == -1 && !(a.attach_flags & LOOP_ATTACH_EXCLUSIVE))
 			problem(ATTACH_ANY);
 		else if (!one_of(errno, allowed))
@@ -360,7 +360,7 @@ static bool check_diskseq(void)
 	return good && known;
 }
 
-/* Detaches all that are bound to our files, each at once. */
+/* Detaches all devices on our files, without waiting for one. */
 static bool detach_all(void)
 {
 	struct loop_ctl_entry e[64];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Two hundred threads that add, remove, find, open, bind and unbind the same
- * sixteen numbers, then a look at whether everything agrees on what is there.
+ * Two hundred threads add, remove, find, open, attach and detach the same sixteen
+ * numbers. In the end all interfaces must agree on which devices exist.
  *
  * usage: stress [SECONDS [SEED]]
  */
