@@ -145,11 +145,11 @@ config BLK_DEV_LOOP_MIN_COUNT
 	depends on BLK_DEV_LOOP
 	default 8
 	help
-	  So many loop devices there are from the start, with no file behind
-	  them. The parameter loop.max_loop takes precedence. More come when
-	  they are needed: by way of /dev/loop-control, as losetup and mount
-	  do it, and, with BLOCK_LEGACY_AUTOLOAD, by opening the device node
-	  of one that does not exist.
+	  This many loop devices exist from the start, without a file. The
+	  parameter loop.max_loop takes precedence. More are made when they
+	  are needed: by /dev/loop-control, which losetup and mount use, and,
+	  with BLOCK_LEGACY_AUTOLOAD, by opening the node of a device that
+	  does not exist.
 
 	  0 is enough for programs that use /dev/loop-control. If unsure, say 8.
 
@@ -182,8 +182,8 @@ DEVICES = """\
 		    ...
 
 		A loop device has its data in a file, or in another
-		block device. losetup(8) and mount(8) bind one to a
-		file; /dev/loop-control (10 char, 237) makes and
+		block device. losetup(8) and mount(8) attach a file
+		to one; /dev/loop-control (10 char, 237) makes and
 		removes them. With the parameter max_part=P of the
 		driver, P being 2^n - 1, the minor of device N is
 		N * (P + 1), and its partitions have the P minors after
@@ -202,7 +202,7 @@ config SAMPLE_LOOP
 	  Builds programs that use nothing but the ioctls of the driver.
 	  loop_attach has a loop device for as long as it runs, the one of
 	  Documentation/userspace-api/loop-control.rst. loop_control finds a
-	  free loop device, binds a file to it, and unbinds it again, while
+	  free loop device, attaches a file to it, and detaches it again, while
 	  other programs look for a free device at the same time.
 
 """
