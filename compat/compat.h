@@ -33,6 +33,14 @@
 #define FMODE_FSNOTIFY_HSM(mode)	((mode) & 0)
 #endif
 
+/* Where buffered I/O cannot leave the page cache as it was, it does not. */
+#ifndef IOCB_DONTCACHE
+#define IOCB_DONTCACHE	0
+#endif
+#ifndef FOP_DONTCACHE
+#define FOP_DONTCACHE	0
+#endif
+
 /* A new name of what the old function does; Kbuild looks for it. */
 #ifndef LOOP_HAVE_FREEZE_NOMEMSAVE
 #define blk_mq_unfreeze_queue_nomemrestore(q)	blk_mq_unfreeze_queue(q)

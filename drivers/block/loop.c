@@ -19,8 +19,11 @@
  *
  *   loop.c		 this one, the heart: init and exit, open and close, and the
  *			 life of a bio from submission to end
- *   loop/control.c	 the devices by number, and /dev/loop-control
- *   loop/config.c	 a device's state, attach, changes and detach; its ioctls
+ *   loop/control.c	 /dev/loop-control and its ioctls
+ *   loop/lease.c	 leases, and the ways to detach
+ *   loop/index.c	 the devices by number: made, found, reserved, removed
+ *   loop/config.c	 the ioctls of a device
+ *   loop/attach.c	 a device's state; how a file is attached, replaced, detached
  *   loop/report.c	 sysfs, the log, tracepoints
  *   loop/backing.c	 the backing file
  *   loop/swap.c	 bios that are swapped out to a file
@@ -33,17 +36,19 @@
  * above it. The rooms below do not know the heart: it passes down the functions that
  * the kernel and the workers call, in struct loop_entries.
  *
- * States, LOOP_STATE_* of the ABI
+ * States, enum loop_state
  *
- *   UNBOUND -> BINDING -> BOUND -> RUNDOWN -> UNBOUND
- *   BINDING -> UNBOUND, if it fails; -> REMOVING, if the device was made for it
- *   UNBOUND -> REMOVING, and for ephemeral devices RUNDOWN -> REMOVING
+ *   FREE -> ATTACHING -> ATTACHED -> RUNDOWN -> FREE
+ *   ATTACHING -> FREE, if it fails; -> REMOVING, if the device was made for it
+ *   FREE -> REMOVING, and for ephemeral devices RUNDOWN -> REMOVING
  *
- * The task that moves a device from UNBOUND to BINDING or REMOVING has it for itself.
- * A file is detached only when nobody has the device open: by the last close, or by
- * LOOP_CTL_DETACH. LOOP_CLR_FD from the only opener starts the rundown: nobody can
- * open the device any more, but I/O still works, so that what was written reaches
- * the file.
+ * The task that moves a device from FREE to ATTACHING or REMOVING has it for itself.
+ * A file is detached when nobody has the device open: by the last close, by the close
+ * of a lease, or by LOOP_CTL_DETACH. In RUNDOWN nobody can open the device any more.
+ * LOOP_CLR_FD from the only opener starts it while I/O still works, so that what was
+ * written reaches the file. A detach by force starts it with openers left: bios fail
+ * from then on, a work item ends file systems and releases the file, and the last
+ * close lets the device go (enum loop_death).
  *
  * Locks, outermost first
  *
@@ -541,6 +546,8 @@ static enum loop_try loop_io_try(struct loop_io *io, int flags)
 	};
 	if (!(loop_io_is_write(io) && io->b->write_waits))
 		iocb->ki_complete = loop_io_complete;
+	if (io->b->uncached && !(flags & IOCB_DIRECT))
+		iocb->ki_flags |= IOCB_DONTCACHE;
 
 	if (loop_io_is_write(io)) {
 		iocb->ki_flags |= IOCB_WRITE;
@@ -573,8 +580,8 @@ static void loop_io_swap_out(struct loop_io *io)
 	struct iov_iter iter;
 
 	loop_io_iter(io, &iter);
-	if (io->state != LOOP_IO_BUFFERED && loop_io_aligned(io) &&
-	    loop_io_write_swap(io, &iter))
+	if (!READ_ONCE(io->b->dead) && io->state != LOOP_IO_BUFFERED &&
+	    loop_io_aligned(io) && loop_io_write_swap(io, &iter))
 		loop_io_try_end(io);
 	else
 		loop_io_queue_work(io, loop_io_work);
@@ -652,7 +659,7 @@ static bool loop_io_fill_on_demand(struct loop_io *io)
  */
 static enum loop_try loop_io_read_buffered(struct loop_io *io)
 {
-	if (io->b->quiet_file)
+	if (io->b->quiet_file && !io->b->uncached)
 		loop_file_read_ahead(io->b->quiet_file, io->pos,
 				     io->bio->bi_iter.bi_size);
 	return loop_io_try(io, 0);
@@ -875,6 +882,8 @@ static bool loop_io_cached(const struct loop_io *io)
 
 static bool loop_io_can_clone(const struct loop_io *io)
 {
+	if (io->b->params.attach_flags & LOOP_ATTACH_NO_INLINE)
+		return false;
 	if (loop_io_cached(io))
 		return false;
 	if ((io->bio->bi_opf & REQ_NOWAIT) && !bdev_nowait(io->b->clone_bdev))
@@ -931,7 +940,9 @@ static void loop_io_unmap(struct loop_io *io)
 	loff_t pos = io->pos;
 	int err;
 
-	if (op == REQ_OP_WRITE_ZEROES && (io->bio->bi_opf & REQ_NOUNMAP))
+	if (op == REQ_OP_WRITE_ZEROES &&
+	    ((io->bio->bi_opf & REQ_NOUNMAP) ||
+	     (io->b->params.attach_flags & LOOP_ATTACH_NO_DISCARD)))
 		mode = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
 
 	if (bdev && pos + len > bdev_nr_bytes(bdev))
@@ -965,6 +976,10 @@ static void loop_io_invalidate(struct loop_io *io)
 
 static void loop_io_issue(struct loop_io *io)
 {
+	if (unlikely(READ_ONCE(io->b->dead))) {
+		loop_io_end(io, BLK_STS_IOERR);
+		return;
+	}
 	if (io->stale)
 		loop_io_invalidate(io);
 	if (!io->bio->bi_iter.bi_size) {
@@ -1037,7 +1052,7 @@ static void loop_flush_work(struct work_struct *work)
 
 	if (!list_empty(&served)) {
 		loop_count(b->lo, LOOP_STAT_FSYNC);
-		err = vfs_fsync(b->file, 1);
+		err = READ_ONCE(b->dead) ? -EIO : vfs_fsync(b->file, 1);
 		if (trace_loop_flush_enabled())
 			trace_loop_flush(b->lo->number,
 					 list_count_nodes(&served), err);
@@ -1054,6 +1069,8 @@ static void loop_flush_work(struct work_struct *work)
 /* The block layer has checked the bio against the capacity of a moment ago. */
 static bool loop_bio_allowed(const struct loop_backing *b, struct bio *bio)
 {
+	if (READ_ONCE(b->dead))
+		return false;
 	if (op_is_write(bio_op(bio)) && b->params.read_only &&
 	    bio->bi_iter.bi_size)
 		return false;
@@ -1116,7 +1133,8 @@ static struct loop_io *loop_io_start(struct bio *bio)
 
 	/* a bio without data is a flush while a file is being attached */
 	if (!b)
-		return bio->bi_iter.bi_size ? ERR_PTR(-EIO) : NULL;
+		return bio->bi_iter.bi_size || READ_ONCE(lo->death) ?
+		       ERR_PTR(-EIO) : NULL;
 	if (!loop_bio_allowed(b, bio)) {
 		loop_bio_count_end(lo);
 		return ERR_PTR(-EIO);
@@ -1176,6 +1194,11 @@ static void loop_submit_bio(struct bio *bio)
 		return;
 	}
 
+	/* the device may have died while the bio waited for room, or for memory */
+	if (unlikely(READ_ONCE(io->b->dead))) {
+		loop_io_end(io, BLK_STS_IOERR);
+		return;
+	}
 	path = loop_io_path(io);
 	loop_count(io->b->lo, path);
 	trace_loop_bio_queue(io->b->lo->number, bio, loop_stat_names[path]);
@@ -1202,25 +1225,13 @@ static int loop_open(struct gendisk *disk, blk_mode_t mode)
 	struct loop_device *lo = disk->private_data;
 	unsigned int state = READ_ONCE(lo->state);
 
-	return state == LOOP_STATE_RUNDOWN || state == LOOP_STATE_REMOVING ? -ENXIO : 0;
+	return state == LOOP_RUNDOWN || state == LOOP_REMOVING ? -ENXIO : 0;
 }
 
 static void loop_release(struct gendisk *disk)
 {
-	struct loop_device *lo = disk->private_data;
-	bool detach;
-
-	if (disk_openers(disk) > 0)
-		return;
-	xa_lock(&loop_index);
-	detach = lo->autoclear;
-	if (detach)
-		loop_set_state_locked(lo, LOOP_STATE_RUNDOWN);
-	xa_unlock(&loop_index);
-	if (detach)
-		loop_unbind(lo);
-	else if (wq_has_sleeper(&lo->closed))
-		wake_up(&lo->closed);
+	if (!disk_openers(disk))
+		loop_device_detach_if_due(disk->private_data);
 }
 
 static void loop_free_disk(struct gendisk *disk)

@@ -28,9 +28,12 @@
 
 static DEFINE_MUTEX(loop_chain_mutex);
 
-/* Backings by their file's mapping, to guard its gfp mask and its ranges. */
+/* Backings by the mapping that they use, for its gfp mask ... */
 static DEFINE_SPINLOCK(loop_mapping_lock);
 static DEFINE_HASHTABLE(loop_mappings, 10);
+
+/* ... and by the mapping that holds the bytes in the end, for exclusive ranges. */
+static DEFINE_HASHTABLE(loop_ranges, 10);
 
 /*
  * The file behind a backing
@@ -275,70 +278,106 @@ u64 loop_range_end(const struct loop_params *p)
 	return p->sizelimit ? (u64)p->offset + p->sizelimit : U64_MAX;
 }
 
-static bool loop_ranges_conflict(const struct loop_params *a,
-				 const struct loop_params *b)
+/*
+ * The same bytes can be reached by several files: an overlay stands for a file of
+ * another file system, and a partition is a range of its disk.
+ */
+static void loop_backing_find_range(struct loop_backing *b)
 {
-	return a->offset < loop_range_end(b) && b->offset < loop_range_end(a) &&
-	       !(a->read_only && b->read_only);
+	struct block_device *bdev = loop_file_bdev(b->file);
+	u64 end = loop_range_end(&b->params);
+
+	b->range_start = b->params.offset;
+	b->range_end = end;
+	if (!bdev) {
+		b->range_mapping = d_real_inode(b->file->f_path.dentry)->i_mapping;
+		return;
+	}
+	b->range_mapping = bdev_whole(bdev)->bd_mapping;
+	if (bdev_is_partition(bdev)) {
+		u64 first = (u64)bdev->bd_start_sect << SECTOR_SHIFT;
+
+		b->range_start += first;
+		b->range_end = first + min_t(u64, end, bdev_nr_bytes(bdev));
+	}
+}
+
+/* Another device that has a byte of @b's range, if one of the two is exclusive. */
+static struct loop_backing *loop_range_find_conflict(struct loop_backing *b)
+{
+	struct loop_backing *other;
+
+	lockdep_assert_held(&loop_mapping_lock);
+
+	hash_for_each_possible(loop_ranges, other, range_node,
+			       (unsigned long)b->range_mapping)
+		if (other->range_mapping == b->range_mapping && other->lo != b->lo &&
+		    ((other->params.attach_flags | b->params.attach_flags) &
+		     LOOP_ATTACH_EXCLUSIVE) &&
+		    other->range_start < b->range_end &&
+		    b->range_start < other->range_end)
+			return other;
+	return NULL;
+}
+
+static struct loop_backing *loop_mapping_find(struct address_space *mapping)
+{
+	struct loop_backing *b;
+
+	lockdep_assert_held(&loop_mapping_lock);
+
+	hash_for_each_possible(loop_mappings, b, mapping_node,
+			       (unsigned long)mapping)
+		if (b->file->f_mapping == mapping)
+			return b;
+	return NULL;
 }
 
 /*
- * Claims @b's range of the mapping until @b is freed, and returns -1. With @exclusive
- * it fails if another device has claimed a byte of the range, and returns the number
- * of that device.
+ * Claims @b's file and range until @b is freed, and returns -1; or the number of the
+ * device that is in the way.
  *
  * An allocation in the page cache of the file must not wait for I/O, which may be on
  * the loop device. So the gfp mask of the mapping is narrowed while any backing uses
  * the mapping.
  */
-int loop_mapping_claim(struct loop_backing *b, bool exclusive)
+int loop_backing_claim(struct loop_backing *b)
 {
 	struct address_space *mapping = b->file->f_mapping;
-	struct loop_backing *other, *user = NULL;
+	struct loop_backing *other;
 	int number = -1;
 
+	if (hash_hashed(&b->mapping_node))
+		return -1;
+	loop_backing_find_range(b);
 	spin_lock(&loop_mapping_lock);
-	hash_for_each_possible(loop_mappings, other, mapping_node,
-			       (unsigned long)mapping) {
-		if (other->file->f_mapping != mapping)
-			continue;
-		user = other;
-		if (!exclusive)
-			break;
-		if (other->lo != b->lo &&
-		    loop_ranges_conflict(&other->params, &b->params)) {
-			number = other->lo->number;
-			goto out_unlock;
-		}
+	other = loop_range_find_conflict(b);
+	if (other) {
+		number = other->lo->number;
+		goto out_unlock;
 	}
-	b->mapping_gfp = user ? user->mapping_gfp : mapping_gfp_mask(mapping);
-	if (!user)
+	other = loop_mapping_find(mapping);
+	b->mapping_gfp = other ? other->mapping_gfp : mapping_gfp_mask(mapping);
+	if (!other)
 		mapping_set_gfp_mask(mapping, b->mapping_gfp &
 				     ~(__GFP_IO | __GFP_FS));
 	hash_add(loop_mappings, &b->mapping_node, (unsigned long)mapping);
+	hash_add(loop_ranges, &b->range_node, (unsigned long)b->range_mapping);
 out_unlock:
 	spin_unlock(&loop_mapping_lock);
 	return number;
 }
 
-static void loop_mapping_release(struct loop_backing *b)
+static void loop_backing_unclaim(struct loop_backing *b)
 {
 	struct address_space *mapping = b->file->f_mapping;
-	struct loop_backing *other;
-	bool last = true;
 
 	if (!hash_hashed(&b->mapping_node))
 		return;
 	spin_lock(&loop_mapping_lock);
+	hash_del(&b->range_node);
 	hash_del(&b->mapping_node);
-	hash_for_each_possible(loop_mappings, other, mapping_node,
-			       (unsigned long)mapping) {
-		if (other->file->f_mapping == mapping) {
-			last = false;
-			break;
-		}
-	}
-	if (last)
+	if (!loop_mapping_find(mapping))
 		mapping_set_gfp_mask(mapping, b->mapping_gfp);
 	spin_unlock(&loop_mapping_lock);
 }
@@ -362,7 +401,8 @@ struct loop_backing *loop_backing_alloc(struct loop_device *lo,
 	b->atime_updated = jiffies - HZ;
 	spin_lock_init(&b->flush_lock);
 	INIT_LIST_HEAD(&b->flush_list);
-	INIT_WORK(&b->flush_work, lo->entries->flush_work);
+	if (lo)
+		INIT_WORK(&b->flush_work, lo->entries->flush_work);
 	refcount_set(&b->users, 1);
 	return b;
 }
@@ -371,9 +411,9 @@ struct loop_backing *loop_backing_alloc(struct loop_device *lo,
  * Frees a backing that has no users: it was never published, or it is drained. A
  * reader under RCU may still find that its count of users is 0.
  */
-static void loop_backing_free(struct loop_backing *b)
+void loop_backing_free(struct loop_backing *b)
 {
-	loop_mapping_release(b);
+	loop_backing_unclaim(b);
 	if (b->clones)
 		bioset_exit(b->clones);
 	kfree(b->clones);
@@ -498,7 +538,7 @@ static bool loop_backing_can_direct(const struct loop_backing *b)
 	if (!(b->file->f_mode & FMODE_CAN_ODIRECT) ||
 	    b->dio_offset_mask == UINT_MAX)
 		return false;
-	if (b->params.direct_aligned)
+	if (b->params.attach_flags & LOOP_ATTACH_DIRECT_ALIGNED)
 		return !(b->params.offset & b->dio_offset_mask);
 	return loop_backing_aligned(b);
 }
@@ -530,6 +570,11 @@ static void loop_backing_derive_limits(struct loop_backing *b)
 		b->discard_granularity =
 			i_blocksize(loop_file_data_inode(b->file));
 	}
+	if (b->params.attach_flags & LOOP_ATTACH_NO_DISCARD)
+		b->max_discard_sectors = 0;
+	b->uncached = (b->params.attach_flags & LOOP_ATTACH_UNCACHED) &&
+		      (b->file->f_op->fop_flags & FOP_DONTCACHE) &&
+		      !IS_DAX(loop_file_inode(b->file));
 }
 
 /*
@@ -558,9 +603,12 @@ static bool loop_backing_can_read_inline(const struct loop_backing *b)
 
 static void loop_backing_derive_inline(struct loop_backing *b)
 {
+	bool no_inline = b->params.attach_flags & LOOP_ATTACH_NO_INLINE;
 	struct file *file = b->file;
 
-	if (loop_backing_can_inline(b)) {
+	if (no_inline) {
+		/* both stay false */
+	} else if (loop_backing_can_inline(b)) {
 		b->inline_read = loop_backing_can_read_inline(b);
 		b->inline_write = b->params.direct ||
 				  (file->f_op->fop_flags & FOP_BUFFER_WASYNC);
@@ -624,26 +672,32 @@ int loop_backing_derive(struct loop_backing *b, bool resize)
 	return loop_backing_alloc_reserves(b);
 }
 
-/* Returns LOOP_UNMET_*: what the user asked for or expects, and does not have. */
+/* Returns LOOP_COND_*: what the user asked for or expects, and does not have. */
 u32 loop_backing_unmet(const struct loop_backing *b)
 {
 	const struct loop_params *p = &b->params;
+	const struct loop_device *lo = b->lo;
 	u32 unmet = 0;
 
 	if (READ_ONCE(p->direct_asked) && !p->direct)
 		unmet |= (b->file->f_mode & FMODE_CAN_ODIRECT) &&
 			 b->dio_offset_mask != UINT_MAX ?
-			 LOOP_UNMET_DIRECT_ALIGN : LOOP_UNMET_DIRECT_IO;
+			 LOOP_COND_DIRECT_ALIGN : LOOP_COND_DIRECT_IO;
 	if (p->write_asked &&
-	    (p->read_only || bdev_read_only(b->lo->disk->part0)))
-		unmet |= LOOP_UNMET_WRITE;
+	    (p->read_only || (lo && bdev_read_only(lo->disk->part0))))
+		unmet |= LOOP_COND_WRITE;
 	if (READ_ONCE(b->cut))
-		unmet |= LOOP_UNMET_SIZELIMIT;
+		unmet |= LOOP_COND_SIZELIMIT;
 	/* the file may have refused it, and the limit may be the next backing's */
-	if (!data_race(bdev_max_discard_sectors(b->lo->disk->part0)))
-		unmet |= LOOP_UNMET_DISCARD;
+	if (!b->max_discard_sectors ||
+	    (lo && rcu_access_pointer(lo->backing) == b &&
+	     /* the block layer writes limits without a lock that readers take */
+	     !data_race(bdev_max_discard_sectors(lo->disk->part0))))
+		unmet |= LOOP_COND_DISCARD;
 	if (!READ_ONCE(p->block_size_asked) && p->block_size > SECTOR_SIZE)
-		unmet |= LOOP_UNMET_BLOCK_SIZE;
+		unmet |= LOOP_COND_BLOCK_SIZE;
+	if ((p->attach_flags & LOOP_ATTACH_UNCACHED) && !b->uncached)
+		unmet |= LOOP_COND_UNCACHED;
 	return unmet;
 }
 
@@ -758,7 +812,7 @@ static int loop_chain_check(struct loop_device *lo, struct loop_device *below)
 			return -EBADF;
 		b = rcu_dereference(below->backing);
 		/* the device is being detached */
-		if (!b || READ_ONCE(below->state) != LOOP_STATE_BOUND)
+		if (!b || READ_ONCE(below->state) != LOOP_ATTACHED)
 			return -EINVAL;
 		below = loop_file_lower_device(b->file);
 	}
@@ -786,9 +840,13 @@ static int loop_backing_replace(struct loop_device *lo, struct loop_backing *b,
 		err = queue_limits_commit_update(q, lim);
 	else
 		queue_limits_cancel_update(q);
-	if (!err)
-		rcu_assign_pointer(lo->backing, b);
-	return err;
+	if (err)
+		return err;
+	rcu_assign_pointer(lo->backing, b);
+	smp_mb(); /* pairs with loop_device_kill_locked() */
+	if (b && READ_ONCE(lo->death))
+		WRITE_ONCE(b->dead, true);
+	return 0;
 }
 
 /* Does the same for a file that is a loop device or lies on one. */
@@ -827,10 +885,17 @@ static int loop_queue_freeze(struct loop_device *lo)
 	int err = 0;
 
 	blk_freeze_queue_start(q);
-	while (!err && !blk_mq_freeze_queue_wait_timeout(q, HZ / 10))
-		err = fatal_signal_pending(current) ? -EINTR : 0;
-	if (!err && wait_event_killable(lo->drained, loop_device_is_idle(lo)))
+	while (!err && !blk_mq_freeze_queue_wait_timeout(q, HZ / 10)) {
+		if (fatal_signal_pending(current))
+			err = -EINTR;
+		else if (READ_ONCE(lo->death))
+			err = -ENXIO;
+	}
+	if (!err && wait_event_killable(lo->drained, loop_device_is_idle(lo) ||
+					READ_ONCE(lo->death)))
 		err = -EINTR;
+	if (!err && READ_ONCE(lo->death))
+		err = -ENXIO;
 	if (err)
 		blk_mq_unfreeze_queue_nomemrestore(q);
 	return err;
@@ -881,13 +946,26 @@ int loop_backing_publish(struct loop_device *lo,
 }
 
 /*
+ * Removes the backing of a dead device, and returns it drained; NULL if its detach
+ * has removed it. All else stays as its openers know it.
+ */
+struct loop_backing *loop_backing_take(struct loop_device *lo)
+{
+	struct loop_backing *b = loop_device_backing(lo);
+
+	RCU_INIT_POINTER(lo->backing, NULL);
+	wait_event(lo->drained, loop_device_is_idle(lo));
+	return b;
+}
+
+/*
  * Removes the backing of a device that nobody has open, and returns it drained. The
  * limits become those of a new device: what users set in queue/ was for that file.
  */
 struct loop_backing *loop_backing_unpublish(struct loop_device *lo)
 {
 	struct loop_backing *b = loop_device_backing(lo);
-	struct queue_limits lim = lo->unbound_limits;
+	struct queue_limits lim = lo->free_limits;
 
 	queue_limits_start_update(lo->disk->queue);
 	/* this never fails, as these limits were committed before */

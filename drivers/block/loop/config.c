@@ -1,518 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * One device: its state; how a file is attached, changed and detached; its ioctls.
+ * The ioctls of a device, which attach a file, tell the settings of an attachment and
+ * change them; on a lease as well.
  *
- * This file calls backing.c, which builds and publishes a backing, report.c for the
- * attributes of an attached device, and work.c for its workqueues. It takes the
- * exclusive claim of the disk and then lo->mutex for a change, open_mutex for a
- * partition scan after lo->mutex is released, and lo->uevent_mutex and the lock of
- * the index inside either. The caller of loop_unbind() holds open_mutex.
+ * This file calls attach.c, which begins, publishes and ends each change, and backing.c
+ * to build what is asked for. It takes no lock but through these.
  */
 #include <linux/capability.h>
 #include <linux/compat.h>
 #include <linux/file.h>
-#include <linux/kobject.h>
-#include <linux/module.h>
-#include <linux/pagemap.h>
-#include <linux/sysfs.h>
 #include <linux/uaccess.h>
-#include <trace/events/loop.h>
 #include "loop.h"
 
 static_assert(sizeof(struct loop_info64) == 232);
 static_assert(sizeof(struct loop_config) == 304);
 
 /*
- * The index of the numbers that exist. A number is reserved while its device is
- * created, and keeps its entry until its device is gone. Devices in
- * LOOP_STATE_UNBOUND have the mark. The lock of the index also protects their state.
+ * Attach
  */
-DEFINE_XARRAY_ALLOC(loop_index);
-
-/* A device has 1 << loop_part_shift minors, for itself and its partitions. */
-unsigned int loop_part_shift;
-
-/*
- * State
- */
-
-void loop_set_state_locked(struct loop_device *lo, unsigned int state)
-{
-	lockdep_assert_held(&loop_index.xa_lock);
-
-	if (state == LOOP_STATE_UNBOUND)
-		__xa_set_mark(&loop_index, lo->number, LOOP_INDEX_UNBOUND);
-	else if (lo->state == LOOP_STATE_UNBOUND)
-		__xa_clear_mark(&loop_index, lo->number, LOOP_INDEX_UNBOUND);
-	if (lo->state != state)
-		trace_loop_state(lo->number, lo->state, state);
-	WRITE_ONCE(lo->state, state);
-	WRITE_ONCE(lo->autoclear, state == LOOP_STATE_RUNDOWN);
-}
-
-void loop_set_state(struct loop_device *lo, unsigned int state)
-{
-	xa_lock(&loop_index);
-	loop_set_state_locked(lo, state);
-	xa_unlock(&loop_index);
-}
-
-static bool loop_move_state(struct loop_device *lo, unsigned int from,
-			    unsigned int to)
-{
-	bool moved;
-
-	xa_lock(&loop_index);
-	moved = lo->state == from;
-	if (moved)
-		loop_set_state_locked(lo, to);
-	xa_unlock(&loop_index);
-	return moved;
-}
-
-/*
- * Reconfiguration
- */
-
-/*
- * A change in progress. lo->mutex is held from loop_reconf_begin() to
- * loop_reconf_end(); a function that takes a loop_reconf runs between the two.
- * @b is the new backing and, after it is published, the one that it replaced.
- */
-struct loop_reconf {
-	struct loop_device	*lo;
-	struct loop_backing	*b;
-	struct loop_ctl_attach	*exclusive; /* gets the device that is in the way */
-	bool			claimed; /* the disk, exclusively */
-	bool			stale;	/* the end invalidates the page cache */
-	bool			scan;	/* the end scans partitions, and announces all */
-	bool			announce; /* the end sends a CHANGE uevent */
-};
-
-/*
- * The block layer sends a CHANGE event of the disk at each step of a change. A
- * task holds these back while it makes such steps, and then says which event is
- * due. The last of several tasks sends it, so that no event is lost.
- */
-static void loop_uevents_hold(struct loop_device *lo)
-{
-	guard(mutex)(&lo->uevent_mutex);
-	if (!lo->uevents_held++)
-		dev_set_uevent_suppress(disk_to_dev(lo->disk), 1);
-}
-
-static void loop_uevents_release(struct loop_device *lo, bool change,
-				 bool resize)
-{
-	char *envp[2] = { "RESIZE=1" };
-
-	guard(mutex)(&lo->uevent_mutex);
-	lo->uevent_change |= change;
-	lo->uevent_resize |= resize;
-	if (--lo->uevents_held)
-		return;
-	dev_set_uevent_suppress(disk_to_dev(lo->disk), 0);
-	if (lo->uevent_change)
-		kobject_uevent_env(&disk_to_dev(lo->disk)->kobj, KOBJ_CHANGE,
-				   lo->uevent_resize ? envp : NULL);
-	lo->uevent_change = false;
-	lo->uevent_resize = false;
-}
-
-void loop_partscan_allow(struct loop_device *lo, bool allow)
-{
-	if (allow)
-		clear_bit(GD_SUPPRESS_PART_SCAN, &lo->disk->state);
-	else
-		set_bit(GD_SUPPRESS_PART_SCAN, &lo->disk->state);
-}
-
-/*
- * Reads the partition table, and announces the partitions and then the disk. The
- * block layer announces no partition while the disk's events are held back. If a
- * partition is open, all partitions stay as they are.
- */
-static void loop_scan_partitions(struct loop_device *lo)
-{
-	struct block_device *part;
-	unsigned long partno;
-
-	guard(mutex)(&lo->disk->open_mutex);
-	loop_partscan_allow(lo, true);
-	loop_uevents_hold(lo);
-	if (!bdev_disk_changed(lo->disk, false))
-		xa_for_each_start(&lo->disk->part_tbl, partno, part, 1)
-			kobject_uevent(bdev_kobj(part), KOBJ_ADD);
-	loop_uevents_release(lo, true, false);
-}
-
-/* With @claim, nobody else has or gets the disk exclusively until the end. */
-static int loop_reconf_begin(struct loop_reconf *rc, struct loop_device *lo,
-			     bool claim)
-{
-	int err;
-
-	*rc = (struct loop_reconf) { .lo = lo, .claimed = claim };
-	if (claim) {
-		err = bd_prepare_to_claim(lo->disk->part0, rc, NULL);
-		if (err)
-			return err;
-	}
-	if (!mutex_lock_killable(&lo->mutex))
-		return 0;
-	if (claim)
-		bd_abort_claiming(lo->disk->part0, rc);
-	return -EINTR;
-}
-
-/* Invalidates all clean pages, including those that are mapped or being read. */
-static void loop_invalidate(struct block_device *bdev)
-{
-	invalidate_bdev(bdev); /* also drops the per-CPU references to buffers */
-	invalidate_inode_pages2(bdev->bd_mapping);
-}
-
-/* Ends a change that came to @err, which it returns. */
-static int loop_reconf_end(struct loop_reconf *rc, int err)
-{
-	struct loop_device *lo = rc->lo;
-
-	mutex_unlock(&lo->mutex);
-	if (rc->b)
-		loop_backing_retire(rc->b);
-	if (rc->stale && !err)
-		loop_invalidate(lo->disk->part0);
-	if (rc->scan && !err) {
-		loop_scan_partitions(lo);
-	} else if (rc->announce && !err) {
-		loop_uevents_hold(lo);
-		loop_uevents_release(lo, true, false);
-	}
-	if (rc->claimed)
-		bd_abort_claiming(lo->disk->part0, rc);
-	return err;
-}
-
-/* The backing that a change replaces, or an error. */
-static struct loop_backing *loop_reconf_old(struct loop_reconf *rc)
-{
-	struct loop_backing *old = loop_device_backing(rc->lo);
-
-	return READ_ONCE(rc->lo->state) == LOOP_STATE_BOUND ? old : ERR_PTR(-ENXIO);
-}
-
-/* Allocates rc->b with the parameters of @old, and its files if @files is NULL. */
-static int loop_reconf_clone(struct loop_reconf *rc, struct loop_backing *old,
-			     const struct loop_files *files)
-{
-	const struct loop_files same = {
-		.file	= old->file,
-		.quiet	= old->quiet_file,
-	};
-	struct loop_backing *b = loop_backing_alloc(rc->lo, files ?: &same);
-
-	if (!b)
-		return -ENOMEM;
-	rc->b = b;
-	b->params = old->params;
-	atomic64_set(&b->nr_sectors, atomic64_read(&old->nr_sectors));
-	b->cut = old->cut;
-	/*
-	 * A file may report a larger alignment by now, as on xfs when its blocks
-	 * have become shared. It still accepts the smaller one, so direct I/O stays
-	 * on. A block device does not accept it.
-	 */
-	b->dio_mem_mask = old->dio_mem_mask;
-	b->dio_offset_mask = old->dio_offset_mask;
-	if (files || loop_file_bdev(b->file))
-		return loop_backing_stat_direct(b);
-	return 0;
-}
-
-/* Gives the disk the size of @b. */
-static void loop_reconf_set_size(struct loop_reconf *rc, struct loop_backing *b)
-{
-	sector_t nr_sectors = atomic64_read(&b->nr_sectors);
-	struct gendisk *disk = rc->lo->disk;
-	bool resized = false;
-
-	loop_uevents_hold(rc->lo);
-	/* set_capacity_and_notify() would log each attach */
-	if (!get_capacity(disk))
-		set_capacity(disk, nr_sectors);
-	else
-		resized = set_capacity_and_notify(disk, nr_sectors);
-	loop_uevents_release(rc->lo, resized, resized);
-	rc->announce &= !resized;
-}
-
-static int loop_reconf_publish(struct loop_reconf *rc)
-{
-	struct loop_backing *b = rc->b;
-	int number, err;
-
-	number = loop_mapping_claim(b, rc->exclusive);
-	if (number >= 0) {
-		rc->exclusive->index = number;
-		return -EBUSY;
-	}
-	err = loop_backing_publish(rc->lo, &rc->b);
-	if (!err)
-		loop_reconf_set_size(rc, b);
-	return err;
-}
-
-/*
- * Shuts down file systems on the disk and its partitions, as their caches do not
- * match the next medium. The disk gets its next diskseq.
- */
-static void loop_medium_end(struct gendisk *disk)
-{
-	struct block_device *part;
-	unsigned long partno;
-
-	rcu_read_lock();
-	xa_for_each_start(&disk->part_tbl, partno, part, 1) {
-		if (!kobject_get_unless_zero(bdev_kobj(part)))
-			continue;
-		rcu_read_unlock();
-		bdev_mark_dead(part, true);
-		put_device(&part->bd_device);
-		rcu_read_lock();
-	}
-	rcu_read_unlock();
-	disk_force_media_change(disk);
-}
-
-/*
- * Publishes rc->b as another medium. The old medium ends first, so that nobody
- * takes the new one for it. The new one is announced at the end of the change, and
- * until then an open does not scan its partitions.
- */
-static int loop_reconf_publish_medium(struct loop_reconf *rc)
-{
-	struct loop_device *lo = rc->lo;
-	bool replace = loop_device_backing(lo);
-	int err;
-
-	loop_uevents_hold(lo);
-	if (replace)
-		loop_medium_end(lo->disk);
-	err = loop_reconf_publish(rc);
-	if (!err) {
-		loop_partscan_allow(lo, false);
-		if (!replace)
-			disk_force_media_change(lo->disk);
-		rc->scan = READ_ONCE(lo->partscan);
-		rc->announce = true;
-	}
-	loop_uevents_release(lo, false, false);
-	return err;
-}
-
-static int loop_params_set(struct loop_params *p,
-			   const struct loop_info64 *info)
-{
-	if (info->lo_encrypt_key_size > LO_KEY_SIZE ||
-	    info->lo_encrypt_type != LO_CRYPT_NONE)
-		return -EINVAL;
-	if (info->lo_offset > LLONG_MAX || info->lo_sizelimit > LLONG_MAX)
-		return -EOVERFLOW;
-	p->offset = info->lo_offset;
-	p->sizelimit = info->lo_sizelimit;
-	return 0;
-}
-
-bool loop_bind_is_read_only(const struct loop_bind_arg *bind)
-{
-	return (bind->config->info.lo_flags & LO_FLAGS_READ_ONLY) ||
-	       !(bind->mode & BLK_OPEN_WRITE) ||
-	       !(bind->files.file->f_mode & FMODE_WRITE);
-}
-
-/* The default block size is 512 bytes, or more where direct I/O needs more. */
-static unsigned int loop_backing_block_size(const struct loop_backing *b)
-{
-	unsigned int align = b->dio_offset_mask + 1;
-
-	if (!b->params.direct || b->params.direct_aligned ||
-	    !(b->file->f_mode & FMODE_CAN_ODIRECT) ||
-	    blk_validate_block_size(align))
-		return SECTOR_SIZE;
-	return align;
-}
-
-static int loop_bind_params(struct loop_backing *b,
-			    const struct loop_bind_arg *bind)
-{
-	const struct loop_config *config = bind->config;
-	struct loop_params *p = &b->params;
-	u32 flags = config->info.lo_flags;
-	struct file *file = bind->files.file;
-	int err;
-
-	p->direct = (flags & LO_FLAGS_DIRECT_IO) || (file->f_flags & O_DIRECT);
-	p->direct_asked = p->direct;
-	p->direct_aligned = bind->attach && (bind->attach->attach_flags &
-					     LOOP_ATTACH_DIRECT_ALIGNED);
-	p->write_asked = !(flags & LO_FLAGS_READ_ONLY);
-	p->read_only = loop_bind_is_read_only(bind);
-
-	p->block_size_asked = config->block_size;
-	p->block_size = config->block_size ?: loop_backing_block_size(b);
-	err = blk_validate_block_size(p->block_size);
-	return err ?: loop_params_set(p, &config->info);
-}
-
-/* With LOOP_ATTACH_STRICT, an option that is not met is an error. */
-static int loop_bind_check_strict(const struct loop_backing *b)
-{
-	u32 unmet = loop_backing_unmet(b);
-
-	if (unmet & LOOP_UNMET_DIRECT_IO)
-		return -EOPNOTSUPP;
-	return unmet & (LOOP_UNMET_DIRECT_ALIGN | LOOP_UNMET_WRITE |
-			LOOP_UNMET_SIZELIMIT) ? -EINVAL : 0;
-}
-
-static void loop_device_name(struct loop_device *lo, u8 *name)
-{
-	xa_lock(&loop_index);
-	memcpy(name, lo->name, LO_NAME_SIZE);
-	xa_unlock(&loop_index);
-}
-
-static void loop_device_set_name(struct loop_device *lo, const u8 *name)
-{
-	lockdep_assert_held(&loop_index.xa_lock);
-
-	memcpy(lo->name, name, LO_NAME_SIZE - 1);
-}
-
-static u32 loop_backing_flags(const struct loop_backing *b)
-{
-	return (b->params.read_only ? LO_FLAGS_READ_ONLY : 0) |
-	       (READ_ONCE(b->lo->partscan) ? LO_FLAGS_PARTSCAN : 0) |
-	       (b->params.direct ? LO_FLAGS_DIRECT_IO : 0) |
-	       (READ_ONCE(b->lo->autoclear) ? LO_FLAGS_AUTOCLEAR : 0);
-}
-
-/* Sets the fields of *@entry that describe the backing. */
-void loop_entry_fill_backing(struct loop_ctl_entry *entry,
-			     const struct loop_backing *b)
-{
-	entry->lo_flags = loop_backing_flags(b);
-	entry->block_size = b->params.block_size;
-	entry->offset = b->params.offset;
-	entry->sizelimit = b->params.sizelimit;
-	entry->nr_bytes = atomic64_read(&b->nr_sectors) << SECTOR_SHIFT;
-	entry->backing_dev = huge_encode_dev(b->dev);
-	entry->backing_ino = b->ino;
-	entry->attach_flags =
-		(READ_ONCE(b->lo->ephemeral) ? LOOP_ATTACH_EPHEMERAL : 0) |
-		(b->params.direct_aligned ? LOOP_ATTACH_DIRECT_ALIGNED : 0);
-	entry->unmet = loop_backing_unmet(b);
-	loop_device_name(b->lo, entry->name);
-}
-
-static void loop_trace_attach(struct loop_backing *b)
-{
-	struct loop_ctl_entry entry = { .diskseq = b->lo->disk->diskseq };
-
-	loop_entry_fill_backing(&entry, b);
-	trace_loop_attach(b->lo->number, &entry);
-}
-
-static void loop_bind_labels(struct loop_device *lo,
-			     const struct loop_info64 *info)
-{
-	xa_lock(&loop_index);
-	loop_device_set_name(lo, info->lo_file_name);
-	WRITE_ONCE(lo->partscan,
-		   (info->lo_flags & LO_FLAGS_PARTSCAN) || loop_part_shift);
-	xa_unlock(&loop_index);
-}
-
-/* Marks the device as attached, and tells the caller of LOOP_CTL_ATTACH about it. */
-static void loop_bind_finish(struct loop_backing *b,
-			     const struct loop_bind_arg *bind)
-{
-	struct loop_ctl_attach *attach = bind->attach;
-	struct loop_device *lo = b->lo;
-
-	__module_get(THIS_MODULE);
-	xa_lock(&loop_index);
-	loop_set_state_locked(lo, LOOP_STATE_BOUND);
-	WRITE_ONCE(lo->binding, lo->binding + 1);
-	WRITE_ONCE(lo->autoclear, bind->config->info.lo_flags &
-		   LO_FLAGS_AUTOCLEAR);
-	WRITE_ONCE(lo->ephemeral, attach && (attach->attach_flags &
-					     LOOP_ATTACH_EPHEMERAL));
-	xa_unlock(&loop_index);
-
-	if (attach) {
-		attach->index = lo->number;
-		attach->block_size = b->params.block_size;
-		attach->lo_flags = loop_backing_flags(b);
-		attach->diskseq = lo->disk->diskseq;
-	}
-	if (trace_loop_attach_enabled())
-		loop_trace_attach(b);
-}
-
-static int loop_reconf_attach(struct loop_reconf *rc,
-			      const struct loop_bind_arg *bind)
-{
-	struct loop_ctl_attach *attach = bind->attach;
-	struct loop_device *lo = rc->lo;
-	struct kobject *kobj = &disk_to_dev(lo->disk)->kobj;
-	struct loop_backing *b;
-	int err;
-
-	err = loop_device_prepare(lo);
-	if (err)
-		return err;
-	b = loop_backing_alloc(lo, &bind->files);
-	if (!b)
-		return -ENOMEM;
-	rc->b = b;
-	err = loop_backing_stat_direct(b);
-	if (err)
-		return err;
-	err = loop_bind_params(b, bind);
-	if (err)
-		return err;
-	err = loop_backing_derive(b, true);
-	if (err)
-		return err;
-	if (attach && (attach->attach_flags & LOOP_ATTACH_STRICT))
-		err = loop_bind_check_strict(b);
-	if (err)
-		return err;
-	if (attach && (attach->attach_flags & LOOP_ATTACH_EXCLUSIVE))
-		rc->exclusive = attach;
-	loop_bind_labels(lo, &bind->config->info);
-	err = sysfs_create_group(kobj, &loop_attr_group);
-	if (err)
-		return err;
-	err = loop_reconf_publish_medium(rc);
-	if (err) {
-		sysfs_remove_group(kobj, &loop_attr_group);
-		return err;
-	}
-	loop_bind_finish(b, bind);
-	return 0;
-}
-
-/* The caller has moved the device to LOOP_STATE_BINDING. */
-int loop_device_attach(struct loop_device *lo, bool claim,
-		       const struct loop_bind_arg *bind)
-{
-	struct loop_reconf rc;
-	int err = loop_reconf_begin(&rc, lo, claim);
-
-	return err ?: loop_reconf_end(&rc, loop_reconf_attach(&rc, bind));
-}
 
 static int loop_config_validate(const struct loop_config *config)
 {
@@ -523,12 +28,12 @@ static int loop_config_validate(const struct loop_config *config)
 	return 0;
 }
 
-static int loop_bind(struct loop_device *lo, blk_mode_t mode,
-		     const struct loop_config *config)
+static int loop_device_configure(struct loop_device *lo, blk_mode_t mode,
+				 const struct loop_config *config)
 {
 	struct file *file __free(fput) = fget(config->fd);
 	struct file *quiet __free(fput) = NULL;
-	struct loop_bind_arg bind = {
+	struct loop_attach_arg arg = {
 		.mode	= mode,
 		.config	= config,
 	};
@@ -536,90 +41,30 @@ static int loop_bind(struct loop_device *lo, blk_mode_t mode,
 
 	if (!file)
 		return -EBADF;
-	bind.files.file = file;
+	arg.files.file = file;
 	err = loop_file_validate(file);
 	if (err)
 		return err;
 	/* a second caller fails at once, and does not wait for the first one's file */
-	if (!loop_move_state(lo, LOOP_STATE_UNBOUND, LOOP_STATE_BINDING))
+	if (!loop_move_state(lo, LOOP_FREE, LOOP_ATTACHING))
 		return -EBUSY;
 	err = loop_config_validate(config);
 	if (!err) {
-		quiet = loop_file_open_quiet(file, loop_bind_is_read_only(&bind));
-		bind.files.quiet = quiet;
-		err = loop_device_attach(lo, !(mode & BLK_OPEN_EXCL), &bind);
+		quiet = loop_file_open_quiet(file, loop_attach_is_read_only(&arg));
+		arg.files.quiet = quiet;
+		err = loop_device_attach(lo, !(mode & BLK_OPEN_EXCL), &arg);
 	}
 	if (err)
-		loop_set_state(lo, LOOP_STATE_UNBOUND);
+		loop_set_state(lo, LOOP_FREE);
 	return err;
 }
-
-/*
- * A task that waits for open_mutex may already have found a partition. Its open
- * fails when the partition has no size, so it cannot open one of the old medium.
- */
-static void loop_partitions_end(struct gendisk *disk)
-{
-	struct block_device *part;
-	unsigned long partno;
-
-	lockdep_assert_held(&disk->open_mutex);
-
-	xa_for_each_start(&disk->part_tbl, partno, part, 1)
-		part->bd_nr_sectors = 0;
-}
-
-/*
- * Detaches, at the last close or after it. The caller's open_mutex keeps the device
- * closed, so nobody reconfigures it or submits a bio. Bios in flight are waited for.
- */
-void loop_unbind(struct loop_device *lo)
-{
-	struct device *dev = disk_to_dev(lo->disk);
-	char *envp[2] = { "DISK_MEDIA_CHANGE=1" };
-	struct loop_backing *b;
-	u64 diskseq = lo->disk->diskseq;
-
-	lockdep_assert_held(&lo->disk->open_mutex);
-
-	sysfs_remove_group(&dev->kobj, &loop_attr_group);
-	loop_uevents_hold(lo);
-	scoped_guard(mutex, &lo->mutex)
-		b = loop_backing_unpublish(lo);
-	/* BLKROSET applies to one medium */
-	bdev_clear_flag(lo->disk->part0, BD_READ_ONLY);
-	/* sets the size to 0, and drops the page cache and its write errors */
-	invalidate_disk(lo->disk);
-	disk_force_media_change(lo->disk);
-	loop_partitions_end(lo->disk);
-	bdev_disk_changed(lo->disk, false);
-	loop_partscan_allow(lo, loop_part_shift);
-	loop_uevents_release(lo, false, false);
-
-	loop_backing_retire(b);
-	trace_loop_detach(lo->number, diskseq);
-	kobject_uevent_env(&dev->kobj, KOBJ_CHANGE, envp);
-	if (lo->ephemeral) {
-		loop_set_state(lo, LOOP_STATE_REMOVING);
-		/* a work item removes it, as del_gendisk() takes open_mutex */
-		queue_work(loop_remove_workqueue, &lo->remove_work);
-	} else {
-		loop_set_state(lo, LOOP_STATE_UNBOUND);
-	}
-	wake_up(&lo->closed);
-	module_put(THIS_MODULE);
-}
-
-/*
- * ioctls of a device
- */
 
 static int loop_ioctl_set_fd(struct loop_device *lo, blk_mode_t mode,
 			     unsigned long arg)
 {
 	struct loop_config config = { .fd = arg };
 
-	return loop_bind(lo, mode, &config);
+	return loop_device_configure(lo, mode, &config);
 }
 
 static int loop_ioctl_configure(struct loop_device *lo, blk_mode_t mode,
@@ -629,7 +74,7 @@ static int loop_ioctl_configure(struct loop_device *lo, blk_mode_t mode,
 
 	if (copy_from_user(&config, (void __user *)arg, sizeof(config)))
 		return -EFAULT;
-	return loop_bind(lo, mode, &config);
+	return loop_device_configure(lo, mode, &config);
 }
 
 /*
@@ -644,11 +89,11 @@ static int loop_ioctl_clr_fd(struct loop_device *lo, blk_mode_t mode,
 	int err = -ENXIO;
 
 	xa_lock(&loop_index);
-	if (lo->state == LOOP_STATE_BOUND) {
-		if (settled && disk_openers(lo->disk) == 1)
-			loop_set_state_locked(lo, LOOP_STATE_RUNDOWN);
+	if (lo->state == LOOP_ATTACHED) {
+		if (settled && disk_openers(lo->disk) == 1 && !lo->pins)
+			loop_set_state_locked(lo, LOOP_RUNDOWN);
 		else
-			WRITE_ONCE(lo->autoclear, true);
+			loop_detach_at_close(lo);
 		err = 0;
 	}
 	xa_unlock(&loop_index);
@@ -760,6 +205,19 @@ static int loop_reconf_move(struct loop_reconf *rc, struct loop_backing *old,
 	return loop_reconf_publish(rc);
 }
 
+/* To take autoclear back is to take back a detach that waits for the last close. */
+static void loop_device_set_autoclear(struct loop_device *lo, bool autoclear)
+{
+	lockdep_assert_held(&loop_index.xa_lock);
+
+	/* nobody is left who could announce it */
+	if (lo->quiet && !lo->leased)
+		return;
+	if (lo->autoclear && !autoclear)
+		WRITE_ONCE(lo->held, lo->leased);
+	WRITE_ONCE(lo->autoclear, autoclear);
+}
+
 /*
  * Another range needs a new backing; bios do not depend on the name and the flags.
  * With @exclusive, nobody else holds the disk.
@@ -790,10 +248,11 @@ static int loop_reconf_set_status(struct loop_reconf *rc,
 	rc->scan = (info->lo_flags & LO_FLAGS_PARTSCAN) && !lo->partscan;
 	if (rc->scan)
 		WRITE_ONCE(lo->partscan, true);
-	/* a device in LOOP_STATE_RUNDOWN keeps autoclear */
-	if (lo->state == LOOP_STATE_BOUND)
-		WRITE_ONCE(lo->autoclear, info->lo_flags & LO_FLAGS_AUTOCLEAR);
+	/* a device in LOOP_RUNDOWN keeps autoclear */
+	if (lo->state == LOOP_ATTACHED)
+		loop_device_set_autoclear(lo, info->lo_flags & LO_FLAGS_AUTOCLEAR);
 	xa_unlock(&loop_index);
+	rc->changed = true;
 	return 0;
 }
 
@@ -823,7 +282,7 @@ static int loop_status_read(struct loop_device *lo, struct loop_info64 *info)
 	struct loop_backing *b __free(loop_backing_release) =
 						loop_backing_hold(lo);
 
-	if (!b || READ_ONCE(lo->state) != LOOP_STATE_BOUND)
+	if (!b || READ_ONCE(lo->state) != LOOP_ATTACHED)
 		return -ENXIO;
 
 	memset(info, 0, sizeof(*info));

@@ -29,8 +29,8 @@
 /* This many bios of a device make progress when no memory is left. */
 #define LOOP_IO_RESERVE		4
 
-/* The index marks devices that have no backing file. */
-#define LOOP_INDEX_UNBOUND	XA_MARK_1
+/* The index marks devices that are free. */
+#define LOOP_INDEX_FREE	XA_MARK_1
 
 /* The path of a bio: who does it and, from WORKER_OP on, why a worker does. */
 enum loop_path {
@@ -95,7 +95,7 @@ struct loop_params {
 	bool			read_only;	/* C */
 	bool			direct;		/* C */
 	bool			direct_asked;	/* S */
-	bool			direct_aligned;	/* C: direct for bios that the file takes */
+	u32			attach_flags;	/* C: LOOP_ATTACH_*; 0: an ioctl of the device */
 	bool			write_asked;	/* C */
 	bool			block_size_asked; /* S */
 };
@@ -125,6 +125,8 @@ struct loop_backing {
 	bool			inline_read;	/* H: the file reads without waiting */
 	bool			inline_write;	/* H: the file writes without waiting */
 	bool			inline_cached;	/* C: inline reads ask the page cache only */
+	bool			uncached;	/* C: buffered I/O leaves nothing in the cache */
+	bool			dead;		/* H: detached by force; set once */
 	bool			honours_dsync;	/* C: direct writes obey IOCB_DSYNC */
 	bool			write_waits;	/* C: writes of workers are synchronous */
 	struct loop_backoff	backoff[2];	/* for reads, and for writes */
@@ -152,11 +154,15 @@ struct loop_backing {
 	u64			ino;		/* C */
 	bool			cut;		/* S: the file ends before sizelimit */
 
-	struct loop_device	*lo;		/* C */
+	struct loop_device	*lo;		/* C: NULL before there is one */
 	refcount_t		users;		/* A: the device, and tasks that look at it */
 	struct rcu_head		rcu;
 	struct hlist_node	mapping_node;	/* G: in loop_mappings, if claimed */
 	gfp_t			mapping_gfp;	/* G: the mask to restore */
+	struct hlist_node	range_node;	/* G: in loop_ranges, if claimed */
+	struct address_space	*range_mapping;	/* C: it holds the bytes in the end */
+	u64			range_start;	/* C: in range_mapping */
+	u64			range_end;	/* C */
 };
 
 /*
@@ -181,6 +187,21 @@ struct loop_entries {
 	work_func_t		flush_work;	/* C: of each backing */
 };
 
+enum loop_state {
+	LOOP_FREE,
+	LOOP_ATTACHING,
+	LOOP_ATTACHED,
+	LOOP_RUNDOWN,
+	LOOP_REMOVING,
+};
+
+/* How far a detach by force has come. */
+enum loop_death {
+	LOOP_ALIVE,
+	LOOP_DYING,	/* no bio reaches the file */
+	LOOP_DEAD,	/* the file is released; the last close detaches */
+};
+
 struct loop_device {
 	int			number;		/* C */
 	struct gendisk		*disk;		/* C */
@@ -192,7 +213,7 @@ struct loop_device {
 	struct workqueue_struct	*flush_queue;	/* M: made by the first attach */
 	struct loop_counters __percpu *counters; /* A */
 	wait_queue_head_t	drained;	/* A: a bio ended, or a backing lost a user */
-	struct queue_limits	unbound_limits;	/* C */
+	struct queue_limits	free_limits;	/* C */
 
 	spinlock_t		group_lock;	/* taken in any context */
 	struct list_head	groups;		/* L */
@@ -206,14 +227,25 @@ struct loop_device {
 	unsigned int		uevents_held;	/* U: this many tasks hold them back */
 	bool			uevent_change;	/* U: CHANGE is due after that */
 	bool			uevent_resize;	/* U: and it says RESIZE=1 */
-	unsigned int		state;		/* X: LOOP_STATE_* */
-	u64			binding;	/* X: counts attachments */
-	u8			name[LO_NAME_SIZE]; /* X: of the attachment */
-	bool			partscan;	/* X: of the attachment */
+	bool			in_sysfs;	/* M: the attributes of the attachment */
+	enum loop_state		state;		/* X */
+	enum loop_death		death;		/* X */
+	/* of the attachment */
+	u64			attachment;	/* X: counts them */
+	u64			diskseq;	/* X */
+	kuid_t			owner;		/* X: attached the file */
+	u8			name[LO_NAME_SIZE]; /* X */
+	bool			partscan;	/* X */
 	bool			autoclear;	/* X: detach at the last close */
 	bool			ephemeral;	/* X: then remove the device */
-	wait_queue_head_t	closed;		/* A: the last opener closed it */
+	bool			leased;		/* X: there is a lease */
+	bool			held;		/* X: it keeps autoclear from detaching */
+	bool			quiet;		/* X: not announced yet */
+	unsigned int		pins;		/* X: tasks that change it by a lease */
+	atomic_t		changes;	/* A: counts what a lease tells by POLLPRI */
+	wait_queue_head_t	events;		/* A: a last close, a change, or an end */
 	struct work_struct	remove_work;	/* A */
+	struct work_struct	force_work;	/* A: has a reference on the disk */
 };
 
 /* This says who tries to read or write the file, and how. */
@@ -258,38 +290,123 @@ struct loop_clone {
 
 int loop_control_init(const struct loop_entries *entries);
 void loop_control_exit(void);
+
+/* lease.c */
+
+struct loop_detach_arg {
+	u64			diskseq;
+	u64			attachment;	/* 0: the one with diskseq */
+	bool			any;		/* ... or whatever is there */
+	bool			admin;		/* of other users, too */
+};
+
+struct file *loop_lease_create(void);
+void loop_lease_start(struct file *file, struct loop_device *lo);
+int loop_detach_now(struct loop_device *lo, struct loop_detach_arg *arg);
+int loop_detach_wait(struct loop_device *lo, struct loop_detach_arg *arg,
+		     bool watch, ktime_t deadline);
+int loop_detach_lazily(struct loop_device *lo, struct loop_detach_arg *arg,
+		       u32 *pending);
+int loop_detach_by_force(struct loop_device *lo, struct loop_detach_arg *arg,
+			 ktime_t deadline, u32 *pending);
+
+/* index.c */
+
+/* A device for one caller to attach to, in LOOP_ATTACHING. */
+struct loop_reserved {
+	struct loop_device	*lo;
+	bool			made;	/* for it, and goes if it fails */
+};
+
+int loop_index_init(const struct loop_entries *entries);
+void loop_index_add_first(void);
+void loop_index_exit(void);
 void loop_device_free(struct loop_device *lo);
+int loop_device_add(int number);
+int loop_device_remove(int number);
+int loop_device_get_free(void);
+struct loop_device *loop_device_get(int number);
+struct loop_device *loop_device_get_next(unsigned long *number);
+int loop_number_check_cgroup(int number, short access);
+int loop_device_reserve(int number, bool fresh, struct loop_reserved *reserved);
+void loop_device_give_back(struct loop_reserved *reserved);
 
 /* config.c */
 
-struct loop_bind_arg {
+int loop_ioctl(struct block_device *bdev, blk_mode_t mode, unsigned int cmd,
+	       unsigned long arg);
+int loop_compat_ioctl(struct block_device *bdev, blk_mode_t mode,
+		      unsigned int cmd, unsigned long arg);
+
+/* attach.c */
+
+struct loop_attach_arg {
 	struct loop_files		files;
 	blk_mode_t			mode;
 	const struct loop_config	*config;
 	struct loop_ctl_attach		*attach; /* NULL: an ioctl of the device */
 };
 
+/*
+ * A change in progress. lo->mutex is held from loop_reconf_begin() to
+ * loop_reconf_end(); a function that takes a loop_reconf runs between the two.
+ * @b is the new backing and, after it is published, the one that it replaced.
+ */
+struct loop_reconf {
+	struct loop_device	*lo;
+	struct loop_backing	*b;
+	struct loop_ctl_attach	*attach; /* gets the device that is in the way, or NULL */
+	bool			claimed; /* the disk, exclusively */
+	bool			stale;	/* the end invalidates the page cache */
+	bool			scan;	/* the end scans partitions, and announces all */
+	bool			announce; /* the end sends a CHANGE uevent */
+	bool			changed; /* the end wakes those who poll a lease */
+};
+
 extern struct xarray loop_index;
 extern unsigned int loop_part_shift;
 
-void loop_set_state_locked(struct loop_device *lo, unsigned int state);
-void loop_set_state(struct loop_device *lo, unsigned int state);
+void loop_set_state_locked(struct loop_device *lo, enum loop_state state);
+void loop_set_state(struct loop_device *lo, enum loop_state state);
+bool loop_move_state(struct loop_device *lo, enum loop_state from,
+		     enum loop_state to);
 void loop_partscan_allow(struct loop_device *lo, bool allow);
-bool loop_bind_is_read_only(const struct loop_bind_arg *bind);
+int loop_scan_partitions(struct loop_device *lo);
+int loop_device_announce(struct loop_device *lo);
+int loop_reconf_begin(struct loop_reconf *rc, struct loop_device *lo, bool claim);
+int loop_reconf_end(struct loop_reconf *rc, int err);
+struct loop_backing *loop_reconf_old(struct loop_reconf *rc);
+int loop_reconf_clone(struct loop_reconf *rc, struct loop_backing *old,
+		      const struct loop_files *files);
+void loop_reconf_set_size(struct loop_reconf *rc, struct loop_backing *b);
+int loop_reconf_publish(struct loop_reconf *rc);
+int loop_reconf_publish_medium(struct loop_reconf *rc);
+int loop_params_set(struct loop_params *p, const struct loop_info64 *info);
+unsigned int loop_backing_block_size(const struct loop_backing *b);
+void loop_device_name(struct loop_device *lo, u8 *name);
+void loop_device_set_name(struct loop_device *lo, const u8 *name);
+u32 loop_backing_flags(const struct loop_backing *b);
 void loop_entry_fill_backing(struct loop_ctl_entry *entry,
 			     const struct loop_backing *b);
+bool loop_attach_is_read_only(const struct loop_attach_arg *arg);
+int loop_attach_precheck(const struct loop_attach_arg *arg);
 int loop_device_attach(struct loop_device *lo, bool claim,
-		       const struct loop_bind_arg *bind);
-void loop_unbind(struct loop_device *lo);
-int loop_ioctl(struct block_device *bdev, blk_mode_t mode, unsigned int cmd,
-	       unsigned long arg);
-int loop_compat_ioctl(struct block_device *bdev, blk_mode_t mode,
-		      unsigned int cmd, unsigned long arg);
+		       const struct loop_attach_arg *arg);
+bool loop_device_is_unused(struct loop_device *lo);
+bool loop_device_pin(struct loop_device *lo, u64 attachment);
+void loop_device_unpin(struct loop_device *lo);
+void loop_device_undo_attach(struct loop_device *lo, bool remove);
+void loop_device_detach(struct loop_device *lo);
+void loop_device_detach_if_due(struct loop_device *lo);
+void loop_detach_at_close(struct loop_device *lo);
+void loop_force_work(struct work_struct *work);
+void loop_device_kill_locked(struct loop_device *lo);
+void loop_device_bury(struct loop_device *lo);
 
-/* The device has a backing; in RUNDOWN it may have lost it just now. */
-static inline bool loop_state_is_bound(unsigned int state)
+/* The device has a backing; in LOOP_RUNDOWN it may have lost it just now. */
+static inline bool loop_state_is_attached(enum loop_state state)
 {
-	return state == LOOP_STATE_BOUND || state == LOOP_STATE_RUNDOWN;
+	return state == LOOP_ATTACHED || state == LOOP_RUNDOWN;
 }
 
 /* report.c */
@@ -310,9 +427,10 @@ int loop_file_fallocate(struct file *file, int mode, loff_t pos, loff_t len);
 void loop_file_read_ahead(struct file *file, loff_t pos, unsigned int len);
 int loop_bdev_discard(struct block_device *bdev, loff_t pos, unsigned int len);
 u64 loop_range_end(const struct loop_params *p);
-int loop_mapping_claim(struct loop_backing *b, bool exclusive);
+int loop_backing_claim(struct loop_backing *b);
 struct loop_backing *loop_backing_alloc(struct loop_device *lo,
 					const struct loop_files *files);
+void loop_backing_free(struct loop_backing *b);
 struct loop_backing *loop_device_backing(struct loop_device *lo);
 struct loop_backing *loop_backing_hold(struct loop_device *lo);
 void loop_backing_release(struct loop_backing *b);
@@ -325,6 +443,7 @@ u32 loop_backing_unmet(const struct loop_backing *b);
 void loop_limits_init(struct queue_limits *lim);
 int loop_backing_check_chain(struct loop_backing *b);
 int loop_backing_publish(struct loop_device *lo, struct loop_backing **bp);
+struct loop_backing *loop_backing_take(struct loop_device *lo);
 struct loop_backing *loop_backing_unpublish(struct loop_device *lo);
 
 DEFINE_FREE(loop_backing_release, struct loop_backing *,
@@ -378,6 +497,8 @@ void loop_group_init(struct loop_group *group, struct loop_device *lo,
 struct loop_group *loop_group_get(struct loop_device *lo, struct bio *bio);
 void loop_group_put(struct loop_group *group);
 void loop_groups_free(struct loop_device *lo);
+void loop_groups_open(struct loop_device *lo);
+void loop_groups_close(struct loop_device *lo);
 void loop_io_queue_work(struct loop_io *io, work_func_t work);
 void loop_io_queue_write(struct loop_io *io);
 struct loop_io *loop_group_next_write(struct loop_group *group);

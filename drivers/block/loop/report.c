@@ -122,6 +122,7 @@ LOOP_ATTR_RO(sizelimit, "%lld", b->params.sizelimit);
 LOOP_ATTR_RO(autoclear, "%d", READ_ONCE(b->lo->autoclear));
 LOOP_ATTR_RO(partscan, "%d", READ_ONCE(b->lo->partscan));
 LOOP_ATTR_RO(dio, "%d", b->params.direct);
+LOOP_ATTR_RO(internal, "%d", !!(b->params.attach_flags & LOOP_ATTACH_INTERNAL));
 
 static struct attribute *loop_attrs[] = {
 	&dev_attr_backing_file.attr,
@@ -130,6 +131,7 @@ static struct attribute *loop_attrs[] = {
 	&dev_attr_autoclear.attr,
 	&dev_attr_partscan.attr,
 	&dev_attr_dio.attr,
+	&dev_attr_internal.attr,
 	NULL,
 };
 
@@ -168,7 +170,7 @@ static DEVICE_ATTR_RO(loop_stats);
 
 static const char * const loop_unmet_names[] = {
 	"direct_io", "direct_align", "write", "sizelimit", "discard",
-	"block_size",
+	"block_size", "uncached",
 };
 
 static ssize_t loop_unmet_show(struct device *dev,

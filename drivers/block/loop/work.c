@@ -132,6 +132,33 @@ void loop_group_put(struct loop_group *group)
 		group->users--;
 }
 
+/*
+ * Gives each group of a dead device room for one more. A bio that waits for room
+ * takes it, fails, and so passes it on to the next.
+ */
+void loop_groups_open(struct loop_device *lo)
+{
+	struct loop_group *group;
+
+	scoped_guard(spinlock_irqsave, &lo->group_lock)
+		list_for_each_entry(group, &lo->groups, node)
+			up(&group->room);
+	up(&lo->root_group.room);
+	up(&lo->swap_group.room);
+}
+
+/* Each group has its own bound again. No bio is in flight. */
+void loop_groups_close(struct loop_device *lo)
+{
+	struct loop_group *group;
+
+	scoped_guard(spinlock_irqsave, &lo->group_lock)
+		list_for_each_entry(group, &lo->groups, node)
+			sema_init(&group->room, loop_queue_depth);
+	sema_init(&lo->root_group.room, loop_queue_depth);
+	sema_init(&lo->swap_group.room, LOOP_SWAP_DEPTH);
+}
+
 void loop_groups_free(struct loop_device *lo)
 {
 	struct loop_group *group, *next;

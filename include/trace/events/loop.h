@@ -21,11 +21,11 @@
 #define LOOP_TRACE_RWBS_LEN	16
 
 #define loop_trace_states						\
-	{ LOOP_STATE_UNBOUND,	"unbound" },				\
-	{ LOOP_STATE_BINDING,	"binding" },				\
-	{ LOOP_STATE_BOUND,	"bound" },				\
-	{ LOOP_STATE_RUNDOWN,	"rundown" },				\
-	{ LOOP_STATE_REMOVING,	"removing" }
+	{ LOOP_FREE,		"free" },				\
+	{ LOOP_ATTACHING,	"attaching" },				\
+	{ LOOP_ATTACHED,	"attached" },				\
+	{ LOOP_RUNDOWN,		"rundown" },				\
+	{ LOOP_REMOVING,	"removing" }
 
 #define loop_trace_flags						\
 	{ LO_FLAGS_READ_ONLY,	"read_only" },				\
@@ -34,6 +34,12 @@
 	{ LO_FLAGS_DIRECT_IO,	"direct_io" }
 
 #endif /* _TRACE_LOOP_NAMES */
+
+TRACE_DEFINE_ENUM(LOOP_FREE);
+TRACE_DEFINE_ENUM(LOOP_ATTACHING);
+TRACE_DEFINE_ENUM(LOOP_ATTACHED);
+TRACE_DEFINE_ENUM(LOOP_RUNDOWN);
+TRACE_DEFINE_ENUM(LOOP_REMOVING);
 
 /* A file is attached: the configuration of the device, and the backing file. */
 TRACE_EVENT(loop_attach,
@@ -81,7 +87,7 @@ TRACE_EVENT(loop_detach,
 	TP_printk("loop%d diskseq=%llu", __entry->number, __entry->diskseq)
 );
 
-/* A device changes from one LOOP_STATE_* to another. */
+/* A device changes from one enum loop_state to another. */
 TRACE_EVENT(loop_state,
 	TP_PROTO(int number, unsigned int from, unsigned int to),
 	TP_ARGS(number, from, to),

@@ -16,9 +16,9 @@
 #define LO_KEY_SIZE	32
 
 /**
- * enum - lo_flags of a bound device
+ * enum - lo_flags of a device with a backing file
  * @LO_FLAGS_READ_ONLY: the device and its backing file are not written to.
- * @LO_FLAGS_AUTOCLEAR: the device is unbound when its last opener closes it.
+ * @LO_FLAGS_AUTOCLEAR: the device is detached when its last opener closes it.
  * @LO_FLAGS_PARTSCAN: the partition table is read, and read again on changes.
  * @LO_FLAGS_DIRECT_IO: the backing file is read and written past its page
  *	cache.
@@ -124,7 +124,7 @@ struct loop_info64 {
  * @info: the status to start with.
  * @__reserved: zeroes, else EINVAL.
  *
- * Binds a device in one step: it is never seen half configured.
+ * Attaches a file in one step: the device is never seen half configured.
  */
 struct loop_config {
 	__u32			fd;
@@ -147,8 +147,8 @@ struct loop_config {
 #define MAX_LO_CRYPT		20
 
 /* ioctls of /dev/loopN */
-#define LOOP_SET_FD		0x4C00	/* int fd: bind */
-#define LOOP_CLR_FD		0x4C01	/* unbind, at the last close */
+#define LOOP_SET_FD		0x4C00	/* int fd: attach */
+#define LOOP_CLR_FD		0x4C01	/* detach, at the last close */
 #define LOOP_SET_STATUS		0x4C02	/* struct loop_info * */
 #define LOOP_GET_STATUS		0x4C03	/* struct loop_info * */
 #define LOOP_SET_STATUS64	0x4C04	/* struct loop_info64 * */
@@ -157,7 +157,7 @@ struct loop_config {
 #define LOOP_SET_CAPACITY	0x4C07	/* follow the size of the file */
 #define LOOP_SET_DIRECT_IO	0x4C08	/* unsigned long: 0 off, else on */
 #define LOOP_SET_BLOCK_SIZE	0x4C09	/* unsigned long: bytes */
-#define LOOP_CONFIGURE		0x4C0A	/* struct loop_config *: bind */
+#define LOOP_CONFIGURE		0x4C0A	/* struct loop_config *: attach */
 
 /* ioctls of /dev/loop-control; each returns a device number, or -1 and errno */
 #define LOOP_CTL_ADD		0x4C80	/* int number; negative: lowest free */
@@ -165,54 +165,102 @@ struct loop_config {
 #define LOOP_CTL_GET_FREE	0x4C82	/* no argument */
 
 /*
- * Those below return 0, or -1 and errno, and take a structure that may grow at
- * its end. It starts with its size in bytes as the caller knows it:
+ * The ioctls below return 0, or -1 and errno. Each takes a structure that may grow
+ * at its end. The structure starts with its size in bytes as the caller knows it:
  *
  *   below that of the first version	EINVAL
  *   above that of this kernel		E2BIG, if a byte past the latter is not 0
- *   above the page size			E2BIG
+ *   above the page size		E2BIG
  *
- * The kernel looks at this size and not at the one in the ioctl's number.
- * Unknown flags and reserved fields that are not 0 are EINVAL. A caller that
- * gets an error finds the structure as it was, but for what is said below.
+ * The kernel looks at this size and not at the one in the ioctl's number. An
+ * unknown flag and a reserved field that is not 0 are EINVAL. The fields whose
+ * names start with out_ are answers: the caller sets them to 0, and another value
+ * is EINVAL. All arguments are checked before a device is made. A call that fails
+ * leaves the structure as it was, except for the answers that are named below.
+ *
+ * A number of a device is an __s32, from 0 to the highest that has minors.
  */
 
 /**
  * enum - attach_flags of struct loop_ctl_attach and struct loop_ctl_entry
- * @LOOP_ATTACH_STRICT: fail rather than bind otherwise than asked for:
- *	EOPNOTSUPP if LOOP_UNMET_DIRECT_IO would be true of the device, EINVAL
- *	if LOOP_UNMET_DIRECT_ALIGN, _WRITE or _SIZELIMIT would. An fd that is
- *	open with O_DIRECT asks for direct I/O as well.
- * @LOOP_ATTACH_EXCLUSIVE: EBUSY if another device is bound to one of the same
- *	bytes of the same file, unless both are read-only. Without a size limit
- *	the range has no end, as the file may grow. Looked at once, when the
- *	device is attached: it does not keep others from attaching later.
- * @LOOP_ATTACH_EPHEMERAL: the device is removed when it is unbound, however
- *	that comes about.
- * @LOOP_ATTACH_NO_FD: no file descriptor is returned. Not with
- *	LO_FLAGS_AUTOCLEAR, as nobody would hold the device: EINVAL.
+ * @LOOP_ATTACH_LEASE: a lease of the attachment is returned in @out_lease.
+ * @LOOP_ATTACH_HOLD: no uevent is sent and no partition table is read before
+ *	LOOP_LEASE_ANNOUNCE is called on the lease, but for the event that adds a
+ *	device which the call makes. If the lease is closed before that, the device
+ *	is detached, as soon as nobody has it open, without an event. Only with
+ *	LOOP_ATTACH_LEASE, else EINVAL.
+ * @LOOP_ATTACH_EXCLUSIVE: while the file is attached, no other attachment of an
+ *	overlapping range of the same file succeeds, whatever ioctl asks for it:
+ *	EBUSY. Without a size limit the range has no end, as the file may grow. A
+ *	file on overlayfs is the same as the file that it stands for, and a
+ *	partition is a range of its disk.
+ * @LOOP_ATTACH_EPHEMERAL: the call makes a new device, which is removed when it
+ *	is detached, however that comes about. If @index names a device that
+ *	exists, the call fails with EEXIST.
  * @LOOP_ATTACH_DIRECT_ALIGNED: direct I/O, now or later, is for those requests
  *	that the file takes with their offset, length and memory; the others go
  *	through the page cache of the file. The block size does not depend on
  *	what direct I/O needs, and only the offset has to be aligned to that.
+ * @LOOP_ATTACH_NO_INLINE: workers do all I/O on the file.
+ * @LOOP_ATTACH_UNCACHED: buffered I/O leaves nothing in the page cache of the
+ *	file, where kernel and file system can do that.
+ * @LOOP_ATTACH_INTERNAL: the device is a program's own. Desktops and tools that
+ *	look for media should not show it: /sys/block/loopN/loop/internal is 1.
+ * @LOOP_ATTACH_NO_DISCARD: the device offers no discard, and zeroes are written
+ *	without making holes in the file.
  */
 enum {
-	LOOP_ATTACH_STRICT	= 1,
-	LOOP_ATTACH_EXCLUSIVE	= 2,
-	LOOP_ATTACH_EPHEMERAL	= 4,
-	LOOP_ATTACH_NO_FD	= 8,
-	LOOP_ATTACH_DIRECT_ALIGNED = 16,
+	LOOP_ATTACH_LEASE		= 1,
+	LOOP_ATTACH_HOLD		= 2,
+	LOOP_ATTACH_EXCLUSIVE		= 4,
+	LOOP_ATTACH_EPHEMERAL		= 8,
+	LOOP_ATTACH_DIRECT_ALIGNED	= 16,
+	LOOP_ATTACH_NO_INLINE		= 32,
+	LOOP_ATTACH_UNCACHED		= 64,
+	LOOP_ATTACH_INTERNAL		= 128,
+	LOOP_ATTACH_NO_DISCARD		= 256,
+};
+
+/**
+ * enum - conditions: require and out_unmet of struct loop_ctl_attach, unmet of
+ *	struct loop_ctl_entry
+ * @LOOP_COND_DIRECT_IO: unmet if direct I/O was asked for, and the file has none.
+ *	A file descriptor that is open with O_DIRECT asks for it as well.
+ * @LOOP_COND_DIRECT_ALIGN: unmet if direct I/O was asked for, and the file has it,
+ *	but not with the offset or block size that the device has, or had: it is
+ *	not turned on again by itself. With LOOP_ATTACH_DIRECT_ALIGNED only the
+ *	offset counts.
+ * @LOOP_COND_WRITE: unmet if the device is read-only and LO_FLAGS_READ_ONLY was
+ *	not asked for: the file, or the node that it was attached through, is not
+ *	open for writing, or BLKROSET has made the device read-only.
+ * @LOOP_COND_SIZELIMIT: unmet if the file ended before the size limit when its
+ *	size was last looked at, or if the limit is not whole sectors.
+ * @LOOP_COND_DISCARD: unmet if the device does not offer discard.
+ * @LOOP_COND_BLOCK_SIZE: unmet if no block size was asked for, and it is above
+ *	512 bytes as direct I/O on the file needs that.
+ * @LOOP_COND_UNCACHED: unmet if LOOP_ATTACH_UNCACHED was asked for, and buffered
+ *	I/O is cached.
+ */
+enum {
+	LOOP_COND_DIRECT_IO	= 1,
+	LOOP_COND_DIRECT_ALIGN	= 2,
+	LOOP_COND_WRITE		= 4,
+	LOOP_COND_SIZELIMIT	= 8,
+	LOOP_COND_DISCARD	= 16,
+	LOOP_COND_BLOCK_SIZE	= 32,
+	LOOP_COND_UNCACHED	= 64,
 };
 
 /**
  * struct loop_ctl_attach - argument of LOOP_CTL_ATTACH
  * @size: of this structure, in bytes.
  * @attach_flags: LOOP_ATTACH_*.
- * @index: number of the device to bind, which is added if it is not there; -1:
- *	the lowest that is unbound and that nobody has open, or a new one; with
- *	LOOP_ATTACH_EPHEMERAL always a new one.
- *	(out) The number of the device; on EBUSY, of the device that is in the
- *	way.
+ * @lo_flags: LO_FLAGS_*. LO_FLAGS_AUTOCLEAR without LOOP_ATTACH_LEASE is EINVAL,
+ *	as nobody would hold the device.
+ * @require: LOOP_COND_* that have to be met, else the call fails with EOPNOTSUPP
+ *	and @out_unmet has all conditions that are not met.
+ * @index: number of the device, which is added if it does not exist; -1: the
+ *	lowest that is free and that nobody has open, or a new one.
  * @fd: the backing file, open for reading, and for writing if the device is to
  *	be written to.
  * @offset: start of the data in the file, in bytes, up to 2^63 - 1.
@@ -222,122 +270,175 @@ enum {
  *	size or, where the block layer knows larger ones, 65536; 0: 512 or, if
  *	direct I/O is asked for without LOOP_ATTACH_DIRECT_ALIGNED, what that
  *	needs on the file.
- *	(out) The one in force.
- * @lo_flags: LO_FLAGS_*. (out) Those in force.
- * @diskseq: (out) the disk's sequence number, which no other binding has.
- * @device_fd: (out) a file descriptor of the device, close-on-exec, open for
- *	reading, and for writing unless the device is read-only; -1 with
- *	LOOP_ATTACH_NO_FD.
  * @reserved: 0.
  * @name: a name, cut to LO_NAME_SIZE - 1 bytes.
+ * @out_diskseq: the disk's sequence number, which no other attachment has.
+ * @out_nr_bytes: size of the device in bytes.
+ * @out_index: number of the device.
+ * @out_lease: file descriptor of the lease, close-on-exec; -1 if none was asked
+ *	for.
+ * @out_block_size: logical block size in force, in bytes.
+ * @out_lo_flags: LO_FLAGS_* in force.
+ * @out_unmet: LOOP_COND_* that are not met, required or not; also if the call fails
+ *	with EOPNOTSUPP.
+ * @out_busy: -1; if the call fails with EBUSY, the number of the device that is
+ *	in the way, if there is one: @index itself, or one that has the same part
+ *	of the file.
  *
- * Finds a device and binds it in one step: no other caller can bind or remove
- * the device before this one returns. It needs no node in /dev, and the
- * control device open for writing. What fails leaves no device behind that was
- * not there before, and the structure as it was, but for @index on EBUSY.
+ * Finds or makes a device and attaches the file to it in one step: nobody else
+ * can attach a file to the device or remove it before this call returns. It needs
+ * the control device open for writing, and the device cgroup of the caller has to
+ * allow that the device is read and written. A call that fails leaves no device
+ * behind that did not exist before.
+ *
+ * A lease is a file descriptor that holds the attachment, and neither opens the
+ * device nor writes to it. With LO_FLAGS_AUTOCLEAR the device stays attached while
+ * it is open or its lease is, and is detached with the last of them, however the
+ * process ends. Without the flag the lease keeps nothing, and ends nothing when
+ * it is closed. LOOP_CLR_FD and LOOP_CTL_DETACH end the attachment in spite of a
+ * lease.
+ *
+ * poll() of a lease returns POLLHUP once the attachment has ended, and POLLPRI if
+ * the size or a setting has changed since LOOP_GET_STATUS or LOOP_GET_STATUS64
+ * was last called on the lease. These ioctls work on a lease as on the device that
+ * is open for writing, and ask for no other right: LOOP_CLR_FD, LOOP_SET_STATUS,
+ * LOOP_SET_STATUS64, LOOP_GET_STATUS, LOOP_GET_STATUS64, LOOP_CHANGE_FD,
+ * LOOP_SET_CAPACITY, LOOP_SET_DIRECT_IO, LOOP_SET_BLOCK_SIZE; BLKRRPART, which
+ * reads the partition table also of a device that is attached without
+ * LO_FLAGS_PARTSCAN, and is EBUSY if somebody has the device exclusively or a
+ * partition open, or before the device is announced; and LOOP_LEASE_ANNOUNCE.
+ * Another ioctl is ENOTTY. Once the
+ * attachment has ended, each of them is ENXIO.
  */
 struct loop_ctl_attach {
 	__u32			size;
 	__u32			attach_flags;
+	__u32			lo_flags;
+	__u32			require;
 	__s32			index;
 	__s32			fd;
 	__u64			offset;
 	__u64			sizelimit;
 	__u32			block_size;
-	__u32			lo_flags;
-	__u64			diskseq;
-	__s32			device_fd;
 	__u32			reserved;
 	__u8			name[LO_NAME_SIZE];
+	__u64			out_diskseq;
+	__u64			out_nr_bytes;
+	__s32			out_index;
+	__s32			out_lease;
+	__u32			out_block_size;
+	__u32			out_lo_flags;
+	__u32			out_unmet;
+	__s32			out_busy;
 };
 
-#define LOOP_CTL_ATTACH_SIZE_VER0	120
+#define LOOP_CTL_ATTACH_SIZE_VER0	152
+
+/*
+ * Of a lease with LOOP_ATTACH_HOLD: sends the uevents and reads the partition
+ * table. EALREADY if that has been done, or if nothing was held back.
+ */
+#define LOOP_LEASE_ANNOUNCE	_IO(0x4C, 0x86)
+
+/**
+ * enum - mode of struct loop_ctl_detach
+ * @LOOP_DETACH_NOW: if nobody has the device open, else EBUSY. An open, a close or
+ *	a partition scan that is under way is waited for. A device that was detached
+ *	by force and is not free yet is EBUSY, too.
+ * @LOOP_DETACH_WAIT: as soon as nobody has the device open.
+ * @LOOP_DETACH_WATCH: the call only waits until the device is detached by others.
+ * @LOOP_DETACH_LAZY: now, or at the last close, as LOOP_CLR_FD does.
+ * @LOOP_DETACH_FORCE: now, although it may be open. No later I/O reaches the file:
+ *	reads, direct writes and the sync of what is written fail with EIO. File
+ *	systems on the device and its partitions are shut down where they know how,
+ *	and those who have the device open keep a dead one. The call then waits, until @deadline,
+ *	for what is in flight on the file and for the release of the file. What
+ *	was synced before is in the file. The same call again waits on.
+ */
+enum {
+	LOOP_DETACH_NOW		= 0,
+	LOOP_DETACH_WAIT	= 1,
+	LOOP_DETACH_WATCH	= 2,
+	LOOP_DETACH_LAZY	= 3,
+	LOOP_DETACH_FORCE	= 4,
+};
 
 /**
  * enum - flags of struct loop_ctl_detach
- * @LOOP_DETACH_WAIT: wait until nobody has the device open.
+ * @LOOP_DETACH_ANY: whatever file is attached. Then @diskseq is 0.
  */
 enum {
-	LOOP_DETACH_WAIT	= 1,
+	LOOP_DETACH_ANY		= 1,
+};
+
+/**
+ * enum - out_pending of struct loop_ctl_detach
+ * @LOOP_PENDING_OPEN: the device is still open, and can be attached or removed
+ *	after its last close.
+ * @LOOP_PENDING_FILE: the file has not been released yet. After LOOP_DETACH_FORCE,
+ *	I/O on the file has not ended, or file systems are still being shut down.
+ */
+enum {
+	LOOP_PENDING_OPEN	= 1,
+	LOOP_PENDING_FILE	= 2,
 };
 
 /**
  * struct loop_ctl_detach - argument of LOOP_CTL_DETACH
  * @size: of this structure, in bytes.
- * @flags: LOOP_DETACH_*.
+ * @flags: LOOP_DETACH_ANY or 0.
+ * @mode: LOOP_DETACH_*; another value is EINVAL.
  * @index: number of the device.
+ * @diskseq: the sequence number of the attachment; another one is ESTALE. 0 without
+ *	LOOP_DETACH_ANY is EINVAL.
+ * @deadline: for LOOP_DETACH_WAIT, _WATCH and _FORCE, the time of CLOCK_MONOTONIC,
+ *	in nanoseconds, at which the call returns at the latest; 2^63 - 1 and above:
+ *	no limit. For the other modes 0.
+ * @out_pending: LOOP_PENDING_*: what is left to be done after the call has returned
+ *	0. It is 0 for LOOP_DETACH_NOW, _WAIT and _WATCH.
  * @reserved: 0.
- * @diskseq: only the binding with this sequence number; 0: whichever is there.
- *	(out) On EINTR, with LOOP_DETACH_WAIT, that of the binding that was
- *	waited for, if there was one.
- * @timeout: with LOOP_DETACH_WAIT, the longest wait in nanoseconds; 2^63 - 1
- *	and above: no limit. An open, a close or a partition scan that is under
- *	way is waited for in any case. Without the flag 0. (out) On EINTR, with
- *	the flag, what is left of it, so that the same call can be made again.
  *
- * Unbinds a device that nobody has open. When it returns 0 the backing file
- * has been released; if it was the close that this call waited for that unbound
- * the device, by the time that close() returns. A device that somebody has open
- * is never torn away: it is EBUSY or, after a wait, ETIMEDOUT, and as before.
- * A caller whose device cgroup may not open the device for reading gets EPERM.
+ * Ends an attachment. It needs the control device open for writing. The device
+ * cgroup of the caller has to allow that the device is read, and to end what another
+ * user has attached takes CAP_SYS_ADMIN: else EPERM.
+ *
+ * When 0 is returned and @out_pending is 0 the file has been released; if another
+ * task's close() has detached the device, by the time that close() returns.
+ * LOOP_DETACH_WAIT and _WATCH fail with ETIMEDOUT at the deadline, and the device is
+ * as it was. With a signal the call fails with EINTR or is restarted; a call that
+ * is restarted finds ENXIO, ESTALE or ENODEV if the attachment has ended meanwhile.
  */
 struct loop_ctl_detach {
 	__u32			size;
 	__u32			flags;
+	__u32			mode;
 	__s32			index;
-	__u32			reserved;
 	__u64			diskseq;
-	__u64			timeout;
+	__u64			deadline;
+	__u32			out_pending;
+	__u32			reserved;
 };
 
-#define LOOP_CTL_DETACH_SIZE_VER0	32
+#define LOOP_CTL_DETACH_SIZE_VER0	40
 
 /**
  * enum - state of struct loop_ctl_entry
- * @LOOP_STATE_UNBOUND: has no backing file.
- * @LOOP_STATE_BINDING: is about to be bound.
- * @LOOP_STATE_BOUND: has a backing file.
- * @LOOP_STATE_RUNDOWN: is about to lose its backing file.
- * @LOOP_STATE_REMOVING: is about to be removed.
+ * @LOOP_STATE_FREE: a file can be attached.
+ * @LOOP_STATE_BUSY: the device is about to be attached or removed, or is dead and
+ *	still open.
+ * @LOOP_STATE_ATTACHED: has a backing file.
  */
 enum {
-	LOOP_STATE_UNBOUND	= 0,
-	LOOP_STATE_BINDING	= 1,
-	LOOP_STATE_BOUND	= 2,
-	LOOP_STATE_RUNDOWN	= 3,
-	LOOP_STATE_REMOVING	= 4,
-};
-
-/**
- * enum - unmet of struct loop_ctl_entry: what the device should be and is not
- * @LOOP_UNMET_DIRECT_IO: direct I/O was asked for, and the file has none.
- * @LOOP_UNMET_DIRECT_ALIGN: direct I/O was asked for, and the file has it, but
- *	not with the offset or block size that the device has, or had: it is
- *	not turned on again by itself. With LOOP_ATTACH_DIRECT_ALIGNED only the
- *	offset counts.
- * @LOOP_UNMET_WRITE: the device is read-only, as the file, or the node that it
- *	was bound through, is not open for writing, or BLKROSET has made it so.
- * @LOOP_UNMET_SIZELIMIT: the file ended before the size limit when its size
- *	was last looked at, or the limit is not whole sectors.
- * @LOOP_UNMET_DISCARD: the device does not offer discard, as the file does not.
- * @LOOP_UNMET_BLOCK_SIZE: no block size was asked for, and it is above 512 bytes
- *	as direct I/O on the file needs that.
- */
-enum {
-	LOOP_UNMET_DIRECT_IO	= 1,
-	LOOP_UNMET_DIRECT_ALIGN	= 2,
-	LOOP_UNMET_WRITE	= 4,
-	LOOP_UNMET_SIZELIMIT	= 8,
-	LOOP_UNMET_DISCARD	= 16,
-	LOOP_UNMET_BLOCK_SIZE	= 32,
+	LOOP_STATE_FREE		= 0,
+	LOOP_STATE_BUSY		= 1,
+	LOOP_STATE_ATTACHED	= 2,
 };
 
 /**
  * struct loop_ctl_entry - a device, as LOOP_CTL_LIST tells it
  * @index: number of the device.
  * @state: LOOP_STATE_*. All below but @openers and @diskseq is 0 unless it is
- *	LOOP_STATE_BOUND or, until the device loses its backing file,
- *	LOOP_STATE_RUNDOWN.
+ *	LOOP_STATE_ATTACHED.
  * @lo_flags: LO_FLAGS_*.
  * @block_size: logical block size in bytes.
  * @offset: start of the data in the backing file, in bytes.
@@ -346,12 +447,15 @@ enum {
  * @backing_dev: device number of the file system that holds the backing file,
  *	encoded as in struct loop_info64.
  * @backing_ino: inode number of the backing file.
+ * @backing_rdev: device number of the backing file if that is a block device,
+ *	else 0.
  * @diskseq: the disk's sequence number.
  * @openers: how many times the device or a partition of it is open now.
- * @attach_flags: those of LOOP_ATTACH_* that are still in force:
- *	LOOP_ATTACH_EPHEMERAL, LOOP_ATTACH_DIRECT_ALIGNED.
- * @unmet: LOOP_UNMET_*.
- * @reserved: 0.
+ * @attach_flags: LOOP_ATTACH_* in force: LOOP_ATTACH_LEASE while a lease is open,
+ *	LOOP_ATTACH_HOLD until the device is announced.
+ * @unmet: LOOP_COND_* that are not met.
+ * @owner: the user who attached the file, as the caller's user namespace knows
+ *	him.
  * @name: the name, with a NUL.
  */
 struct loop_ctl_entry {
@@ -364,24 +468,25 @@ struct loop_ctl_entry {
 	__u64			nr_bytes;
 	__u64			backing_dev;
 	__u64			backing_ino;
+	__u64			backing_rdev;
 	__u64			diskseq;
 	__u32			openers;
 	__u32			attach_flags;
 	__u32			unmet;
-	__u32			reserved;
+	__u32			owner;
 	__u8			name[LO_NAME_SIZE];
 };
 
-#define LOOP_CTL_ENTRY_SIZE_VER0	144
+#define LOOP_CTL_ENTRY_SIZE_VER0	152
 
 /**
  * enum - flags of struct loop_ctl_list
- * @LOOP_LIST_BOUND: only devices that have a backing file.
+ * @LOOP_LIST_ATTACHED: only devices that have a backing file.
  * @LOOP_LIST_FD: only devices whose backing file is the one that @fd of struct
  *	loop_ctl_list is open on.
  */
 enum {
-	LOOP_LIST_BOUND		= 1,
+	LOOP_LIST_ATTACHED	= 1,
 	LOOP_LIST_FD		= 2,
 };
 
@@ -389,17 +494,20 @@ enum {
  * struct loop_ctl_list - argument of LOOP_CTL_LIST
  * @size: of this structure, in bytes.
  * @flags: LOOP_LIST_*.
- * @start: the lowest number to tell. (out) Where to go on; -1, all bits set,
- *	when there is nothing more to tell.
- * @count: entries that @entries has room for. (out) Entries filled.
+ * @start: the lowest number to tell.
+ * @count: entries that @entries has room for.
  * @entry_size: size of one entry in bytes, as the caller knows it, from 4 to the
  *	page size; a larger one than the kernel's is filled up with zeroes, a
  *	smaller one is cut.
- * @fd: with LOOP_LIST_FD, an open file, else 0.
+ * @fd: with LOOP_LIST_FD, an open file, else -1.
  * @entries: pointer to an array of struct loop_ctl_entry, @entry_size apart.
+ * @out_count: entries filled.
+ * @out_next: the number to go on with as @start; 2^32 - 1 when there is nothing more
+ *	to tell.
  *
- * Each entry is true for one moment; devices may come and go between two. The
- * control device may be open for reading only. On EFAULT some entries may have
+ * Tells the devices that the caller's device cgroup lets it read. Each entry is
+ * true for one moment; devices may come and go between two. The control device may
+ * be open for reading only. On EFAULT and EINTR some entries may have
  * been written.
  */
 struct loop_ctl_list {
@@ -410,9 +518,11 @@ struct loop_ctl_list {
 	__u32			entry_size;
 	__s32			fd;
 	__u64			entries;
+	__u32			out_count;
+	__u32			out_next;
 };
 
-#define LOOP_CTL_LIST_SIZE_VER0		32
+#define LOOP_CTL_LIST_SIZE_VER0		40
 
 #define LOOP_CTL_ATTACH		_IOWR(0x4C, 0x83, struct loop_ctl_attach)
 #define LOOP_CTL_DETACH		_IOWR(0x4C, 0x84, struct loop_ctl_detach)

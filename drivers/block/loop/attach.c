@@ -1,0 +1,874 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * One device: its state, its uevents, how a file is attached, replaced and detached,
+ * also by force; and what each change of an attachment begins and ends with.
+ *
+ * This file calls backing.c, which builds and publishes a backing, report.c for the
+ * attributes of an attached device, and work.c for its workqueues. It takes the
+ * exclusive claim of the disk and then lo->mutex for a change, open_mutex for a
+ * partition scan after lo->mutex is released, and lo->uevent_mutex and the lock of
+ * the index inside either. The caller of loop_device_detach() holds open_mutex.
+ */
+#include <linux/cred.h>
+#include <linux/file.h>
+#include <linux/kobject.h>
+#include <linux/module.h>
+#include <linux/pagemap.h>
+#include <linux/sysfs.h>
+#include "loop.h"
+#include <trace/events/loop.h>
+
+/*
+ * The index of the numbers that exist. A number is reserved while its device is
+ * created, and keeps its entry until its device is gone. Devices in
+ * LOOP_FREE have the mark. The lock of the index also protects their state.
+ */
+DEFINE_XARRAY_ALLOC(loop_index);
+
+/* A device has 1 << loop_part_shift minors, for itself and its partitions. */
+unsigned int loop_part_shift;
+
+/*
+ * State
+ */
+
+void loop_set_state_locked(struct loop_device *lo, enum loop_state state)
+{
+	lockdep_assert_held(&loop_index.xa_lock);
+
+	if (state == LOOP_FREE)
+		__xa_set_mark(&loop_index, lo->number, LOOP_INDEX_FREE);
+	else if (lo->state == LOOP_FREE)
+		__xa_clear_mark(&loop_index, lo->number, LOOP_INDEX_FREE);
+	if (lo->state != state)
+		trace_loop_state(lo->number, lo->state, state);
+	WRITE_ONCE(lo->state, state);
+	WRITE_ONCE(lo->autoclear, state == LOOP_RUNDOWN);
+	WRITE_ONCE(lo->held, false);
+}
+
+void loop_set_state(struct loop_device *lo, enum loop_state state)
+{
+	xa_lock(&loop_index);
+	loop_set_state_locked(lo, state);
+	xa_unlock(&loop_index);
+}
+
+bool loop_move_state(struct loop_device *lo, enum loop_state from,
+		     enum loop_state to)
+{
+	bool moved;
+
+	xa_lock(&loop_index);
+	moved = lo->state == from;
+	if (moved)
+		loop_set_state_locked(lo, to);
+	xa_unlock(&loop_index);
+	return moved;
+}
+
+/*
+ * Reconfiguration
+ */
+
+/*
+ * The block layer sends a CHANGE event of the disk at each step of a change. A
+ * task holds these back while it makes such steps, and then says which event is
+ * due. The last of several tasks sends it, so that no event is lost.
+ */
+static void loop_uevents_hold(struct loop_device *lo)
+{
+	guard(mutex)(&lo->uevent_mutex);
+	if (!lo->uevents_held++)
+		dev_set_uevent_suppress(disk_to_dev(lo->disk), 1);
+}
+
+static void loop_uevents_release(struct loop_device *lo, bool change,
+				 bool resize)
+{
+	char *envp[2] = { "RESIZE=1" };
+
+	guard(mutex)(&lo->uevent_mutex);
+	lo->uevent_change |= change;
+	lo->uevent_resize |= resize;
+	if (--lo->uevents_held)
+		return;
+	dev_set_uevent_suppress(disk_to_dev(lo->disk), 0);
+	if (lo->uevent_change)
+		kobject_uevent_env(&disk_to_dev(lo->disk)->kobj, KOBJ_CHANGE,
+				   lo->uevent_resize ? envp : NULL);
+	lo->uevent_change = false;
+	lo->uevent_resize = false;
+}
+
+void loop_partscan_allow(struct loop_device *lo, bool allow)
+{
+	if (allow)
+		clear_bit(GD_SUPPRESS_PART_SCAN, &lo->disk->state);
+	else
+		set_bit(GD_SUPPRESS_PART_SCAN, &lo->disk->state);
+}
+
+/*
+ * Reads the partition table, and announces the partitions and then the disk. The
+ * block layer announces no partition while the disk's events are held back. If a
+ * partition is open, all partitions stay as they are.
+ */
+int loop_scan_partitions(struct loop_device *lo)
+{
+	struct block_device *part;
+	unsigned long partno;
+	int err;
+
+	guard(mutex)(&lo->disk->open_mutex);
+	loop_partscan_allow(lo, true);
+	loop_uevents_hold(lo);
+	err = bdev_disk_changed(lo->disk, false);
+	if (!err)
+		xa_for_each_start(&lo->disk->part_tbl, partno, part, 1)
+			kobject_uevent(bdev_kobj(part), KOBJ_ADD);
+	loop_partscan_allow(lo, READ_ONCE(lo->partscan));
+	loop_uevents_release(lo, true, false);
+	/* the last close drops what is cached, and here none may come */
+	if (!disk_openers(lo->disk))
+		truncate_inode_pages(lo->disk->part0->bd_mapping, 0);
+	return err;
+}
+
+/* Drops the events that are due. */
+static void loop_uevents_forget(struct loop_device *lo)
+{
+	guard(mutex)(&lo->uevent_mutex);
+	lo->uevent_change = false;
+	lo->uevent_resize = false;
+}
+
+/* Announces a device that loop_reconf_attach() has kept quiet. It is open. */
+int loop_device_announce(struct loop_device *lo)
+{
+	bool quiet;
+
+	xa_lock(&loop_index);
+	quiet = lo->quiet;
+	WRITE_ONCE(lo->quiet, false);
+	xa_unlock(&loop_index);
+	if (!quiet)
+		return -EALREADY;
+	if (READ_ONCE(lo->partscan))
+		loop_scan_partitions(lo);
+	loop_uevents_release(lo, true, false);
+	return 0;
+}
+
+/* With @claim, nobody else has or gets the disk exclusively until the end. */
+int loop_reconf_begin(struct loop_reconf *rc, struct loop_device *lo,
+		      bool claim)
+{
+	int err;
+
+	*rc = (struct loop_reconf) { .lo = lo, .claimed = claim };
+	if (claim) {
+		err = bd_prepare_to_claim(lo->disk->part0, rc, NULL);
+		if (err)
+			return err;
+	}
+	if (!mutex_lock_killable(&lo->mutex))
+		return 0;
+	if (claim)
+		bd_abort_claiming(lo->disk->part0, rc);
+	return -EINTR;
+}
+
+/* Invalidates all clean pages, including those that are mapped or being read. */
+static void loop_invalidate(struct block_device *bdev)
+{
+	invalidate_bdev(bdev); /* also drops the per-CPU references to buffers */
+	invalidate_inode_pages2(bdev->bd_mapping);
+}
+
+/* Ends a change that came to @err, which it returns. */
+int loop_reconf_end(struct loop_reconf *rc, int err)
+{
+	struct loop_device *lo = rc->lo;
+
+	mutex_unlock(&lo->mutex);
+	if (rc->b)
+		loop_backing_retire(rc->b);
+	if (rc->stale && !err)
+		loop_invalidate(lo->disk->part0);
+	/* of a quiet device, all is due when it is announced */
+	if (rc->scan && !err && !READ_ONCE(lo->quiet)) {
+		loop_scan_partitions(lo);
+	} else if (rc->announce && !err) {
+		loop_uevents_hold(lo);
+		loop_uevents_release(lo, true, false);
+	}
+	if (rc->changed && !err) {
+		atomic_inc(&lo->changes);
+		wake_up(&lo->events);
+	}
+	if (rc->claimed)
+		bd_abort_claiming(lo->disk->part0, rc);
+	return err;
+}
+
+/* The backing that a change replaces, or an error. */
+struct loop_backing *loop_reconf_old(struct loop_reconf *rc)
+{
+	struct loop_backing *old = loop_device_backing(rc->lo);
+
+	return old && READ_ONCE(rc->lo->state) == LOOP_ATTACHED ? old :
+								 ERR_PTR(-ENXIO);
+}
+
+/* Allocates rc->b with the parameters of @old, and its files if @files is NULL. */
+int loop_reconf_clone(struct loop_reconf *rc, struct loop_backing *old,
+		      const struct loop_files *files)
+{
+	const struct loop_files same = {
+		.file	= old->file,
+		.quiet	= old->quiet_file,
+	};
+	struct loop_backing *b = loop_backing_alloc(rc->lo, files ?: &same);
+
+	if (!b)
+		return -ENOMEM;
+	rc->b = b;
+	b->params = old->params;
+	atomic64_set(&b->nr_sectors, atomic64_read(&old->nr_sectors));
+	b->cut = old->cut;
+	/*
+	 * A file may report a larger alignment by now, as on xfs when its blocks
+	 * have become shared. It still accepts the smaller one, so direct I/O stays
+	 * on. A block device does not accept it.
+	 */
+	b->dio_mem_mask = old->dio_mem_mask;
+	b->dio_offset_mask = old->dio_offset_mask;
+	if (files || loop_file_bdev(b->file))
+		return loop_backing_stat_direct(b);
+	return 0;
+}
+
+/* Gives the disk the size of @b. */
+void loop_reconf_set_size(struct loop_reconf *rc, struct loop_backing *b)
+{
+	sector_t nr_sectors = atomic64_read(&b->nr_sectors);
+	struct gendisk *disk = rc->lo->disk;
+	bool resized = false;
+
+	loop_uevents_hold(rc->lo);
+	/* set_capacity_and_notify() would log each attach */
+	if (!get_capacity(disk))
+		set_capacity(disk, nr_sectors);
+	else
+		resized = set_capacity_and_notify(disk, nr_sectors);
+	loop_uevents_release(rc->lo, resized, resized);
+	rc->announce &= !resized;
+	rc->changed |= resized;
+}
+
+/* The range of rc->b is the device's own from here on, unless another one has it. */
+static int loop_reconf_claim(struct loop_reconf *rc)
+{
+	int number = loop_backing_claim(rc->b);
+
+	if (number < 0)
+		return 0;
+	if (rc->attach)
+		rc->attach->out_busy = number;
+	return -EBUSY;
+}
+
+int loop_reconf_publish(struct loop_reconf *rc)
+{
+	struct loop_backing *b = rc->b;
+	int err;
+
+	err = loop_reconf_claim(rc);
+	if (err)
+		return err;
+	err = loop_backing_publish(rc->lo, &rc->b);
+	if (err)
+		return err;
+	loop_reconf_set_size(rc, b);
+	rc->changed = true;
+	return 0;
+}
+
+/* Shuts down file systems on the partitions, as the medium is not there any more. */
+static void loop_partitions_mark_dead(struct gendisk *disk)
+{
+	struct block_device *part;
+	unsigned long partno;
+
+	rcu_read_lock();
+	xa_for_each_start(&disk->part_tbl, partno, part, 1) {
+		if (!kobject_get_unless_zero(bdev_kobj(part)))
+			continue;
+		rcu_read_unlock();
+		bdev_mark_dead(part, true);
+		put_device(&part->bd_device);
+		rcu_read_lock();
+	}
+	rcu_read_unlock();
+}
+
+/*
+ * Shuts down file systems on the disk and its partitions, as their caches do not
+ * match the next medium. The disk gets its next diskseq.
+ */
+static void loop_medium_end(struct loop_device *lo)
+{
+	loop_partitions_mark_dead(lo->disk);
+	disk_force_media_change(lo->disk);
+	xa_lock(&loop_index);
+	WRITE_ONCE(lo->diskseq, lo->disk->diskseq);
+	xa_unlock(&loop_index);
+}
+
+/*
+ * Publishes rc->b as another medium. The old medium ends first, so that nobody
+ * takes the new one for it. The new one is announced at the end of the change, and
+ * until then an open does not scan its partitions.
+ */
+int loop_reconf_publish_medium(struct loop_reconf *rc)
+{
+	struct loop_device *lo = rc->lo;
+	bool replace = loop_device_backing(lo);
+	int err;
+
+	err = loop_reconf_claim(rc);
+	if (err)
+		return err;
+	loop_uevents_hold(lo);
+	if (replace)
+		loop_medium_end(lo);
+	err = loop_reconf_publish(rc);
+	if (!err) {
+		loop_partscan_allow(lo, false);
+		if (!replace)
+			disk_force_media_change(lo->disk);
+		rc->scan = READ_ONCE(lo->partscan);
+		rc->announce = true;
+	}
+	loop_uevents_release(lo, false, false);
+	return err;
+}
+
+int loop_params_set(struct loop_params *p,
+		    const struct loop_info64 *info)
+{
+	if (info->lo_encrypt_key_size > LO_KEY_SIZE ||
+	    info->lo_encrypt_type != LO_CRYPT_NONE)
+		return -EINVAL;
+	if (info->lo_offset > LLONG_MAX || info->lo_sizelimit > LLONG_MAX)
+		return -EOVERFLOW;
+	p->offset = info->lo_offset;
+	p->sizelimit = info->lo_sizelimit;
+	return 0;
+}
+
+bool loop_attach_is_read_only(const struct loop_attach_arg *arg)
+{
+	return (arg->config->info.lo_flags & LO_FLAGS_READ_ONLY) ||
+	       !(arg->mode & BLK_OPEN_WRITE) ||
+	       !(arg->files.file->f_mode & FMODE_WRITE);
+}
+
+/* The default block size is 512 bytes, or more where direct I/O needs more. */
+unsigned int loop_backing_block_size(const struct loop_backing *b)
+{
+	unsigned int align = b->dio_offset_mask + 1;
+
+	if (!b->params.direct ||
+	    (b->params.attach_flags & LOOP_ATTACH_DIRECT_ALIGNED) ||
+	    !(b->file->f_mode & FMODE_CAN_ODIRECT) ||
+	    blk_validate_block_size(align))
+		return SECTOR_SIZE;
+	return align;
+}
+
+static u32 loop_attach_flags(const struct loop_attach_arg *arg)
+{
+	return arg->attach ? arg->attach->attach_flags : 0;
+}
+
+static int loop_attach_params(struct loop_backing *b,
+			      const struct loop_attach_arg *arg)
+{
+	const struct loop_config *config = arg->config;
+	struct loop_params *p = &b->params;
+	u32 flags = config->info.lo_flags;
+	struct file *file = arg->files.file;
+	int err;
+
+	p->direct = (flags & LO_FLAGS_DIRECT_IO) || (file->f_flags & O_DIRECT);
+	p->direct_asked = p->direct;
+	p->attach_flags = loop_attach_flags(arg);
+	p->write_asked = !(flags & LO_FLAGS_READ_ONLY);
+	p->read_only = loop_attach_is_read_only(arg);
+
+	p->block_size_asked = config->block_size;
+	p->block_size = config->block_size ?: loop_backing_block_size(b);
+	err = blk_validate_block_size(p->block_size);
+	return err ?: loop_params_set(p, &config->info);
+}
+
+void loop_device_name(struct loop_device *lo, u8 *name)
+{
+	xa_lock(&loop_index);
+	memcpy(name, lo->name, LO_NAME_SIZE);
+	xa_unlock(&loop_index);
+}
+
+void loop_device_set_name(struct loop_device *lo, const u8 *name)
+{
+	lockdep_assert_held(&loop_index.xa_lock);
+
+	memcpy(lo->name, name, LO_NAME_SIZE - 1);
+}
+
+u32 loop_backing_flags(const struct loop_backing *b)
+{
+	return (b->params.read_only ? LO_FLAGS_READ_ONLY : 0) |
+	       (READ_ONCE(b->lo->partscan) ? LO_FLAGS_PARTSCAN : 0) |
+	       (b->params.direct ? LO_FLAGS_DIRECT_IO : 0) |
+	       (READ_ONCE(b->lo->autoclear) ? LO_FLAGS_AUTOCLEAR : 0);
+}
+
+/* LOOP_ATTACH_* in force: those of the backing, and those that can end before it. */
+static u32 loop_device_attach_flags(const struct loop_backing *b)
+{
+	const struct loop_device *lo = b->lo;
+	u32 flags = b->params.attach_flags & ~(LOOP_ATTACH_LEASE |
+					       LOOP_ATTACH_HOLD |
+					       LOOP_ATTACH_EPHEMERAL);
+
+	return flags | (READ_ONCE(lo->leased) ? LOOP_ATTACH_LEASE : 0) |
+	       (READ_ONCE(lo->quiet) ? LOOP_ATTACH_HOLD : 0) |
+	       (READ_ONCE(lo->ephemeral) ? LOOP_ATTACH_EPHEMERAL : 0);
+}
+
+/* Sets the fields of *@entry that describe the backing. */
+void loop_entry_fill_backing(struct loop_ctl_entry *entry,
+			     const struct loop_backing *b)
+{
+	entry->lo_flags = loop_backing_flags(b);
+	entry->block_size = b->params.block_size;
+	entry->offset = b->params.offset;
+	entry->sizelimit = b->params.sizelimit;
+	entry->nr_bytes = atomic64_read(&b->nr_sectors) << SECTOR_SHIFT;
+	entry->backing_dev = huge_encode_dev(b->dev);
+	entry->backing_ino = b->ino;
+	if (loop_file_bdev(b->file))
+		entry->backing_rdev = huge_encode_dev(loop_file_bdev(b->file)->bd_dev);
+	entry->attach_flags = loop_device_attach_flags(b);
+	entry->unmet = loop_backing_unmet(b);
+	entry->owner = from_kuid_munged(current_user_ns(), b->lo->owner);
+	loop_device_name(b->lo, entry->name);
+}
+
+static void loop_trace_attach(struct loop_backing *b)
+{
+	struct loop_ctl_entry entry = { .diskseq = b->lo->disk->diskseq };
+
+	loop_entry_fill_backing(&entry, b);
+	trace_loop_attach(b->lo->number, &entry);
+}
+
+static void loop_attach_labels(struct loop_device *lo,
+			       const struct loop_attach_arg *arg)
+{
+	const struct loop_info64 *info = &arg->config->info;
+
+	xa_lock(&loop_index);
+	lo->owner = current_euid();
+	loop_device_set_name(lo, info->lo_file_name);
+	WRITE_ONCE(lo->partscan,
+		   (info->lo_flags & LO_FLAGS_PARTSCAN) || loop_part_shift);
+	xa_unlock(&loop_index);
+}
+
+/* Marks the device as attached, and tells the caller of LOOP_CTL_ATTACH about it. */
+static void loop_attach_finish(struct loop_backing *b,
+			       const struct loop_attach_arg *arg)
+{
+	struct loop_ctl_attach *attach = arg->attach;
+	u32 attach_flags = loop_attach_flags(arg);
+	struct loop_device *lo = b->lo;
+
+	__module_get(THIS_MODULE);
+	xa_lock(&loop_index);
+	loop_set_state_locked(lo, LOOP_ATTACHED);
+	WRITE_ONCE(lo->attachment, lo->attachment + 1);
+	WRITE_ONCE(lo->diskseq, lo->disk->diskseq);
+	WRITE_ONCE(lo->autoclear, arg->config->info.lo_flags &
+		   LO_FLAGS_AUTOCLEAR);
+	WRITE_ONCE(lo->ephemeral, attach_flags & LOOP_ATTACH_EPHEMERAL);
+	WRITE_ONCE(lo->leased, attach_flags & LOOP_ATTACH_LEASE);
+	WRITE_ONCE(lo->held, lo->leased);
+	/* the control device has it until it has told the caller */
+	if (attach)
+		lo->pins++;
+	xa_unlock(&loop_index);
+
+	if (attach) {
+		attach->out_index = lo->number;
+		attach->out_block_size = b->params.block_size;
+		attach->out_lo_flags = loop_backing_flags(b);
+		attach->out_diskseq = lo->disk->diskseq;
+		attach->out_nr_bytes = atomic64_read(&b->nr_sectors) << SECTOR_SHIFT;
+		attach->out_unmet = loop_backing_unmet(b);
+	}
+	if (trace_loop_attach_enabled())
+		loop_trace_attach(b);
+}
+
+/* Derives all of @b from its file and what the caller asks for. */
+static int loop_attach_build(struct loop_backing *b,
+			     const struct loop_attach_arg *arg)
+{
+	int err;
+
+	err = loop_backing_stat_direct(b);
+	if (err)
+		return err;
+	err = loop_attach_params(b, arg);
+	return err ?: loop_backing_derive(b, true);
+}
+
+static int loop_attach_check_required(const struct loop_backing *b,
+				      struct loop_ctl_attach *attach)
+{
+	u32 unmet = loop_backing_unmet(b);
+
+	if (!(unmet & attach->require))
+		return 0;
+	attach->out_unmet = unmet;
+	return -EOPNOTSUPP;
+}
+
+/*
+ * Whether the file can meet what is required, before there is a device. A backing
+ * without one is built for this.
+ */
+int loop_attach_precheck(const struct loop_attach_arg *arg)
+{
+	struct loop_backing *b = loop_backing_alloc(NULL, &arg->files);
+	int err;
+
+	if (!b)
+		return -ENOMEM;
+	err = loop_attach_build(b, arg) ?: loop_attach_check_required(b, arg->attach);
+	loop_backing_free(b);
+	return err;
+}
+
+/* Removes the attributes of the attachment, if that has not been done. */
+static void loop_sysfs_remove(struct loop_device *lo)
+{
+	lockdep_assert_held(&lo->mutex);
+
+	if (lo->in_sysfs)
+		sysfs_remove_group(&disk_to_dev(lo->disk)->kobj, &loop_attr_group);
+	lo->in_sysfs = false;
+}
+
+static int loop_attach_publish(struct loop_reconf *rc,
+			       const struct loop_attach_arg *arg)
+{
+	struct loop_device *lo = rc->lo;
+	struct kobject *kobj = &disk_to_dev(lo->disk)->kobj;
+	struct loop_backing *b = rc->b;
+	int err;
+
+	loop_attach_labels(lo, arg);
+	err = sysfs_create_group(kobj, &loop_attr_group);
+	if (err)
+		return err;
+	lo->in_sysfs = true;
+	err = loop_reconf_publish_medium(rc);
+	if (err) {
+		loop_sysfs_remove(lo);
+		return err;
+	}
+	loop_attach_finish(b, arg);
+	return 0;
+}
+
+static int loop_reconf_attach(struct loop_reconf *rc,
+			      const struct loop_attach_arg *arg)
+{
+	bool quiet = loop_attach_flags(arg) & LOOP_ATTACH_HOLD;
+	struct loop_device *lo = rc->lo;
+	int err;
+
+	err = loop_device_prepare(lo);
+	if (err)
+		return err;
+	rc->b = loop_backing_alloc(lo, &arg->files);
+	if (!rc->b)
+		return -ENOMEM;
+	err = loop_attach_build(rc->b, arg);
+	/* again, as the device may be read-only */
+	if (!err && arg->attach)
+		err = loop_attach_check_required(rc->b, arg->attach);
+	if (err)
+		return err;
+	rc->attach = arg->attach;
+	/* until loop_device_announce() or loop_device_detach() */
+	if (quiet)
+		loop_uevents_hold(lo);
+	WRITE_ONCE(lo->quiet, quiet);
+	err = loop_attach_publish(rc, arg);
+	if (err && quiet) {
+		WRITE_ONCE(lo->quiet, false);
+		loop_uevents_release(lo, false, false);
+	}
+	return err;
+}
+
+/* The caller has moved the device to LOOP_ATTACHING. */
+int loop_device_attach(struct loop_device *lo, bool claim,
+		       const struct loop_attach_arg *arg)
+{
+	struct loop_reconf rc;
+	int err = loop_reconf_begin(&rc, lo, claim);
+
+	return err ?: loop_reconf_end(&rc, loop_reconf_attach(&rc, arg));
+}
+
+/*
+ * A task that waits for open_mutex may already have found a partition. Its open
+ * fails when the partition has no size, so it cannot open one of the old medium.
+ */
+static void loop_partitions_end(struct gendisk *disk)
+{
+	struct block_device *part;
+	unsigned long partno;
+
+	lockdep_assert_held(&disk->open_mutex);
+
+	xa_for_each_start(&disk->part_tbl, partno, part, 1)
+		part->bd_nr_sectors = 0;
+}
+
+/* Drops all that the block layer has of the medium. */
+static void loop_disk_reset(struct loop_device *lo)
+{
+	/* BLKROSET applies to one medium */
+	bdev_clear_flag(lo->disk->part0, BD_READ_ONLY);
+	/* sets the size to 0, and drops the page cache and its write errors */
+	invalidate_disk(lo->disk);
+	disk_force_media_change(lo->disk);
+	loop_partitions_end(lo->disk);
+	bdev_disk_changed(lo->disk, false);
+	loop_partscan_allow(lo, loop_part_shift);
+}
+
+/*
+ * Detaches a device in LOOP_RUNDOWN. Nobody uses it, and the caller's open_mutex and the
+ * state keep it so: nobody reconfigures it or submits a bio. Bios in flight are waited for.
+ * A device that has not been announced ends without an event.
+ */
+void loop_device_detach(struct loop_device *lo)
+{
+	struct device *dev = disk_to_dev(lo->disk);
+	char *envp[2] = { "DISK_MEDIA_CHANGE=1" };
+	bool quiet = READ_ONCE(lo->quiet);
+	struct loop_backing *b;
+	bool ephemeral;
+
+	lockdep_assert_held(&lo->disk->open_mutex);
+
+	loop_uevents_hold(lo);
+	scoped_guard(mutex, &lo->mutex) {
+		loop_sysfs_remove(lo);
+		b = loop_backing_unpublish(lo);
+	}
+	loop_disk_reset(lo);
+	if (quiet) {
+		loop_uevents_forget(lo);
+		loop_uevents_release(lo, false, false);
+	}
+	loop_uevents_release(lo, false, false);
+
+	if (b)
+		loop_backing_retire(b);
+	trace_loop_detach(lo->number, lo->diskseq);
+	if (!quiet)
+		kobject_uevent_env(&dev->kobj, KOBJ_CHANGE, envp);
+	ephemeral = lo->ephemeral;
+	xa_lock(&loop_index);
+	if (lo->death != LOOP_ALIVE)
+		loop_groups_close(lo);
+	WRITE_ONCE(lo->death, LOOP_ALIVE);
+	WRITE_ONCE(lo->quiet, false);
+	WRITE_ONCE(lo->leased, false);
+	loop_set_state_locked(lo, ephemeral ? LOOP_REMOVING : LOOP_FREE);
+	xa_unlock(&loop_index);
+	/* a work item removes it, as del_gendisk() takes open_mutex */
+	if (ephemeral)
+		queue_work(loop_remove_workqueue, &lo->remove_work);
+	wake_up(&lo->events);
+	module_put(THIS_MODULE);
+}
+
+/* The last close detaches, also if there is a lease. */
+void loop_detach_at_close(struct loop_device *lo)
+{
+	lockdep_assert_held(&loop_index.xa_lock);
+
+	WRITE_ONCE(lo->autoclear, true);
+	WRITE_ONCE(lo->held, false);
+	atomic_inc(&lo->changes);
+	wake_up(&lo->events);
+}
+
+/* Nobody has the device open, or does something with it by a lease. */
+bool loop_device_is_unused(struct loop_device *lo)
+{
+	lockdep_assert_held(&loop_index.xa_lock);
+
+	return !disk_openers(lo->disk) && !lo->pins;
+}
+
+/* Detaches if that is due, and nobody is left who uses the device. */
+void loop_device_detach_if_due(struct loop_device *lo)
+{
+	bool detach = false;
+
+	lockdep_assert_held(&lo->disk->open_mutex);
+
+	xa_lock(&loop_index);
+	/* while it is dying, loop_force_work() goes on to this */
+	if (loop_state_is_attached(lo->state) && lo->death != LOOP_DYING &&
+	    lo->autoclear && !lo->held && loop_device_is_unused(lo)) {
+		loop_set_state_locked(lo, LOOP_RUNDOWN);
+		detach = true;
+	}
+	xa_unlock(&loop_index);
+	if (detach)
+		loop_device_detach(lo);
+	else if (wq_has_sleeper(&lo->events))
+		wake_up(&lo->events);
+}
+
+/* Keeps the device attached until loop_device_unpin(), as an opener does. */
+bool loop_device_pin(struct loop_device *lo, u64 attachment)
+{
+	bool valid;
+
+	xa_lock(&loop_index);
+	valid = lo->state == LOOP_ATTACHED && lo->attachment == attachment;
+	if (valid)
+		lo->pins++;
+	xa_unlock(&loop_index);
+	return valid;
+}
+
+void loop_device_unpin(struct loop_device *lo)
+{
+	bool due;
+
+	/* without the pin, others may detach and remove the device */
+	get_device(disk_to_dev(lo->disk));
+	xa_lock(&loop_index);
+	due = !--lo->pins && lo->autoclear && !lo->held;
+	xa_unlock(&loop_index);
+	if (due) {
+		mutex_lock(&lo->disk->open_mutex);
+		loop_device_detach_if_due(lo);
+		mutex_unlock(&lo->disk->open_mutex);
+	} else if (wq_has_sleeper(&lo->events)) {
+		wake_up(&lo->events);
+	}
+	put_disk(lo->disk);
+}
+
+/*
+ * Ends an attachment of the caller, who has pinned it, when the pin goes; and with
+ * @remove the device.
+ */
+void loop_device_undo_attach(struct loop_device *lo, bool remove)
+{
+	xa_lock(&loop_index);
+	loop_detach_at_close(lo);
+	WRITE_ONCE(lo->ephemeral, remove || lo->ephemeral);
+	xa_unlock(&loop_index);
+}
+
+/*
+ * Detach by force
+ */
+
+/*
+ * Ends what is left of a dead device. Each step may wait for I/O on its file. A detach
+ * that was under way when it died may have come first: then there is nothing to do,
+ * and lo->mutex keeps the next file from being attached meanwhile.
+ */
+static void loop_device_end(struct loop_device *lo)
+{
+	struct loop_backing *b = NULL;
+
+	scoped_guard(mutex, &lo->mutex) {
+		if (READ_ONCE(lo->death) == LOOP_DYING) {
+			loop_partitions_mark_dead(lo->disk);
+			bdev_mark_dead(lo->disk->part0, true);
+			loop_sysfs_remove(lo);
+			b = loop_backing_take(lo);
+		}
+	}
+	if (b) {
+		loop_backing_retire(b);
+		/* a worker's fput() leaves the rest to another one */
+		flush_delayed_fput();
+	}
+	xa_lock(&loop_index);
+	if (lo->death == LOOP_DYING && !rcu_access_pointer(lo->backing))
+		WRITE_ONCE(lo->death, LOOP_DEAD);
+	xa_unlock(&loop_index);
+	wake_up(&lo->events);
+}
+
+void loop_force_work(struct work_struct *work)
+{
+	struct loop_device *lo = container_of(work, struct loop_device, force_work);
+
+	if (READ_ONCE(lo->death) == LOOP_DYING)
+		loop_device_end(lo);
+	mutex_lock(&lo->disk->open_mutex);
+	loop_device_detach_if_due(lo);
+	mutex_unlock(&lo->disk->open_mutex);
+	put_disk(lo->disk);
+}
+
+/*
+ * From now on nobody can open the device, and no bio reaches the file. The caller
+ * goes on with loop_device_bury().
+ */
+void loop_device_kill_locked(struct loop_device *lo)
+{
+	struct loop_backing *b __free(loop_backing_release) = NULL;
+
+	lockdep_assert_held(&loop_index.xa_lock);
+
+	loop_set_state_locked(lo, LOOP_RUNDOWN);
+	WRITE_ONCE(lo->death, LOOP_DYING);
+	smp_mb(); /* pairs with loop_backing_replace() */
+	b = loop_backing_hold(lo);
+	if (b)
+		WRITE_ONCE(b->dead, true);
+	/* bios that wait for their turn find it so, one after the other */
+	loop_groups_open(lo);
+}
+
+/* Has a work item end what is left of a device that has just died. */
+void loop_device_bury(struct loop_device *lo)
+{
+	wake_up(&lo->drained);
+	wake_up(&lo->events);
+	get_device(disk_to_dev(lo->disk));
+	if (!queue_work(loop_remove_workqueue, &lo->force_work))
+		put_disk(lo->disk);
+}

@@ -1,0 +1,527 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The devices by number: made, found, reserved for one caller, removed; the module
+ * parameters about numbers, and the devices that are made at load.
+ *
+ * This file calls attach.c for states, backing.c for limits and work.c for groups.
+ * It takes open_mutex and, inside that, the lock of the index, and holds neither
+ * across add_disk() or del_gendisk().
+ */
+#include <linux/device_cgroup.h>
+#include <linux/major.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include "loop.h"
+
+/* What a caller's device cgroup has to allow for an attachment. */
+#define LOOP_ACC_ATTACH		(DEVCG_ACC_READ | DEVCG_ACC_WRITE)
+
+static const struct loop_entries *loop_entries;
+static atomic_t loop_nr_devices;	/* whose memory is not freed yet */
+static DECLARE_WAIT_QUEUE_HEAD(loop_number_freed);
+
+/*
+ * Devices: added, found and removed
+ */
+
+void loop_device_free(struct loop_device *lo)
+{
+	if (lo->flush_queue)
+		destroy_workqueue(lo->flush_queue);
+	if (lo->workqueue)
+		destroy_workqueue(lo->workqueue);
+	loop_groups_free(lo);
+	mempool_exit(&lo->io_pool);
+	free_percpu(lo->counters);
+	mutex_destroy(&lo->uevent_mutex);
+	mutex_destroy(&lo->mutex);
+	kfree(lo);
+	if (atomic_dec_and_test(&loop_nr_devices))
+		wake_up_var(&loop_nr_devices);
+}
+
+/* The highest number that has minors. */
+static unsigned int loop_number_max(void)
+{
+	return MINORMASK >> loop_part_shift;
+}
+
+static void loop_remove_work(struct work_struct *work);
+
+static struct loop_device *loop_device_alloc(int number, enum loop_state state)
+{
+	struct queue_limits lim = { };
+	struct loop_device *lo;
+	struct gendisk *disk;
+
+	lo = kzalloc_obj(*lo, GFP_KERNEL);
+	if (!lo)
+		return ERR_PTR(-ENOMEM);
+	atomic_inc(&loop_nr_devices);
+	lo->number = number;
+	lo->state = state;
+	lo->entries = loop_entries;
+	init_waitqueue_head(&lo->events);
+	init_waitqueue_head(&lo->drained);
+	INIT_WORK(&lo->remove_work, loop_remove_work);
+	INIT_WORK(&lo->force_work, loop_force_work);
+	mutex_init(&lo->mutex);
+	mutex_init(&lo->uevent_mutex);
+	spin_lock_init(&lo->group_lock);
+	INIT_LIST_HEAD(&lo->groups);
+	ratelimit_state_init(&lo->error_limit, DEFAULT_RATELIMIT_INTERVAL,
+			     DEFAULT_RATELIMIT_BURST);
+	loop_group_init(&lo->root_group, lo, loop_queue_depth);
+	loop_group_init(&lo->swap_group, lo, LOOP_SWAP_DEPTH);
+
+	lo->counters = alloc_percpu(struct loop_counters);
+	if (!lo->counters || mempool_init_slab_pool(&lo->io_pool, LOOP_IO_RESERVE,
+						    loop_io_cache)) {
+		loop_device_free(lo);
+		return ERR_PTR(-ENOMEM);
+	}
+	loop_limits_init(&lim);
+	disk = blk_alloc_disk(&lim, NUMA_NO_NODE);
+	if (IS_ERR(disk)) {
+		loop_device_free(lo);
+		return ERR_CAST(disk);
+	}
+	lo->disk = disk;
+	lo->free_limits = disk->queue->limits;
+	disk->major = LOOP_MAJOR;
+	disk->first_minor = number << loop_part_shift;
+	disk->minors = 1 << loop_part_shift;
+	disk->fops = loop_entries->fops;
+	disk->private_data = lo;
+	disk->events = DISK_EVENT_MEDIA_CHANGE;
+	disk->event_flags = DISK_EVENT_FLAG_UEVENT;
+	snprintf(disk->disk_name, DISK_NAME_LEN, "loop%d", number);
+	loop_partscan_allow(lo, loop_part_shift);
+	/* there is nothing to suspend, and no need to offer it in sysfs */
+	device_set_pm_not_required(disk_to_dev(disk));
+	return lo;
+}
+
+/* Reserves @number, or the lowest free one if it is negative. */
+static int loop_number_reserve(int number)
+{
+	u32 free;
+	int err;
+
+	if (number < 0) {
+		err = xa_alloc(&loop_index, &free, NULL,
+			       XA_LIMIT(0, loop_number_max()), GFP_KERNEL);
+		return err == -EBUSY ? -ENOSPC : err ?: free;
+	}
+	if (number > loop_number_max())
+		return -EINVAL;
+	err = xa_insert(&loop_index, number, NULL, GFP_KERNEL);
+	return err == -EBUSY ? -EEXIST : err ?: number;
+}
+
+static void loop_number_release(int number)
+{
+	xa_erase(&loop_index, number);
+	wake_up(&loop_number_freed);
+}
+
+/* The device is being removed, and its number is about to be free. */
+static bool loop_number_is_removed(int number)
+{
+	struct loop_device *lo;
+	bool removed;
+
+	xa_lock(&loop_index);
+	lo = xa_load(&loop_index, number);
+	removed = lo && lo->state == LOOP_REMOVING;
+	xa_unlock(&loop_index);
+	return removed;
+}
+
+/*
+ * A device can be opened, and attached, before add_disk() returns; the control
+ * device knows it only after that.
+ */
+static void loop_number_publish(struct loop_device *lo)
+{
+	xa_lock(&loop_index);
+	__xa_store(&loop_index, lo->number, lo, 0);
+	if (lo->state == LOOP_FREE)
+		__xa_set_mark(&loop_index, lo->number, LOOP_INDEX_FREE);
+	xa_unlock(&loop_index);
+}
+
+/*
+ * Makes the device @number, which is reserved; it is no longer if this fails. *@lop
+ * may be used only if @state keeps others from removing the device again.
+ */
+static int loop_device_create(int number, enum loop_state state,
+			      struct loop_device **lop)
+{
+	struct loop_device *lo;
+	int err;
+
+	lo = loop_device_alloc(number, state);
+	if (IS_ERR(lo)) {
+		err = PTR_ERR(lo);
+		goto out_release;
+	}
+	err = device_add_disk(NULL, lo->disk, loop_disk_groups);
+	if (err)
+		goto out_free;
+	*lop = lo;
+	loop_number_publish(lo);
+	return 0;
+
+out_free:
+	put_disk(lo->disk);
+	loop_device_free(lo);
+out_release:
+	loop_number_release(number);
+	return err;
+}
+
+/* Waits until nobody removes the device @number. */
+static int loop_number_wait(int number)
+{
+	return wait_event_killable(loop_number_freed,
+				   !loop_number_is_removed(number)) ? -EINTR : 0;
+}
+
+/* Adds the device @number, or the lowest that is absent if it is negative. */
+static int loop_device_add_nowait(int number)
+{
+	struct loop_device *lo;
+	int err;
+
+	number = loop_number_reserve(number);
+	if (number < 0)
+		return number;
+	err = loop_device_create(number, LOOP_FREE, &lo);
+	return err ?: number;
+}
+
+int loop_device_add(int number)
+{
+	int err;
+
+	do {
+		err = loop_device_add_nowait(number);
+		if (err != -EEXIST || !loop_number_is_removed(number))
+			return err;
+		err = loop_number_wait(number);
+	} while (!err);
+	return err;
+}
+
+/* The number is free again only when the device is gone from sysfs. */
+static void loop_device_delete(struct loop_device *lo)
+{
+	struct gendisk *disk = lo->disk;
+	int number = lo->number;
+
+	del_gendisk(disk);
+	loop_number_release(number);
+	put_disk(disk);
+}
+
+static void loop_remove_work(struct work_struct *work)
+{
+	loop_device_delete(container_of(work, struct loop_device, remove_work));
+}
+
+/* Nobody has it open, and from now on nobody can. */
+static int loop_device_retire(struct loop_device *lo)
+{
+	int err = -EBUSY;
+
+	lockdep_assert_held(&lo->disk->open_mutex);
+
+	xa_lock(&loop_index);
+	if (lo->state == LOOP_REMOVING) {
+		err = -ENODEV;
+	} else if (lo->state == LOOP_FREE && !disk_openers(lo->disk)) {
+		loop_set_state_locked(lo, LOOP_REMOVING);
+		err = 0;
+	}
+	xa_unlock(&loop_index);
+	return err;
+}
+
+/* The index holds a reference on the disk of each device in it. */
+struct loop_device *loop_device_get(int number)
+{
+	struct loop_device *lo;
+
+	xa_lock(&loop_index);
+	lo = xa_load(&loop_index, number);
+	if (lo)
+		get_device(disk_to_dev(lo->disk));
+	xa_unlock(&loop_index);
+	return lo;
+}
+
+/* The next device from *@number on, with a reference on its disk; or NULL. */
+struct loop_device *loop_device_get_next(unsigned long *number)
+{
+	struct loop_device *lo;
+
+	xa_lock(&loop_index);
+	lo = xa_find(&loop_index, number, ULONG_MAX, XA_PRESENT);
+	if (lo)
+		get_device(disk_to_dev(lo->disk));
+	xa_unlock(&loop_index);
+	return lo;
+}
+
+int loop_device_remove(int number)
+{
+	struct loop_device *lo;
+	struct gendisk *disk;
+	int err = -EINTR;
+
+	if (number < 0)
+		return -EINVAL;
+	lo = loop_device_get(number);
+	if (!lo)
+		return -ENODEV;
+	disk = lo->disk;
+	if (!mutex_lock_killable(&disk->open_mutex)) {
+		err = loop_device_retire(lo);
+		mutex_unlock(&disk->open_mutex);
+	}
+	if (!err)
+		loop_device_delete(lo);
+	put_disk(disk);
+	return err ?: number;
+}
+
+/* Whether the caller's device cgroup allows @access, DEVCG_ACC_*, to the device. */
+int loop_number_check_cgroup(int number, short access)
+{
+	return devcgroup_check_permission(DEVCG_DEV_BLOCK, LOOP_MAJOR,
+					  number << loop_part_shift, access);
+}
+
+/*
+ * The lowest free device that nobody has open, or NULL. With @allowed, only those
+ * that the caller's device cgroup lets it read and write.
+ */
+static struct loop_device *loop_index_find_free(bool allowed)
+{
+	struct loop_device *lo;
+	unsigned long number;
+
+	lockdep_assert_held(&loop_index.xa_lock);
+
+	xa_for_each_marked(&loop_index, number, lo, LOOP_INDEX_FREE)
+		if (!disk_openers(lo->disk) &&
+		    !(allowed && loop_number_check_cgroup(number, LOOP_ACC_ATTACH)))
+			return lo;
+	return NULL;
+}
+
+int loop_device_get_free(void)
+{
+	struct loop_device *lo;
+	int number = -1;
+
+	xa_lock(&loop_index);
+	lo = loop_index_find_free(false);
+	if (lo)
+		number = lo->number;
+	xa_unlock(&loop_index);
+	return lo ? number : loop_device_add(-1);
+}
+
+/*
+ * One caller attaches to it
+ */
+
+/* Makes a device for the caller, or fails with EEXIST. */
+static int loop_device_create_reserved(int number, struct loop_reserved *reserved)
+{
+	int err;
+
+	number = loop_number_reserve(number);
+	if (number < 0)
+		return number;
+	err = loop_number_check_cgroup(number, LOOP_ACC_ATTACH);
+	if (err) {
+		loop_number_release(number);
+		return err;
+	}
+	reserved->made = true;
+	return loop_device_create(number, LOOP_ATTACHING, &reserved->lo);
+}
+
+/* Moves a device that exists to LOOP_ATTACHING; reserved->lo is NULL if none does. */
+static int loop_device_reserve_existing(int number, struct loop_reserved *reserved)
+{
+	struct loop_device *lo;
+	int err = 0;
+
+	xa_lock(&loop_index);
+	lo = number < 0 ? loop_index_find_free(true) : xa_load(&loop_index, number);
+	if (lo && lo->state != LOOP_FREE)
+		err = -EBUSY;
+	else if (lo && number >= 0)
+		err = loop_number_check_cgroup(number, LOOP_ACC_ATTACH);
+	if (lo && !err)
+		loop_set_state_locked(lo, LOOP_ATTACHING);
+	xa_unlock(&loop_index);
+	*reserved = (struct loop_reserved) { .lo = err ? NULL : lo };
+	return err;
+}
+
+/*
+ * Reserves the device @number, or any if it is negative, in LOOP_ATTACHING: the
+ * caller attaches or gives it back. With @fresh, a device that nobody has seen.
+ * A device that is being removed is waited for.
+ */
+int loop_device_reserve(int number, bool fresh, struct loop_reserved *reserved)
+{
+	int err;
+
+	do {
+		*reserved = (struct loop_reserved) { };
+		err = fresh ? 0 : loop_device_reserve_existing(number, reserved);
+		if (!err && !reserved->lo) {
+			err = loop_device_create_reserved(number, reserved);
+			/* somebody has added it meanwhile, or does so right now */
+			if (err == -EEXIST && !fresh)
+				err = -EBUSY;
+		}
+		if ((err != -EBUSY && err != -EEXIST) || number < 0 ||
+		    !loop_number_is_removed(number))
+			return err;
+		err = loop_number_wait(number);
+	} while (!err);
+	return err;
+}
+
+void loop_device_give_back(struct loop_reserved *reserved)
+{
+	if (!reserved->made) {
+		loop_set_state(reserved->lo, LOOP_FREE);
+		return;
+	}
+	loop_set_state(reserved->lo, LOOP_REMOVING);
+	loop_device_delete(reserved->lo);
+}
+
+/*
+ * Numbers: parameters, the first devices, and those of nodes that are opened
+ */
+
+static unsigned int loop_max = CONFIG_BLK_DEV_LOOP_MIN_COUNT;
+static bool loop_max_given;
+static int loop_max_part;
+
+static int loop_max_set(const char *val, const struct kernel_param *kp)
+{
+	int err = param_set_uint(val, kp);
+
+	if (!err)
+		loop_max_given = true;
+	return err;
+}
+
+static const struct kernel_param_ops loop_max_ops = {
+	.set	= loop_max_set,
+	.get	= param_get_uint,
+};
+
+module_param_cb(max_loop, &loop_max_ops, &loop_max, 0444);
+MODULE_PARM_DESC(max_loop, "Devices made at load; if given, also the limit for devices made by opening their node");
+module_param_named(max_part, loop_max_part, int, 0444);
+MODULE_PARM_DESC(max_part, "Minors for partitions of each device");
+
+#ifndef MODULE
+static int __init loop_max_setup(char *str)
+{
+	if (!kstrtouint(str, 0, &loop_max))
+		loop_max_given = true;
+	return 1;
+}
+__setup("max_loop=", loop_max_setup);
+#endif
+
+/* Somebody opens a node in /dev that has no device behind it. */
+static void loop_probe(dev_t dev)
+{
+	unsigned int number = MINOR(dev) >> loop_part_shift;
+
+	if (loop_max_given && loop_max && number >= loop_max)
+		return;
+	/* the block layer holds a lock of all drivers: nothing is waited for */
+	loop_device_add_nowait(number);
+}
+
+static int __init loop_params_init(void)
+{
+	if (loop_max_part >= DISK_MAX_PARTS)
+		return -EINVAL;
+	/* the kernel's own driver takes a negative number for none, too */
+	loop_max_part = max(loop_max_part, 0);
+	loop_part_shift = fls(loop_max_part);
+	loop_max_part = (1U << loop_part_shift) - 1;
+	if (loop_max > loop_number_max() + 1)
+		return -EINVAL;
+	return 0;
+}
+
+/*
+ * Programs may use them from now on, so they cannot be taken back, and if one is
+ * missing it can be made later.
+ */
+void __init loop_index_add_first(void)
+{
+	int err;
+
+	for (unsigned int i = 0; i < loop_max; i++) {
+		err = loop_device_add(i);
+		/* somebody else was faster */
+		if (err == -EEXIST)
+			continue;
+		if (err < 0) {
+			pr_err("loop: device %u of %u: error %d\n", i, loop_max, err);
+			return;
+		}
+	}
+}
+
+static void loop_device_delete_all(void)
+{
+	struct loop_device *lo;
+	unsigned long number;
+
+	xa_for_each(&loop_index, number, lo)
+		loop_device_delete(lo);
+	/* whoever looked a device up just now still has a reference on it */
+	wait_var_event(&loop_nr_devices, !atomic_read(&loop_nr_devices));
+}
+
+int __init loop_index_init(const struct loop_entries *entries)
+{
+	int err;
+
+	loop_entries = entries;
+	err = loop_params_init();
+	if (err)
+		return err;
+	return __register_blkdev(LOOP_MAJOR, "loop", loop_probe) ? -EIO : 0;
+}
+
+/*
+ * No device is attached or open: each such device holds the module. The control
+ * device is gone and, after this, the probe: so nobody can add a device either.
+ */
+void loop_index_exit(void)
+{
+	unregister_blkdev(LOOP_MAJOR, "loop");
+	/* work items of devices end first */
+	flush_workqueue(loop_remove_workqueue);
+	loop_device_delete_all();
+	xa_destroy(&loop_index);
+}

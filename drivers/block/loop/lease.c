@@ -1,0 +1,463 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Who holds an attachment, and its end: the lease that LOOP_CTL_ATTACH returns, and
+ * the ways in which LOOP_CTL_DETACH detaches.
+ *
+ * This file calls config.c for the ioctls of a device, and attach.c to detach. It takes
+ * open_mutex and, inside that, the lock of the index.
+ */
+#include <linux/anon_inodes.h>
+#include <linux/compat.h>
+#include <linux/file.h>
+#include <linux/hrtimer.h>
+#include <linux/module.h>
+#include <linux/poll.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include "loop.h"
+
+/* How often a task looks whether it can have open_mutex, if its time is limited. */
+#define LOOP_OPEN_MUTEX_STEP	(20 * NSEC_PER_MSEC)
+
+struct loop_lease {
+	struct loop_device	*lo;		/* C: with a reference; NULL: not started */
+	u64			attachment;	/* C */
+	atomic_t		seen;		/* A: of lo->changes */
+};
+
+/*
+ * Detach
+ */
+
+/* With @detach, the caller has moved the device to LOOP_RUNDOWN. */
+static void loop_detach_unlock(struct loop_device *lo, bool detach)
+{
+	if (detach)
+		loop_device_detach(lo);
+	mutex_unlock(&lo->disk->open_mutex);
+	/* an ephemeral device is gone when its number is free */
+	flush_work(&lo->remove_work);
+}
+
+/*
+ * Whether @lo has the attachment that *@arg is about, and the caller may detach it.
+ * From then on it is about that one, whatever its medium is.
+ */
+static int loop_detach_check(struct loop_device *lo, struct loop_detach_arg *arg)
+{
+	lockdep_assert_held(&loop_index.xa_lock);
+
+	if (lo->state == LOOP_REMOVING)
+		return -ENODEV;
+	if (!loop_state_is_attached(lo->state))
+		return -ENXIO;
+	if (arg->attachment ? arg->attachment != lo->attachment :
+			      !arg->any && arg->diskseq != lo->diskseq)
+		return -ESTALE;
+	if (!arg->admin && !uid_eq(lo->owner, current_euid()))
+		return -EPERM;
+	arg->attachment = lo->attachment;
+	return 0;
+}
+
+/* One try, with open_mutex: nobody opens or closes the device meanwhile. */
+static int loop_detach_locked(struct loop_device *lo, struct loop_detach_arg *arg,
+			      bool watch)
+{
+	int err;
+
+	lockdep_assert_held(&lo->disk->open_mutex);
+
+	xa_lock(&loop_index);
+	err = loop_detach_check(lo, arg);
+	if (!err && (watch || !loop_device_is_unused(lo) || lo->death != LOOP_ALIVE))
+		err = -EBUSY;
+	if (!err)
+		loop_set_state_locked(lo, LOOP_RUNDOWN);
+	xa_unlock(&loop_index);
+	return err;
+}
+
+int loop_detach_now(struct loop_device *lo, struct loop_detach_arg *arg)
+{
+	int err;
+
+	if (mutex_lock_interruptible(&lo->disk->open_mutex))
+		return -ERESTARTSYS;
+	err = loop_detach_locked(lo, arg, false);
+	loop_detach_unlock(lo, !err);
+	return err;
+}
+
+static bool loop_device_seems_unused(const struct loop_device *lo)
+{
+	return !disk_openers(lo->disk) && !READ_ONCE(lo->pins);
+}
+
+static ktime_t loop_time_left(ktime_t deadline)
+{
+	return deadline == KTIME_MAX ? KTIME_MAX : ktime_sub(deadline, ktime_get());
+}
+
+/* Looked at without a lock: a try will tell. */
+static bool loop_detach_may_work(struct loop_device *lo, u64 attachment, bool watch)
+{
+	if (READ_ONCE(lo->attachment) != attachment ||
+	    !loop_state_is_attached(READ_ONCE(lo->state)) ||
+	    READ_ONCE(lo->death) == LOOP_DEAD)
+		return true;
+	return !watch && loop_device_seems_unused(lo) && !READ_ONCE(lo->death);
+}
+
+/* A try whose time is limited: EBUSY also if it could not have open_mutex. */
+static int loop_detach_try(struct loop_device *lo, struct loop_detach_arg *arg,
+			   bool watch)
+{
+	int err;
+
+	if (!mutex_trylock(&lo->disk->open_mutex)) {
+		xa_lock(&loop_index);
+		err = loop_detach_check(lo, arg);
+		xa_unlock(&loop_index);
+		return err ?: -EBUSY;
+	}
+	err = loop_detach_locked(lo, arg, watch);
+	loop_detach_unlock(lo, !err);
+	return err;
+}
+
+/*
+ * Detaches as soon as nobody has the device open; with @watch, only waits until
+ * others have detached it. Once it waits, it does not matter who ends the attachment.
+ */
+int loop_detach_wait(struct loop_device *lo, struct loop_detach_arg *arg,
+		     bool watch, ktime_t deadline)
+{
+	int err = loop_detach_try(lo, arg, watch);
+
+	while (err == -EBUSY) {
+		ktime_t left = loop_time_left(deadline);
+		bool locked = !watch && loop_device_seems_unused(lo);
+		u64 attachment = arg->attachment;
+
+		if (left <= 0)
+			return -ETIMEDOUT;
+		/* only open_mutex was in the way, and nobody tells when it is free */
+		if (locked)
+			left = min(left, LOOP_OPEN_MUTEX_STEP);
+		err = wait_event_interruptible_hrtimeout(lo->events,
+							 loop_detach_may_work(lo, attachment,
+									      watch || locked),
+							 left);
+		if (err == -ERESTARTSYS)
+			return err;
+		/* a dead device whose file is released has ended, although it is open */
+		if (READ_ONCE(lo->attachment) == attachment &&
+		    READ_ONCE(lo->death) == LOOP_DEAD)
+			return 0;
+		err = loop_detach_try(lo, arg, watch);
+		if (err == -ENXIO || err == -ESTALE || err == -ENODEV)
+			err = 0;
+	}
+	return err;
+}
+
+/* Now, or at the last close: then *@pending says so. */
+int loop_detach_lazily(struct loop_device *lo, struct loop_detach_arg *arg,
+		       u32 *pending)
+{
+	bool detach = false;
+	int err;
+
+	if (mutex_lock_interruptible(&lo->disk->open_mutex))
+		return -ERESTARTSYS;
+	xa_lock(&loop_index);
+	err = loop_detach_check(lo, arg);
+	if (!err && (!loop_device_is_unused(lo) || lo->death != LOOP_ALIVE)) {
+		*pending = LOOP_PENDING_OPEN | LOOP_PENDING_FILE;
+		loop_detach_at_close(lo);
+	} else if (!err) {
+		loop_set_state_locked(lo, LOOP_RUNDOWN);
+		detach = true;
+	}
+	xa_unlock(&loop_index);
+	loop_detach_unlock(lo, detach);
+	return err;
+}
+
+static bool loop_force_is_done(struct loop_device *lo, u64 attachment)
+{
+	return READ_ONCE(lo->attachment) != attachment ||
+	       READ_ONCE(lo->death) != LOOP_DYING;
+}
+
+/* Waits until the file is released; *@pending is what is left to be done. */
+static int loop_force_wait(struct loop_device *lo, u64 attachment,
+			   ktime_t deadline, u32 *pending)
+{
+	ktime_t left = loop_time_left(deadline);
+	int err = 0;
+
+	if (left > 0)
+		err = wait_event_interruptible_hrtimeout(lo->events,
+							 loop_force_is_done(lo, attachment),
+							 left);
+	*pending = 0;
+	xa_lock(&loop_index);
+	if (lo->attachment == attachment && lo->death != LOOP_ALIVE) {
+		if (!loop_device_is_unused(lo))
+			*pending |= LOOP_PENDING_OPEN;
+		if (lo->death == LOOP_DYING)
+			*pending |= LOOP_PENDING_FILE;
+	}
+	xa_unlock(&loop_index);
+	return err == -ETIME ? 0 : err;
+}
+
+/* The device is dead at once, and what has to wait for its file is for a work item. */
+int loop_detach_by_force(struct loop_device *lo, struct loop_detach_arg *arg,
+			 ktime_t deadline, u32 *pending)
+{
+	bool kill = false;
+	int err;
+
+	xa_lock(&loop_index);
+	err = loop_detach_check(lo, arg);
+	if (!err && lo->death == LOOP_ALIVE) {
+		loop_device_kill_locked(lo);
+		kill = true;
+	}
+	xa_unlock(&loop_index);
+	if (err)
+		return err;
+	if (kill)
+		loop_device_bury(lo);
+	err = loop_force_wait(lo, arg->attachment, deadline, pending);
+	if (!err && !*pending) {
+		/* its number is free, or it can be attached again */
+		flush_work(&lo->force_work);
+		flush_work(&lo->remove_work);
+	}
+	return err;
+}
+
+/*
+ * Lease
+ */
+
+/* The attachment is over, or will be without an I/O in between. */
+static bool loop_lease_has_ended(const struct loop_lease *lease)
+{
+	const struct loop_device *lo = lease->lo;
+	bool ended;
+
+	xa_lock(&loop_index);
+	ended = lo->attachment != lease->attachment || lo->death != LOOP_ALIVE ||
+		!loop_state_is_attached(lo->state);
+	xa_unlock(&loop_index);
+	return ended;
+}
+
+/* The partition table is read on request, also without LO_FLAGS_PARTSCAN. */
+static int loop_lease_scan(struct loop_device *lo)
+{
+	struct block_device *bdev = lo->disk->part0;
+	int err;
+
+	/* the partitions would be announced before the disk */
+	if (READ_ONCE(lo->quiet))
+		return -EBUSY;
+	/* nor may they come to be under somebody who has the disk for himself */
+	err = bd_prepare_to_claim(bdev, lo, NULL);
+	if (err)
+		return err;
+	err = loop_scan_partitions(lo);
+	bd_abort_claiming(bdev, lo);
+	return err;
+}
+
+/* Those of the device that work on a lease; see struct loop_ctl_attach. */
+static bool loop_lease_has_ioctl(unsigned int cmd)
+{
+	switch (cmd) {
+	case LOOP_SET_STATUS:
+	case LOOP_GET_STATUS:
+	case LOOP_SET_STATUS64:
+	case LOOP_GET_STATUS64:
+	case LOOP_CHANGE_FD:
+	case LOOP_SET_CAPACITY:
+	case LOOP_SET_DIRECT_IO:
+	case LOOP_SET_BLOCK_SIZE:
+	case LOOP_LEASE_ANNOUNCE:
+	case BLKRRPART:
+		return true;
+	}
+	return false;
+}
+
+/* The device is pinned. */
+static long loop_lease_call(struct loop_lease *lease, unsigned int cmd,
+			    unsigned long arg)
+{
+	blk_mode_t mode = BLK_OPEN_READ | BLK_OPEN_WRITE;
+	struct loop_device *lo = lease->lo;
+	int seen = atomic_read(&lo->changes);
+	long ret;
+
+	switch (cmd) {
+	case LOOP_LEASE_ANNOUNCE:
+		return loop_device_announce(lo);
+	case BLKRRPART:
+		return loop_lease_scan(lo);
+	}
+	ret = loop_ioctl(lo->disk->part0, mode, cmd, arg);
+	if (!ret && (cmd == LOOP_GET_STATUS || cmd == LOOP_GET_STATUS64))
+		atomic_set(&lease->seen, seen);
+	return ret;
+}
+
+static long loop_lease_clear(struct loop_lease *lease)
+{
+	struct loop_detach_arg arg = {
+		.attachment	= lease->attachment,
+		.admin		= true,
+	};
+	u32 pending;
+	int err;
+
+	if (loop_lease_has_ended(lease))
+		return -ENXIO;
+	err = loop_detach_lazily(lease->lo, &arg, &pending);
+	return err == -ESTALE || err == -ENODEV ? -ENXIO : err;
+}
+
+static long loop_lease_ioctl(struct file *file, unsigned int cmd,
+			     unsigned long arg)
+{
+	struct loop_lease *lease = file->private_data;
+	long ret;
+
+	if (cmd == LOOP_CLR_FD)
+		return loop_lease_clear(lease);
+	if (!loop_lease_has_ioctl(cmd))
+		return -ENOTTY;
+	if (!loop_device_pin(lease->lo, lease->attachment))
+		return -ENXIO;
+	ret = loop_lease_call(lease, cmd, arg);
+	loop_device_unpin(lease->lo);
+	return ret;
+}
+
+#ifdef CONFIG_COMPAT
+/* An argument is a pointer or a number below 2^31; both survive compat_ptr(). */
+static long loop_lease_compat_ioctl(struct file *file, unsigned int cmd,
+				    unsigned long arg)
+{
+	return loop_lease_ioctl(file, cmd, (unsigned long)compat_ptr(arg));
+}
+#endif
+
+static __poll_t loop_lease_poll(struct file *file, poll_table *wait)
+{
+	struct loop_lease *lease = file->private_data;
+	__poll_t events = 0;
+
+	poll_wait(file, &lease->lo->events, wait);
+	if (loop_lease_has_ended(lease))
+		events |= EPOLLHUP;
+	if (atomic_read(&lease->lo->changes) != atomic_read(&lease->seen))
+		events |= EPOLLPRI;
+	return events;
+}
+
+static void loop_lease_show_fdinfo(struct seq_file *seq, struct file *file)
+{
+	struct loop_lease *lease = file->private_data;
+	struct loop_device *lo = lease->lo;
+	struct loop_backing *b __free(loop_backing_release) = NULL;
+
+	seq_printf(seq, "loop-device:\t%d\n", lo->number);
+	b = loop_backing_hold(lo);
+	/* what was held before is of this attachment, if that is still there */
+	if (!b || loop_lease_has_ended(lease))
+		return;
+	seq_printf(seq, "loop-diskseq:\t%llu\n", READ_ONCE(lo->diskseq));
+	seq_puts(seq, "loop-file:\t");
+	seq_file_path(seq, b->file, " \t\n\\");
+	seq_putc(seq, '\n');
+}
+
+/* Ends the hold of the lease. Returns whether that may detach the device. */
+static bool loop_lease_end(struct loop_lease *lease)
+{
+	struct loop_device *lo = lease->lo;
+	bool last = false;
+
+	xa_lock(&loop_index);
+	if (lo->attachment == lease->attachment && loop_state_is_attached(lo->state)) {
+		WRITE_ONCE(lo->leased, false);
+		/* nobody is left who could announce it */
+		if (lo->quiet)
+			WRITE_ONCE(lo->autoclear, true);
+		last = lo->autoclear;
+		WRITE_ONCE(lo->held, false);
+	}
+	xa_unlock(&loop_index);
+	return last;
+}
+
+static int loop_lease_release(struct inode *inode, struct file *file)
+{
+	struct loop_lease *lease = file->private_data;
+	struct loop_device *lo = lease->lo;
+
+	if (lo) {
+		if (loop_lease_end(lease)) {
+			/* as the last close of the device does */
+			mutex_lock(&lo->disk->open_mutex);
+			loop_device_detach_if_due(lo);
+			mutex_unlock(&lo->disk->open_mutex);
+		}
+		put_disk(lo->disk);
+	}
+	kfree(lease);
+	return 0;
+}
+
+static const struct file_operations loop_lease_fops = {
+	.owner		= THIS_MODULE,
+	.release	= loop_lease_release,
+	.unlocked_ioctl	= loop_lease_ioctl,
+#ifdef CONFIG_COMPAT
+	.compat_ioctl	= loop_lease_compat_ioctl,
+#endif
+	.poll		= loop_lease_poll,
+	.show_fdinfo	= loop_lease_show_fdinfo,
+	.llseek		= noop_llseek,
+};
+
+/* A lease that holds nothing yet: it is made before the attachment, and may fail. */
+struct file *loop_lease_create(void)
+{
+	struct loop_lease *lease = kzalloc_obj(*lease, GFP_KERNEL);
+	struct file *file;
+
+	if (!lease)
+		return ERR_PTR(-ENOMEM);
+	file = anon_inode_getfile("[loop-lease]", &loop_lease_fops, lease,
+				  O_RDWR | O_CLOEXEC);
+	if (IS_ERR(file))
+		kfree(lease);
+	return file;
+}
+
+/* Nobody else can see @file yet, and @lo is pinned. */
+void loop_lease_start(struct file *file, struct loop_device *lo)
+{
+	struct loop_lease *lease = file->private_data;
+
+	get_device(disk_to_dev(lo->disk));
+	lease->attachment = READ_ONCE(lo->attachment);
+	atomic_set(&lease->seen, atomic_read(&lo->changes));
+	lease->lo = lo;
+}
