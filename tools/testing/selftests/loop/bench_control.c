@@ -145,17 +145,20 @@ static void attach(int n)
 		.size		= sizeof(a),
 		.index		= -1,
 		.fd		= backing,
+		.attach_flags	= LOOP_ATTACH_LEASE,
 		.lo_flags	= LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR,
 	};
 
 	if (ioctl(control, LOOP_CTL_ATTACH, &a))
 		die("LOOP_CTL_ATTACH", n);
-	close(a.device_fd);
+	close(a.out_lease);
 }
 
 static void detach(int n)
 {
-	struct loop_ctl_detach d = { .size = sizeof(d), .index = n };
+	struct loop_ctl_detach d = {
+		.size = sizeof(d), .flags = LOOP_DETACH_ANY, .index = n,
+	};
 
 	if (ioctl(control, LOOP_CTL_DETACH, &d))
 		die("LOOP_CTL_DETACH", n);
@@ -164,17 +167,19 @@ static void detach(int n)
 static void list(int n)
 {
 	static struct loop_ctl_entry entries[1024];
-	struct loop_ctl_list l = { .size = sizeof(l), .count = 0 };
+	struct loop_ctl_list l = {
+		.size = sizeof(l), .fd = -1, .count = 1024,
+		.entry_size = sizeof(entries[0]), .entries = (uintptr_t)entries,
+	};
 	int total = 0;
 
-	do {
-		l.count = 1024;
-		l.entry_size = sizeof(entries[0]);
-		l.entries = (uintptr_t)entries;
+	for (; l.start != UINT32_MAX; l.start = l.out_next) {
+		l.out_count = 0;
+		l.out_next = 0;
 		if (ioctl(control, LOOP_CTL_LIST, &l))
 			die("LOOP_CTL_LIST", n);
-		total += l.count;
-	} while (l.start != UINT32_MAX);
+		total += l.out_count;
+	}
 	if (total < n)
 		die("too few devices listed", total);
 }

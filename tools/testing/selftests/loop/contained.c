@@ -4,6 +4,7 @@
  * device nodes, and is in a device cgroup that may refuse devices.
  */
 #include <signal.h>
+#include <stddef.h>
 #include <linux/bpf.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -86,14 +87,18 @@ static bool copy(int from, int to)
 	return true;
 }
 
-/* Sends the result of its attach, and waits to be killed. */
+/*
+ * Makes the node of its device itself, tells what it has attached, and waits to be
+ * killed.
+ */
 static __noreturn void live_in_container(int file, int image, int tell)
 {
 	struct loop_ctl_attach a = lt_to_attach(FIRST, file,
-						LOOP_ATTACH_EPHEMERAL,
+						LOOP_ATTACH_EPHEMERAL |
+						LOOP_ATTACH_LEASE,
 						LO_FLAGS_AUTOCLEAR);
 	struct stat st;
-	int control;
+	int control, fd;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (!empty_dev())
@@ -105,7 +110,10 @@ static __noreturn void live_in_container(int file, int image, int tell)
 		lt_die("LOOP_CTL_ATTACH");
 	if (!stat("/dev/loop980", &st) || errno != ENOENT)
 		lt_die("there is a node");
-	if (!copy(image, a.device_fd))
+	if (mknod("/dev/loop980", S_IFBLK | 0600, makedev(LT_MAJOR, a.out_index)))
+		lt_die("make a node");
+	fd = lt_open(a.out_index, O_RDWR);
+	if (fd < 0 || lt_diskseq(fd) != a.out_diskseq || !copy(image, fd))
 		lt_die("write a file system, and read it");
 	if (write(tell, &a, sizeof(a)) != sizeof(a))
 		lt_die("tell about it");
@@ -113,7 +121,7 @@ static __noreturn void live_in_container(int file, int image, int tell)
 		pause();
 }
 
-/* A file system is put onto a device that has no node anywhere. */
+/* A file system is put onto a device that has no node in the container at first. */
 TEST_F_TIMEOUT(contained, no_nodes, 120)
 {
 	char command[160];
@@ -140,13 +148,13 @@ TEST_F_TIMEOUT(contained, no_nodes, 120)
 	}
 	close(p[1]);
 	ASSERT_EQ(sizeof(a), read(p[0], &a, sizeof(a)));
-	EXPECT_EQ(FIRST, a.index);
+	EXPECT_EQ(FIRST, a.out_index);
 	EXPECT_TRUE(lt_sysfs_bound(FIRST));
 	/* Outside there is a node, as ever. */
 	status = lt_open(FIRST, O_RDONLY);
 	ASSERT_GE(status, 0);
 	EXPECT_EQ(0, ioctl(status, LOOP_GET_STATUS64, &info));
-	EXPECT_EQ(a.diskseq, lt_diskseq(status));
+	EXPECT_EQ(a.out_diskseq, lt_diskseq(status));
 	close(status);
 
 	kill(pid, SIGKILL);
@@ -183,7 +191,9 @@ TEST_F(contained, two)
 		pid[i] = fork();
 		ASSERT_GE(pid[i], 0);
 		if (!pid[i]) {
-			a[0] = lt_to_attach(-1, self->file, LOOP_ATTACH_EPHEMERAL,
+			a[0] = lt_to_attach(-1, self->file,
+					    LOOP_ATTACH_EPHEMERAL |
+					    LOOP_ATTACH_LEASE,
 					    LO_FLAGS_AUTOCLEAR |
 					    LO_FLAGS_READ_ONLY);
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -196,12 +206,12 @@ TEST_F(contained, two)
 		}
 		ASSERT_EQ(sizeof(*a), read(p[0], &a[i], sizeof(*a)));
 	}
-	EXPECT_NE(a[0].index, a[1].index);
-	EXPECT_NE(a[0].diskseq, a[1].diskseq);
+	EXPECT_NE(a[0].out_index, a[1].out_index);
+	EXPECT_NE(a[0].out_diskseq, a[1].out_diskseq);
 	for (i = 0; i < 2; i++) {
 		kill(pid[i], SIGKILL);
 		ASSERT_EQ(pid[i], waitpid(pid[i], &status, 0));
-		EXPECT_TRUE(gone(a[i].index));
+		EXPECT_TRUE(gone(a[i].out_index));
 	}
 	/* Other tests need these devices. */
 	for (n = 0; n < ARRAY_SIZE(existed); n++)
@@ -216,19 +226,47 @@ static int bpf(int cmd, union bpf_attr *attr)
 	return syscall(__NR_bpf, cmd, attr, sizeof(*attr));
 }
 
-/* A program that refuses every device, or allows each with @verdict 1. */
-static int device_program(int verdict)
+#define ALL_DEVICES (-1)
+#define NO_DEVICE (-2)
+
+/*
+ * A program that allows the block device with the number @minor, and nothing else,
+ * with the rights of @access, BPF_DEVCG_ACC_*.
+ */
+static int device_program(int minor, int access)
 {
 	const struct bpf_insn insns[] = {
-		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .imm = verdict },
+		/* r0 = 0 */
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+		/* All rights of ctx->access_type >> 16 have to be in @access. */
+		{ .code = BPF_LDX | BPF_MEM | BPF_W, .dst_reg = BPF_REG_2,
+		  .src_reg = BPF_REG_1,
+		  .off = offsetof(struct bpf_cgroup_dev_ctx, access_type) },
+		{ .code = BPF_ALU64 | BPF_RSH | BPF_K, .dst_reg = BPF_REG_2,
+		  .imm = 16 },
+		{ .code = BPF_JMP | BPF_JSET | BPF_K, .dst_reg = BPF_REG_2,
+		  .off = 3, .imm = ~access & 7 },
+		{ .code = BPF_LDX | BPF_MEM | BPF_W, .dst_reg = BPF_REG_2,
+		  .src_reg = BPF_REG_1,
+		  .off = offsetof(struct bpf_cgroup_dev_ctx, minor) },
+		{ .code = BPF_JMP | BPF_JNE | BPF_K, .dst_reg = BPF_REG_2,
+		  .off = 1, .imm = minor },
+		/* r0 = 1 */
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0,
+		  .imm = 1 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	const struct bpf_insn same[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K,
+		  .imm = minor == ALL_DEVICES },
 		{ .code = BPF_JMP | BPF_EXIT },
 	};
 	union bpf_attr attr;
 
 	memset(&attr, 0, sizeof(attr));
 	attr.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
-	attr.insns = (uintptr_t)insns;
-	attr.insn_cnt = ARRAY_SIZE(insns);
+	attr.insns = (uintptr_t)(minor < 0 ? same : insns);
+	attr.insn_cnt = minor < 0 ? ARRAY_SIZE(same) : ARRAY_SIZE(insns);
 	attr.license = (uintptr_t)"GPL";
 	return bpf(BPF_PROG_LOAD, &attr);
 }
@@ -245,7 +283,7 @@ static int cgroup_attach(int cgroup, int program)
 }
 
 /* Makes a cgroup and enters it; false if that cannot be done here. */
-static bool enter_cgroup(struct _test_data_contained *self, int verdict)
+static bool enter_cgroup(struct _test_data_contained *self, int minor, int access)
 {
 	char path[96];
 	int fd, program;
@@ -258,7 +296,7 @@ static bool enter_cgroup(struct _test_data_contained *self, int verdict)
 	if (mkdir(self->cgroup, 0700))
 		return false;
 	fd = open(self->cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	program = device_program(verdict);
+	program = device_program(minor, access);
 	if (fd < 0 || program < 0 || cgroup_attach(fd, program))
 		return false;
 	close(program);
@@ -279,46 +317,134 @@ static void leave_cgroup(struct _test_data_contained *self)
 		lt_die("remove the cgroup");
 }
 
-/* A device that cannot be opened in there is not detached from there. */
+#define READ BPF_DEVCG_ACC_READ
+#define WRITE BPF_DEVCG_ACC_WRITE
+
+/* A device that cannot be opened in there is not detached from there, in any way. */
 TEST_F(contained, cgroup_refuses_detach)
 {
-	struct loop_ctl_detach d = { .size = sizeof(d), .index = FIRST + 1 };
+	static const uint32_t modes[] = {
+		LOOP_DETACH_NOW, LOOP_DETACH_WAIT, LOOP_DETACH_WATCH,
+		LOOP_DETACH_LAZY, LOOP_DETACH_FORCE,
+	};
+	struct loop_ctl_detach d;
+	unsigned int i;
+	uint64_t seq;
 	int fd;
 
 	ASSERT_EQ(FIRST + 1, lt_ctl(LOOP_CTL_ADD, FIRST + 1));
 	fd = lt_open(FIRST + 1, O_RDWR);
 	ASSERT_EQ(0, ioctl(fd, LOOP_SET_FD, self->file));
+	seq = lt_diskseq(fd);
 	close(fd);
-	if (!enter_cgroup(self, 0))
+	if (!enter_cgroup(self, NO_DEVICE, 0))
 		SKIP(return, "no cgroup with a program for devices: %s",
 		     lt_errname(errno));
-	LT_EXPECT_ERR("EPERM", ioctl(lt_control(), LOOP_CTL_DETACH, &d));
-	d.flags = LOOP_DETACH_WAIT;
-	LT_EXPECT_ERR("EPERM", ioctl(lt_control(), LOOP_CTL_DETACH, &d));
+	for (i = 0; i < ARRAY_SIZE(modes); i++) {
+		d = lt_to_detach(FIRST + 1, modes[i], 0);
+		LT_EXPECT_ERR("EPERM", ioctl(lt_control(), LOOP_CTL_DETACH, &d));
+		d.flags = 0;
+		d.diskseq = seq;
+		LT_EXPECT_ERR("EPERM", ioctl(lt_control(), LOOP_CTL_DETACH, &d));
+	}
 	EXPECT_TRUE(lt_sysfs_bound(FIRST + 1));
 	leave_cgroup(self);
-	d.flags = 0;
+	d = lt_to_detach(FIRST + 1, LOOP_DETACH_NOW, 0);
 	EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_DETACH, &d));
 	EXPECT_FALSE(lt_sysfs_bound(FIRST + 1));
 }
 
-/* Open devices stay open; the cgroup can use no other device. */
+static uint32_t minor_of(int index)
+{
+	char dev[32];
+
+	lt_sysfs(index, "dev", dev, sizeof(dev));
+	return strchr(dev, ':') ? atoi(strchr(dev, ':') + 1) : UINT32_MAX;
+}
+
+/* One that may be read there is detached from there, and no other. */
+TEST_F(contained, cgroup_reads)
+{
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0, 0);
+	struct loop_ctl_entry e[64];
+	struct loop_ctl_detach d;
+	struct loop_ctl_list l;
+	unsigned int i;
+
+	ASSERT_EQ(0, ioctl(lt_control(), LOOP_CTL_ATTACH, &a));
+	a = lt_to_attach(FIRST + 1, self->file, 0, 0);
+	ASSERT_EQ(0, ioctl(lt_control(), LOOP_CTL_ATTACH, &a));
+	if (!enter_cgroup(self, minor_of(FIRST), READ))
+		SKIP(return, "no cgroup with a program for devices: %s",
+		     lt_errname(errno));
+	/* The list has what may be read. */
+	l = lt_to_list(0, ARRAY_SIZE(e), e, 0, -1);
+	EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_LIST, &l));
+	EXPECT_EQ(1, l.out_count);
+	EXPECT_EQ(FIRST, e[0].index);
+	EXPECT_EQ(UINT32_MAX, l.out_next);
+	l = lt_to_list(0, 1, e, LOOP_LIST_FD, self->file);
+	for (i = 0; !ioctl(lt_control(), LOOP_CTL_LIST, &l); ) {
+		i += l.out_count;
+		if (!lt_list_next(&l))
+			break;
+	}
+	EXPECT_EQ(1, i);
+	d = lt_to_detach(FIRST + 1, LOOP_DETACH_NOW, 0);
+	LT_EXPECT_ERR("EPERM", ioctl(lt_control(), LOOP_CTL_DETACH, &d));
+	d = lt_to_detach(FIRST, LOOP_DETACH_NOW, 0);
+	EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_DETACH, &d));
+	/* It takes writing, too, to attach. */
+	a = lt_to_attach(FIRST, self->file, 0, 0);
+	LT_EXPECT_ERR("EPERM", ioctl(lt_control(), LOOP_CTL_ATTACH, &a));
+	a = lt_to_attach(FIRST, self->file, 0, LO_FLAGS_READ_ONLY);
+	LT_EXPECT_ERR("EPERM", ioctl(lt_control(), LOOP_CTL_ATTACH, &a));
+	leave_cgroup(self);
+	EXPECT_TRUE(lt_sysfs_bound(FIRST + 1));
+	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+}
+
+/* A container that has one device to itself. */
+TEST_F(contained, cgroup_writes)
+{
+	struct loop_ctl_attach a;
+	struct loop_ctl_detach d;
+	int i;
+
+	ASSERT_EQ(FIRST, lt_ctl(LOOP_CTL_ADD, FIRST));
+	if (!enter_cgroup(self, minor_of(FIRST), READ | WRITE))
+		SKIP(return, "no cgroup with a program for devices: %s",
+		     lt_errname(errno));
+	for (i = 0; i < 2; i++) {
+		a = lt_to_attach(FIRST, self->file, LOOP_ATTACH_LEASE, 0);
+		ASSERT_EQ(0, ioctl(lt_control(), LOOP_CTL_ATTACH, &a));
+		a = lt_to_attach(FIRST + 1, self->file, LOOP_ATTACH_LEASE, 0);
+		LT_EXPECT_ERR("EPERM", ioctl(lt_control(), LOOP_CTL_ATTACH, &a));
+		EXPECT_FALSE(lt_exists(FIRST + 1));
+		d = lt_to_detach(FIRST, i ? LOOP_DETACH_FORCE : LOOP_DETACH_NOW,
+				 i ? UINT64_MAX : 0);
+		ASSERT_EQ(0, ioctl(lt_control(), LOOP_CTL_DETACH, &d));
+	}
+	leave_cgroup(self);
+}
+
+/* Nothing is made or told in there. */
 TEST_F(contained, cgroup_refuses)
 {
 	static const uint32_t flags[] = {
-		0, LOOP_ATTACH_EPHEMERAL, LOOP_ATTACH_NO_FD,
+		0, LOOP_ATTACH_EPHEMERAL, LOOP_ATTACH_LEASE,
+		LOOP_ATTACH_LEASE | LOOP_ATTACH_HOLD | LOOP_ATTACH_EXCLUSIVE,
 	};
-	int index[] = { FIRST, FIRST + 1, -1 }, count;
+	int index[] = { FIRST, FIRST + 1, -1 }, count, uevents;
+	struct lt_buf told = { 0 };
 	struct loop_ctl_entry e;
-	struct loop_ctl_list l = {
-		.size = sizeof(l), .start = FIRST + 1, .count = 1,
-		.entry_size = sizeof(e), .entries = (uintptr_t)&e,
-	};
+	struct loop_ctl_list l = lt_to_list(0, 1, &e, 0, -1);
 	unsigned int i, k;
 
 	ASSERT_EQ(FIRST + 1, lt_ctl(LOOP_CTL_ADD, FIRST + 1));
 	count = lt_count_devices();
-	if (!enter_cgroup(self, 0))
+	uevents = lt_uevent_open();
+	if (!enter_cgroup(self, NO_DEVICE, 0))
 		SKIP(return, "no cgroup with a program for devices: %s",
 		     lt_errname(errno));
 	LT_EXPECT_ERR("EPERM", lt_open(FIRST + 1, O_RDONLY));
@@ -326,6 +452,8 @@ TEST_F(contained, cgroup_refuses)
 		for (k = 0; k < ARRAY_SIZE(index); k++) {
 			struct loop_ctl_attach a, in;
 
+			if (flags[i] & LOOP_ATTACH_EPHEMERAL && k == 1)
+				continue;
 			a = lt_to_attach(index[k], self->file, flags[i], 0);
 			in = a;
 			LT_EXPECT_ERR("EPERM", ioctl(lt_control(),
@@ -338,8 +466,13 @@ TEST_F(contained, cgroup_refuses)
 		}
 	}
 	EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_LIST, &l));
-	EXPECT_EQ(LOOP_STATE_UNBOUND, e.state);
-	EXPECT_EQ(0, e.openers);
+	EXPECT_EQ(0, l.out_count);
+	EXPECT_EQ(UINT32_MAX, l.out_next);
+	EXPECT_EQ(0, lt_uevents(uevents, FIRST, &told)) {
+		TH_LOG("got%s", told.s);
+	}
+	EXPECT_EQ(0, lt_uevents(uevents, FIRST + 1, NULL));
+	close(uevents);
 	leave_cgroup(self);
 	/* Nothing is left of the file, either. */
 	close(self->file);
@@ -351,14 +484,35 @@ TEST_F(contained, cgroup_allows)
 	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file,
 						LOOP_ATTACH_EPHEMERAL,
 						LO_FLAGS_AUTOCLEAR);
+	int fd;
 
-	if (!enter_cgroup(self, 1))
+	if (!enter_cgroup(self, ALL_DEVICES, 0))
 		SKIP(return, "no cgroup with a program for devices: %s",
 		     lt_errname(errno));
-	ASSERT_EQ(0, ioctl(lt_control(), LOOP_CTL_ATTACH, &a));
-	EXPECT_EQ(SIZE, lt_size(a.device_fd));
-	close(a.device_fd);
+	fd = lt_attach(&a, NULL);
+	ASSERT_GE(fd, 0);
+	EXPECT_EQ(SIZE, lt_size(fd));
+	close(fd);
 	EXPECT_TRUE(gone(FIRST));
+	leave_cgroup(self);
+}
+
+/* A lease that was handed in gives what its holder's cgroup would not. */
+TEST_F(contained, cgroup_lease)
+{
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file,
+						LOOP_ATTACH_LEASE,
+						LO_FLAGS_AUTOCLEAR);
+	struct loop_info64 info;
+
+	ASSERT_EQ(0, ioctl(lt_control(), LOOP_CTL_ATTACH, &a));
+	if (!enter_cgroup(self, NO_DEVICE, 0))
+		SKIP(return, "no cgroup with a program for devices: %s",
+		     lt_errname(errno));
+	EXPECT_EQ(0, ioctl(a.out_lease, LOOP_GET_STATUS64, &info));
+	EXPECT_EQ(0, ioctl(a.out_lease, LOOP_SET_CAPACITY, 0));
+	EXPECT_EQ(0, ioctl(a.out_lease, LOOP_CLR_FD, 0));
+	EXPECT_FALSE(lt_sysfs_bound(FIRST));
 	leave_cgroup(self);
 }
 

@@ -14,21 +14,26 @@
 
 /* 32-bit programs have the same structures, which have no holes. */
 static_assert(sizeof(struct loop_ctl_attach) == LOOP_CTL_ATTACH_SIZE_VER0);
-static_assert(offsetof(struct loop_ctl_attach, index) == 8);
-static_assert(offsetof(struct loop_ctl_attach, offset) == 16);
-static_assert(offsetof(struct loop_ctl_attach, block_size) == 32);
-static_assert(offsetof(struct loop_ctl_attach, diskseq) == 40);
-static_assert(offsetof(struct loop_ctl_attach, name) == 56);
+static_assert(offsetof(struct loop_ctl_attach, index) == 16);
+static_assert(offsetof(struct loop_ctl_attach, offset) == 24);
+static_assert(offsetof(struct loop_ctl_attach, block_size) == 40);
+static_assert(offsetof(struct loop_ctl_attach, name) == 48);
+static_assert(offsetof(struct loop_ctl_attach, out_diskseq) == 112);
+static_assert(offsetof(struct loop_ctl_attach, out_lease) == 132);
+static_assert(offsetof(struct loop_ctl_attach, out_busy) == 148);
 static_assert(sizeof(struct loop_ctl_detach) == LOOP_CTL_DETACH_SIZE_VER0);
 static_assert(offsetof(struct loop_ctl_detach, diskseq) == 16);
-static_assert(offsetof(struct loop_ctl_detach, timeout) == 24);
+static_assert(offsetof(struct loop_ctl_detach, deadline) == 24);
+static_assert(offsetof(struct loop_ctl_detach, out_pending) == 32);
 static_assert(sizeof(struct loop_ctl_list) == LOOP_CTL_LIST_SIZE_VER0);
 static_assert(offsetof(struct loop_ctl_list, entries) == 24);
+static_assert(offsetof(struct loop_ctl_list, out_count) == 32);
 static_assert(sizeof(struct loop_ctl_entry) == LOOP_CTL_ENTRY_SIZE_VER0);
 static_assert(offsetof(struct loop_ctl_entry, offset) == 16);
-static_assert(offsetof(struct loop_ctl_entry, openers) == 64);
-static_assert(offsetof(struct loop_ctl_entry, unmet) == 72);
-static_assert(offsetof(struct loop_ctl_entry, name) == 80);
+static_assert(offsetof(struct loop_ctl_entry, backing_rdev) == 56);
+static_assert(offsetof(struct loop_ctl_entry, openers) == 72);
+static_assert(offsetof(struct loop_ctl_entry, unmet) == 80);
+static_assert(offsetof(struct loop_ctl_entry, name) == 88);
 
 /* The kernel ignores the size in the number of the ioctl. */
 TEST_F(ctl, size_in_number)
@@ -36,15 +41,15 @@ TEST_F(ctl, size_in_number)
 	struct {
 		struct loop_ctl_attach a;
 		uint64_t more[3];
-	} big = { .a = lt_to_attach(FIRST, self->file, NO_FD, 0) };
+	} big = { .a = lt_to_attach(FIRST, self->file, 0, 0) };
 	struct {
 		struct loop_ctl_detach d;
 		uint64_t more[3];
-	} off = { .d = to_detach(FIRST, 0, 0) };
+	} off = { .d = lt_to_detach(FIRST, NOW, 0) };
 	struct {
 		struct loop_ctl_list l;
 		uint64_t more[3];
-	} all = { .l = to_list(0, 0, NULL, 0, 0) };
+	} all = { .l = lt_to_list(0, 0, NULL, 0, -1) };
 
 	big.a.size = sizeof(big);
 	ASSERT_EQ(0, ioctl(lt_control(), _IOWR(0x4C, 0x83, big), &big));
@@ -53,6 +58,8 @@ TEST_F(ctl, size_in_number)
 	all.l.size = sizeof(all);
 	ASSERT_EQ(0, ioctl(lt_control(), _IOWR(0x4C, 0x85, all), &all));
 	/* The kernel reads the size in the structure. */
+	lt_attach_again(&big.a);
+	all.l.out_next = 0;
 	ASSERT_EQ(0, ioctl(lt_control(), _IOWR(0x4C, 0x83, uint8_t), &big));
 	ASSERT_EQ(0, ioctl(lt_control(), _IOWR(0x4C, 0x84, uint8_t), &off));
 	ASSERT_EQ(0, ioctl(lt_control(), _IOWR(0x4C, 0x85, uint8_t), &all));
@@ -92,11 +99,9 @@ static bool outputs_get(struct outputs *o, int fd, int file, uint8_t byte)
 	bool interrupted;
 
 	memset(o, byte, sizeof(*o));
-	o->l = to_list(FIRST, 2, o->e, 0, 0);
-	o->a = lt_to_attach(FIRST + 1, file, NO_FD, 0);
-	memset(&o->a.diskseq, byte, sizeof(o->a.diskseq));
-	memset(&o->a.device_fd, byte, sizeof(o->a.device_fd));
-	o->d = to_detach(FIRST, WAIT, FOREVER);
+	o->l = lt_to_list(FIRST, 2, o->e, 0, -1);
+	o->a = lt_to_attach(FIRST + 1, file, 0, 0);
+	o->d = lt_to_detach(FIRST, WAIT, FOREVER);
 	poison(byte);
 	if (ioctl(fd, LOOP_GET_STATUS64, &o->info))
 		return false;
@@ -104,7 +109,7 @@ static bool outputs_get(struct outputs *o, int fd, int file, uint8_t byte)
 	if (ioctl(fd, LOOP_GET_STATUS, &o->old))
 		return false;
 	poison(byte);
-	if (ioctl(lt_control(), LOOP_CTL_LIST, &o->l) || o->l.count != 2)
+	if (ioctl(lt_control(), LOOP_CTL_LIST, &o->l) || o->l.out_count != 2)
 		return false;
 	poison(byte);
 	if (ioctl(lt_control(), LOOP_CTL_ATTACH, &o->a))
@@ -117,7 +122,7 @@ static bool outputs_get(struct outputs *o, int fd, int file, uint8_t byte)
 	signal_each(0, 0);
 	/* These differ from call to call. */
 	o->e[1].diskseq = 0;
-	o->a.diskseq = 0;
+	o->a.out_diskseq = 0;
 	return interrupted;
 }
 
@@ -151,7 +156,7 @@ TEST_F(ctl, nothing_uninitialised)
 
 TEST_F(ctl, unknown_commands)
 {
-	struct loop_ctl_list l = to_list(0, 0, NULL, 0, 0);
+	struct loop_ctl_list l = lt_to_list(0, 0, NULL, 0, -1);
 
 	LT_EXPECT_ERR("ENOSYS", lt_ctl(0x4C86, 0));
 	LT_EXPECT_ERR("ENOSYS", lt_ctl(_IOWR(0x4C, 0x86, l), (long)&l));
@@ -162,7 +167,7 @@ TEST_F(ctl, unknown_commands)
 /* The devices do not know the ioctls of the control device. */
 TEST_F(ctl, not_on_devices)
 {
-	struct loop_ctl_list l = to_list(0, 0, NULL, 0, 0);
+	struct loop_ctl_list l = lt_to_list(0, 0, NULL, 0, -1);
 	int fd = attach_fd(FIRST, self->file, 0, AUTOCLEAR);
 
 	ASSERT_GE(fd, 0);

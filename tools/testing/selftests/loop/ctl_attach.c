@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * LOOP_CTL_ATTACH without flags or with LOOP_ATTACH_NO_FD: what it sets, what it
- * returns, and what it refuses.
+ * LOOP_CTL_ATTACH: what it sets, what it returns, and what it refuses.
  */
 #include <stddef.h>
 #include <sys/resource.h>
@@ -10,48 +9,48 @@
 
 TEST_F(ctl, attach)
 {
-	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0, 0), in;
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, LEASE, 0), in;
 	struct loop_info64 info;
 	uint8_t buf[512];
 	struct stat st;
+	int fd;
 
 	memcpy(a.name, "given name", 11);
 	in = a;
 	ASSERT_STREQ("ok", attach(&a));
-	ASSERT_GE(a.device_fd, 0);
-	EXPECT_EQ(FIRST, a.index);
-	EXPECT_EQ(512, a.block_size);
-	EXPECT_EQ(0, a.lo_flags);
-	EXPECT_EQ(lt_diskseq(a.device_fd), a.diskseq);
-	EXPECT_EQ(lt_sysfs_num(FIRST, "diskseq"), a.diskseq);
-	/* The kernel changes no other member. */
-	in.device_fd = a.device_fd;
-	in.block_size = a.block_size;
-	in.diskseq = a.diskseq;
-	EXPECT_EQ(0, memcmp(&in, &a, sizeof(a)));
+	EXPECT_EQ(FIRST, a.out_index);
+	EXPECT_EQ(512, a.out_block_size);
+	EXPECT_EQ(0, a.out_lo_flags);
+	EXPECT_EQ(0, a.out_unmet);
+	EXPECT_EQ(-1, a.out_busy);
+	EXPECT_EQ(SIZE, a.out_nr_bytes);
+	EXPECT_EQ(lt_sysfs_num(FIRST, "diskseq"), a.out_diskseq);
+	/* The kernel changes nothing but the answers. */
+	EXPECT_EQ(0, memcmp(&in, &a, offsetof(struct loop_ctl_attach, out_diskseq)));
+	ASSERT_GE(a.out_lease, 0);
+	EXPECT_EQ(FD_CLOEXEC, fcntl(a.out_lease, F_GETFD));
 
-	EXPECT_EQ(FD_CLOEXEC, fcntl(a.device_fd, F_GETFD));
-	EXPECT_EQ(O_RDWR, fcntl(a.device_fd, F_GETFL) & O_ACCMODE);
-	ASSERT_EQ(0, fstat(a.device_fd, &st));
-	EXPECT_TRUE(S_ISBLK(st.st_mode));
-	EXPECT_EQ(makedev(LT_MAJOR, FIRST), st.st_rdev);
-	EXPECT_EQ(SIZE, lt_size(a.device_fd));
-	ASSERT_EQ(512, pread(a.device_fd, buf, 512, 4096));
+	fd = lt_open(FIRST, O_RDWR);
+	ASSERT_GE(fd, 0);
+	EXPECT_EQ(lt_diskseq(fd), a.out_diskseq);
+	EXPECT_EQ(SIZE, lt_size(fd));
+	ASSERT_EQ(512, pread(fd, buf, 512, 4096));
 	EXPECT_TRUE(lt_filled(buf, 512, 1, 4096));
 	lt_fill(buf, 512, 2, 4096);
-	ASSERT_EQ(512, pwrite(a.device_fd, buf, 512, 4096));
-	ASSERT_EQ(0, fsync(a.device_fd));
+	ASSERT_EQ(512, pwrite(fd, buf, 512, 4096));
+	ASSERT_EQ(0, fsync(fd));
 	memset(buf, 0, 512);
 	ASSERT_EQ(512, pread(self->file, buf, 512, 4096));
 	EXPECT_TRUE(lt_filled(buf, 512, 2, 4096));
 
 	ASSERT_EQ(0, fstat(self->file, &st));
-	ASSERT_EQ(0, ioctl(a.device_fd, LOOP_GET_STATUS64, &info));
+	ASSERT_EQ(0, ioctl(fd, LOOP_GET_STATUS64, &info));
 	EXPECT_EQ(FIRST, info.lo_number);
 	EXPECT_EQ(st.st_ino, info.lo_inode);
 	EXPECT_STREQ("given name", (char *)info.lo_file_name);
 	/* The device stays attached. */
-	close(a.device_fd);
+	close(fd);
+	close(a.out_lease);
 	EXPECT_TRUE(lt_sysfs_bound(FIRST));
 	EXPECT_EQ(0, lt_sysfs_num(FIRST, "loop/autoclear"));
 }
@@ -62,24 +61,25 @@ TEST_F(ctl, attach_settings)
 						READ_ONLY | AUTOCLEAR | PARTSCAN);
 	struct loop_info64 info;
 	uint8_t buf[512];
+	int fd;
 
 	lt_label_two(self->file);
 	a.offset = 8192;
 	a.sizelimit = HALF;
 	a.block_size = 4096;
 	memset(a.name, 'n', sizeof(a.name));
-	ASSERT_STREQ("ok", attach(&a));
-	EXPECT_EQ(READ_ONLY | AUTOCLEAR | PARTSCAN, a.lo_flags);
-	EXPECT_EQ(4096, a.block_size);
-	EXPECT_EQ(O_RDONLY, fcntl(a.device_fd, F_GETFL) & O_ACCMODE);
-	EXPECT_EQ(HALF, lt_size(a.device_fd));
-	ASSERT_EQ(512, pread(a.device_fd, buf, 512, 0));
+	fd = lt_attach(&a, NULL);
+	ASSERT_GE(fd, 0);
+	EXPECT_EQ(READ_ONLY | AUTOCLEAR | PARTSCAN, a.out_lo_flags);
+	EXPECT_EQ(4096, a.out_block_size);
+	EXPECT_EQ(HALF, a.out_nr_bytes);
+	EXPECT_EQ(HALF, lt_size(fd));
+	ASSERT_EQ(512, pread(fd, buf, 512, 0));
 	EXPECT_TRUE(lt_filled(buf, 512, 1, 8192));
-	LT_EXPECT_ERR("EBADF", pwrite(a.device_fd, buf, 512, 0));
-	ASSERT_EQ(0, ioctl(a.device_fd, LOOP_GET_STATUS64, &info));
+	ASSERT_EQ(0, ioctl(fd, LOOP_GET_STATUS64, &info));
 	EXPECT_EQ(8192, info.lo_offset);
 	EXPECT_EQ(HALF, info.lo_sizelimit);
-	EXPECT_EQ(a.lo_flags, info.lo_flags);
+	EXPECT_EQ(a.out_lo_flags, info.lo_flags);
 	EXPECT_EQ(LO_NAME_SIZE - 1, strlen((char *)info.lo_file_name));
 	EXPECT_EQ(1, lt_sysfs_num(FIRST, "ro"));
 	EXPECT_EQ(4096, lt_sysfs_num(FIRST, "queue/logical_block_size"));
@@ -88,13 +88,14 @@ TEST_F(ctl, attach_settings)
 /* A file that is open read-only makes the device read-only. */
 TEST_F(ctl, attach_read_only_file)
 {
-	struct loop_ctl_attach a = lt_to_attach(FIRST, 0, 0, AUTOCLEAR);
+	struct loop_ctl_attach a = lt_to_attach(FIRST, 0, LEASE, AUTOCLEAR);
 
 	a.fd = open(self->path, O_RDONLY | O_CLOEXEC);
 	ASSERT_GE(a.fd, 0);
 	ASSERT_STREQ("ok", attach(&a));
-	EXPECT_EQ(AUTOCLEAR | READ_ONLY, a.lo_flags);
-	EXPECT_EQ(O_RDONLY, fcntl(a.device_fd, F_GETFL) & O_ACCMODE);
+	EXPECT_EQ(AUTOCLEAR | READ_ONLY, a.out_lo_flags);
+	EXPECT_EQ(LOOP_COND_WRITE, a.out_unmet & LOOP_COND_WRITE);
+	EXPECT_EQ(1, lt_sysfs_num(FIRST, "ro"));
 }
 
 TEST_F(ctl, attach_partitions)
@@ -108,34 +109,6 @@ TEST_F(ctl, attach_partitions)
 	close(fd);
 	EXPECT_STREQ("ok", detach_from(FIRST));
 	EXPECT_EQ(0, lt_parts(FIRST));
-}
-
-static long long nr_reads(int index)
-{
-	char line[256];
-
-	lt_sysfs(index, "stat", line, sizeof(line));
-	return atoll(line + strspn(line, "_"));
-}
-
-/*
- * A file descriptor that comes without a node reads as far ahead as one of a
- * node.
- */
-TEST_F(ctl, attach_reads_ahead)
-{
-	int fd = attach_fd(FIRST, self->file, 0, AUTOCLEAR);
-	char data[4096];
-	long long before;
-	size_t n;
-
-	ASSERT_GE(fd, 0);
-	before = nr_reads(FIRST);
-	for (n = 0; n < SIZE; n += sizeof(data))
-		ASSERT_EQ(sizeof(data), read(fd, data, sizeof(data)));
-	EXPECT_GT(nr_reads(FIRST), before);
-	EXPECT_LT(nr_reads(FIRST), before + SIZE / 4096 / 4);
-	close(fd);
 }
 
 TEST_F(ctl, attach_adds_and_uses)
@@ -182,7 +155,7 @@ TEST_F(ctl, attach_any)
 	static bool held[256];
 
 	for (;;) {
-		struct loop_ctl_attach a = lt_to_attach(-1, self->file, 0,
+		struct loop_ctl_attach a = lt_to_attach(-1, self->file, LEASE,
 							AUTOCLEAR);
 
 		want = lowest(held, ARRAY_SIZE(held));
@@ -190,8 +163,8 @@ TEST_F(ctl, attach_any)
 		if (!lt_exists(want))
 			made = want;
 		ASSERT_STREQ("ok", attach(&a));
-		ASSERT_EQ(want, a.index);
-		fds[count++] = a.device_fd;
+		ASSERT_EQ(want, a.out_index);
+		fds[count++] = a.out_lease;
 		if (made >= 0)
 			break;
 		/* LOOP_CTL_ATTACH passes over each second device, as it is open. */
@@ -217,23 +190,23 @@ TEST_F(ctl, attach_busy)
 	int fd;
 
 	/* It is attached. */
-	ASSERT_STREQ("ok", attach_to(FIRST, self->file, NO_FD, 0));
+	ASSERT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
 	a = lt_to_attach(FIRST, self->file, 0, 0);
 	EXPECT_STREQ("EBUSY", attach(&a));
-	EXPECT_EQ(FIRST, a.index);
-	/* It is in rundown. */
+	EXPECT_EQ(FIRST, a.out_busy);
+	/* It is detached at the last close. */
 	fd = lt_open(FIRST, O_RDONLY);
 	ASSERT_EQ(0, ioctl(fd, LOOP_CLR_FD, 0));
 	EXPECT_STREQ("EBUSY", attach(&a));
-	EXPECT_EQ(FIRST, a.index);
+	EXPECT_EQ(FIRST, a.out_busy);
 	close(fd);
 	/* It is claimed. */
 	fd = lt_open(FIRST, O_RDONLY | O_EXCL);
 	ASSERT_GE(fd, 0);
 	EXPECT_STREQ("EBUSY", attach(&a));
-	EXPECT_EQ(FIRST, a.index);
+	EXPECT_EQ(FIRST, a.out_busy);
 	close(fd);
-	EXPECT_STREQ("ok", attach_to(FIRST, self->file, NO_FD, 0));
+	EXPECT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
 }
 
 TEST_F(ctl, attach_sizes)
@@ -242,9 +215,9 @@ TEST_F(ctl, attach_sizes)
 		0, 1, 4, 8, LOOP_CTL_ATTACH_SIZE_VER0 - 8,
 		LOOP_CTL_ATTACH_SIZE_VER0 - 1,
 	};
-	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0, AUTOCLEAR);
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, LEASE, AUTOCLEAR);
 	uint32_t page = sysconf(_SC_PAGESIZE);
-	uint8_t buf[2 * LARGEST_PAGE] = { 0 };
+	static uint8_t buf[2 * LARGEST_PAGE];
 	struct loop_ctl_attach *b = (void *)buf;
 	unsigned int i;
 
@@ -273,12 +246,12 @@ TEST_F(ctl, attach_sizes)
 	ASSERT_STREQ("ok", attach(b));
 	EXPECT_EQ(sizeof(a) + 1, b->size);
 	EXPECT_TRUE(lt_zeroed(buf + sizeof(a), sizeof(buf) - sizeof(a)));
-	close(b->device_fd);
+	close(b->out_lease);
 	*b = a;
 	b->size = page;
 	ASSERT_STREQ("ok", attach(b));
 	EXPECT_TRUE(lt_zeroed(buf + sizeof(a), sizeof(buf) - sizeof(a)));
-	close(b->device_fd);
+	close(b->out_lease);
 	/* The kernel writes nothing behind the structure. */
 	memset(buf, 0xa5, sizeof(buf));
 	*b = a;
@@ -286,6 +259,21 @@ TEST_F(ctl, attach_sizes)
 	ASSERT_STREQ("ok", attach(b));
 	EXPECT_EQ(0xa5, buf[sizeof(a)]);
 	EXPECT_EQ(0, memcmp(buf + sizeof(a), buf + sizeof(a) + 1, 4096));
+}
+
+/* The answers are 0 on input. Each byte of them counts. */
+TEST_F(ctl, attach_answers)
+{
+	struct loop_ctl_attach a;
+	size_t at;
+
+	for (at = offsetof(struct loop_ctl_attach, out_diskseq); at < sizeof(a); at++) {
+		a = lt_to_attach(FIRST, self->file, LEASE, AUTOCLEAR);
+		((uint8_t *)&a)[at] = 1;
+		LT_EXPECT_ERR("EINVAL", ioctl(lt_control(), LOOP_CTL_ATTACH, &a));
+		EXPECT_EQ(1, ((uint8_t *)&a)[at]);
+	}
+	EXPECT_FALSE(lt_exists(FIRST));
 }
 
 TEST_F(ctl, attach_fault)
@@ -319,7 +307,8 @@ TEST_F(ctl, attach_fault)
 TEST_F(ctl, attach_fault_flags)
 {
 	static const uint32_t flags[] = {
-		0, NO_FD, EPHEMERAL, EPHEMERAL | NO_FD, EXCLUSIVE, STRICT,
+		0, LEASE, LEASE | HOLD, EPHEMERAL, EPHEMERAL | LEASE, EXCLUSIVE,
+		EXCLUSIVE | EPHEMERAL | LEASE | HOLD,
 	};
 	unsigned int i;
 
@@ -346,7 +335,7 @@ TEST_F(ctl, attach_half_writable)
 			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *at;
 
 	ASSERT_TRUE(p != MAP_FAILED);
-	at = p + page - offsetof(struct loop_ctl_attach, diskseq);
+	at = p + page - offsetof(struct loop_ctl_attach, out_nr_bytes);
 	memcpy(at, &a, sizeof(a));
 	ASSERT_EQ(0, mprotect(p + page, page, PROT_READ));
 	LT_EXPECT_ERR("EFAULT", ioctl(lt_control(), LOOP_CTL_ATTACH, at));
@@ -357,23 +346,30 @@ TEST_F(ctl, attach_half_writable)
 TEST_F(ctl, attach_direct_aligned)
 {
 	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file,
-						LOOP_ATTACH_DIRECT_ALIGNED | STRICT,
-						LO_FLAGS_DIRECT_IO | AUTOCLEAR);
+						LOOP_ATTACH_DIRECT_ALIGNED,
+						DIRECT_IO | AUTOCLEAR);
 	struct loop_ctl_entry e;
+	int fd;
 
-	ASSERT_STREQ("ok", attach(&a));
-	EXPECT_EQ(512, a.block_size);
-	EXPECT_EQ(LO_FLAGS_DIRECT_IO | AUTOCLEAR, a.lo_flags);
+	a.require = LOOP_COND_DIRECT_IO | LOOP_COND_DIRECT_ALIGN |
+		    LOOP_COND_BLOCK_SIZE;
+	fd = lt_attach(&a, NULL);
+	ASSERT_GE(fd, 0);
+	EXPECT_EQ(512, a.out_block_size);
+	EXPECT_EQ(DIRECT_IO | AUTOCLEAR, a.out_lo_flags);
 	ASSERT_TRUE(lt_entry(FIRST, &e));
 	EXPECT_EQ(LOOP_ATTACH_DIRECT_ALIGNED, e.attach_flags);
-	EXPECT_EQ(0, e.unmet & ~LOOP_UNMET_DISCARD);
+	EXPECT_EQ(0, e.unmet & ~LOOP_COND_DISCARD);
 	/* It does not turn direct I/O on. */
-	EXPECT_EQ(0, ioctl(a.device_fd, LOOP_SET_DIRECT_IO, 0));
-	EXPECT_EQ(0, ioctl(a.device_fd, LOOP_SET_BLOCK_SIZE, 1024));
+	EXPECT_EQ(0, ioctl(fd, LOOP_SET_DIRECT_IO, 0));
+	EXPECT_EQ(0, ioctl(fd, LOOP_SET_BLOCK_SIZE, 1024));
 	ASSERT_TRUE(lt_entry(FIRST, &e));
 	EXPECT_EQ(AUTOCLEAR, e.lo_flags);
 	EXPECT_EQ(LOOP_ATTACH_DIRECT_ALIGNED, e.attach_flags);
 }
+
+#define ATTACH_FLAGS (2 * LOOP_ATTACH_NO_DISCARD - 1)
+#define CONDITIONS (2 * LOOP_COND_UNCACHED - 1)
 
 TEST_F(ctl, attach_invalid)
 {
@@ -389,10 +385,14 @@ TEST_F(ctl, attach_invalid)
 
 	for (i = 0; i < 32; i++) {
 		a = lt_to_attach(FIRST, self->file, 1U << i, 0);
-		if (a.attach_flags > LOOP_ATTACH_DIRECT_ALIGNED)
+		if (!(a.attach_flags & ATTACH_FLAGS))
 			EXPECT_STREQ("EINVAL", attach(&a));
 		a = lt_to_attach(FIRST, self->file, 0, 1U << i);
 		if (!(a.lo_flags & LOOP_CONFIGURE_SETTABLE_FLAGS))
+			EXPECT_STREQ("EINVAL", attach(&a));
+		a = lt_to_attach(FIRST, self->file, 0, 0);
+		a.require = 1U << i;
+		if (!(a.require & CONDITIONS))
 			EXPECT_STREQ("EINVAL", attach(&a));
 		a = lt_to_attach(FIRST, self->file, 0, 0);
 		a.reserved = 1U << i;
@@ -413,21 +413,55 @@ TEST_F(ctl, attach_invalid)
 		a.sizelimit = past[i];
 		EXPECT_STREQ("EOVERFLOW", attach(&a));
 	}
-	EXPECT_STREQ("EINVAL", attach_to(FIRST, self->file, NO_FD, AUTOCLEAR));
+	/* Nobody would hold the device. */
+	a = lt_to_attach(FIRST, self->file, 0, AUTOCLEAR);
+	EXPECT_STREQ("EINVAL", attach(&a));
+	EXPECT_STREQ("EINVAL", attach_to(FIRST, self->file, HOLD, 0));
 	EXPECT_FALSE(lt_exists(FIRST));
+}
+
+/* All arguments are checked before a device is made: no uevent tells of one. */
+TEST_F(ctl, attach_invalid_is_silent)
+{
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0, 0), bad[8];
+	int uevents = lt_uevent_open(), count = lt_count_devices();
+	struct lt_buf told = { 0 };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++)
+		bad[i] = a;
+	bad[0].attach_flags = 1U << 31;
+	bad[1].lo_flags = AUTOCLEAR;
+	bad[2].require = 1U << 31;
+	bad[3].fd = -1;
+	bad[4].offset = UINT64_MAX;
+	bad[5].block_size = 3;
+	bad[6].out_busy = -1;
+	bad[7].fd = lt_control();
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		EXPECT_EQ(-1, ioctl(lt_control(), LOOP_CTL_ATTACH, &bad[i]));
+		bad[i].index = -1;
+		bad[i].attach_flags |= EPHEMERAL;
+		EXPECT_EQ(-1, ioctl(lt_control(), LOOP_CTL_ATTACH, &bad[i]));
+		EXPECT_EQ(count, lt_count_devices());
+	}
+	EXPECT_EQ(0, lt_uevents(uevents, FIRST, &told)) {
+		TH_LOG("got%s", told.s);
+	}
+	close(uevents);
 }
 
 /* These are the largest values. */
 TEST_F(ctl, attach_limits)
 {
-	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0, AUTOCLEAR);
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, LEASE, AUTOCLEAR);
 
 	a.offset = INT64_MAX;
 	a.sizelimit = INT64_MAX;
 	a.block_size = sysconf(_SC_PAGESIZE);
 	ASSERT_STREQ("ok", attach(&a));
-	EXPECT_EQ(0, lt_size(a.device_fd));
-	EXPECT_EQ(sysconf(_SC_PAGESIZE), a.block_size);
+	EXPECT_EQ(0, a.out_nr_bytes);
+	EXPECT_EQ(sysconf(_SC_PAGESIZE), a.out_block_size);
 }
 
 TEST_F(ctl, attach_bad_file)
@@ -467,13 +501,17 @@ TEST_F(ctl, attach_nested)
 	EXPECT_STREQ("EINVAL", attach_to(FIRST + 1, low, 0, 0));
 	EXPECT_STREQ("EINVAL", attach_to(-1, low, 0, 0));
 	close(low);
-	/* The returned fd can be the backing file of the next device. */
+	/* The lease is no file that can be attached. */
+	low = attach_lease(FIRST, self->file, 0, AUTOCLEAR);
+	ASSERT_GE(low, 0);
+	EXPECT_STREQ("EINVAL", attach_to(FIRST + 1, low, 0, 0));
+	close(low);
+	/* An upper device keeps the lower one attached. */
 	low = attach_fd(FIRST, self->file, 0, AUTOCLEAR);
 	ASSERT_GE(low, 0);
 	top = attach_fd(FIRST + 1, low, 0, AUTOCLEAR);
 	ASSERT_GE(top, 0);
 	EXPECT_EQ(SIZE, lt_size(top));
-	/* It keeps the lower device attached. */
 	close(low);
 	EXPECT_TRUE(lt_sysfs_bound(FIRST));
 	close(top);
@@ -483,73 +521,62 @@ TEST_F(ctl, attach_nested)
 
 TEST_F(ctl, attach_no_fd_left)
 {
+	struct loop_ctl_attach a;
 	struct rlimit old, none;
+	uint64_t before;
 	int fd;
 
+	before = trace();
 	ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &old));
 	fd = dup(self->file);
 	ASSERT_GE(fd, 0);
 	close(fd);
 	none = (struct rlimit) { .rlim_cur = fd, .rlim_max = old.rlim_max };
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &none));
-	LT_EXPECT_ERR("EMFILE", attach_fd(FIRST, self->file, 0, 0));
-	EXPECT_FALSE(lt_exists(FIRST));
-	LT_EXPECT_ERR("EMFILE", attach_fd(FIRST, self->file, EPHEMERAL,
-					  AUTOCLEAR));
+	LT_EXPECT_ERR("EMFILE", attach_lease(FIRST, self->file, 0, 0));
+	LT_EXPECT_ERR("EMFILE", attach_lease(FIRST, self->file, EPHEMERAL | HOLD,
+					     AUTOCLEAR));
+	LT_EXPECT_ERR("EMFILE", attach_lease(-1, self->file, EPHEMERAL, AUTOCLEAR));
 	EXPECT_FALSE(lt_exists(FIRST));
 	/* This call needs no fd. */
-	EXPECT_EQ(-1, attach_fd(FIRST, self->file, NO_FD, 0));
+	a = lt_to_attach(FIRST, self->file, 0, 0);
+	EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_ATTACH, &a));
+	EXPECT_EQ(-1, a.out_lease);
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &old));
 	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_STREQ("ok", detach_from(FIRST));
+	EXPECT_EQ(FIRST, lt_ctl(LOOP_CTL_REMOVE, FIRST));
+	EXPECT_EQ(before, trace());
 }
 
-TEST_F(ctl, attach_without_fd)
+TEST_F(ctl, attach_without_lease)
 {
-	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, NO_FD, 0);
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0, 0);
 	uint64_t fds = fcntl(self->file, F_DUPFD_CLOEXEC, 0);
 
 	close(fds);
 	ASSERT_STREQ("ok", attach(&a));
-	EXPECT_EQ(-1, a.device_fd);
-	EXPECT_EQ(FIRST, a.index);
+	EXPECT_EQ(-1, a.out_lease);
+	EXPECT_EQ(FIRST, a.out_index);
 	EXPECT_EQ(fds, fcntl(self->file, F_DUPFD_CLOEXEC, 0));
 	EXPECT_TRUE(lt_sysfs_bound(FIRST));
 	EXPECT_EQ(0, openers(FIRST));
-	EXPECT_EQ(lt_sysfs_num(FIRST, "diskseq"), a.diskseq);
+	EXPECT_EQ(lt_sysfs_num(FIRST, "diskseq"), a.out_diskseq);
 }
 
-TEST_F(ctl, autoclear)
+/* After a failure the same structure can be used again as it is. */
+TEST_F(ctl, attach_again)
 {
-	int fd = attach_fd(FIRST, self->file, 0, AUTOCLEAR), copy;
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0, 0);
+	int fd;
 
-	ASSERT_GE(fd, 0);
-	copy = dup(fd);
+	ASSERT_EQ(FIRST, lt_ctl(LOOP_CTL_ADD, FIRST));
+	fd = lt_open(FIRST, O_RDONLY | O_EXCL);
+	LT_EXPECT_ERR("EBUSY", ioctl(lt_control(), LOOP_CTL_ATTACH, &a));
+	EXPECT_EQ(FIRST, a.index);
 	close(fd);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
-	close(self->file);
-	LT_EXPECT_ERR("EBUSY", umount2(self->dir, 0));
-	close(copy);
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
-	EXPECT_TRUE(lt_exists(FIRST));
-	EXPECT_EQ(0, umount2(self->dir, 0));
-}
-
-/* A program that is killed closes its device. */
-TEST_F(ctl, autoclear_killed)
-{
-	pid_t pid = fork();
-	int status;
-
-	ASSERT_GE(pid, 0);
-	if (!pid) {
-		if (attach_fd(FIRST, self->file, 0, AUTOCLEAR) >= 0)
-			raise(SIGKILL);
-		_exit(1);
-	}
-	ASSERT_EQ(pid, waitpid(pid, &status, 0));
-	EXPECT_TRUE(WIFSIGNALED(status));
-	EXPECT_TRUE(lt_exists(FIRST));
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	a.out_busy = 0;
+	EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_ATTACH, &a));
 }
 
 TEST_HARNESS_MAIN

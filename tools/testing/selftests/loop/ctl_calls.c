@@ -2,6 +2,7 @@
 /*
  * The library of the ctl_*.c programs, see ctl_calls.h.
  */
+#include <grp.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -9,28 +10,15 @@
 
 #include "ctl_calls.h"
 
-struct loop_ctl_detach to_detach(int index, uint32_t flags, uint64_t timeout)
+/* Makes arguments of LOOP_CTL_DETACH for one attachment. */
+struct loop_ctl_detach to_detach_seq(int index, uint64_t diskseq, uint32_t mode,
+				     uint64_t deadline)
 {
-	return (struct loop_ctl_detach) {
-		.size = sizeof(struct loop_ctl_detach),
-		.flags = flags,
-		.index = index,
-		.timeout = timeout,
-	};
-}
+	struct loop_ctl_detach d = lt_to_detach(index, mode, deadline);
 
-struct loop_ctl_list to_list(uint32_t start, uint32_t count, void *entries,
-			     uint32_t flags, int fd)
-{
-	return (struct loop_ctl_list) {
-		.size = sizeof(struct loop_ctl_list),
-		.flags = flags,
-		.start = start,
-		.count = count,
-		.entry_size = sizeof(struct loop_ctl_entry),
-		.fd = fd,
-		.entries = (uintptr_t)entries,
-	};
+	d.flags = 0;
+	d.diskseq = diskseq;
+	return d;
 }
 
 /*
@@ -61,10 +49,12 @@ uint64_t trace(void)
 /*
  * Each of these returns "ok", the name of the errno, or what is wrong with a
  * call that failed. A call that fails must leave the structure and the devices
- * as they were.
+ * as they were, but for the one answer that goes with an errno. Answers of the
+ * call before are made 0 first.
  */
 static const char *call(unsigned long cmd, void *arg, size_t size)
 {
+	struct loop_ctl_attach *copied;
 	uint64_t before = trace();
 	uint8_t copy[256];
 	const char *name;
@@ -73,9 +63,11 @@ static const char *call(unsigned long cmd, void *arg, size_t size)
 	if (!ioctl(lt_control(), cmd, arg))
 		return "ok";
 	name = lt_errname(errno);
+	copied = (void *)copy;
 	if (cmd == LOOP_CTL_ATTACH && errno == EBUSY)
-		memcpy(copy + offsetof(struct loop_ctl_attach, index),
-		       arg + offsetof(struct loop_ctl_attach, index), 4);
+		copied->out_busy = ((struct loop_ctl_attach *)arg)->out_busy;
+	if (cmd == LOOP_CTL_ATTACH && errno == EOPNOTSUPP)
+		copied->out_unmet = ((struct loop_ctl_attach *)arg)->out_unmet;
 	if (memcmp(copy, arg, size))
 		return "changes the structure";
 	if (trace() != before)
@@ -85,43 +77,94 @@ static const char *call(unsigned long cmd, void *arg, size_t size)
 
 const char *attach(struct loop_ctl_attach *a)
 {
+	lt_attach_again(a);
 	return call(LOOP_CTL_ATTACH, a, sizeof(*a));
 }
 
 const char *detach(struct loop_ctl_detach *d)
 {
+	/* The memory may be read-only. */
+	if (d->out_pending)
+		d->out_pending = 0;
 	return call(LOOP_CTL_DETACH, d, sizeof(*d));
 }
 
 const char *list(struct loop_ctl_list *l)
 {
+	if (l->out_count || l->out_next) {
+		l->out_count = 0;
+		l->out_next = 0;
+	}
 	return call(LOOP_CTL_LIST, l, sizeof(*l));
 }
 
+/* Attaches, and closes the lease if there has to be one for autoclear. */
 const char *attach_to(int index, int fd, uint32_t attach_flags,
 		      uint32_t lo_flags)
 {
 	struct loop_ctl_attach a = lt_to_attach(index, fd, attach_flags, lo_flags);
-	const char *name = attach(&a);
+	const char *name;
 
-	if (!strcmp(name, "ok") && a.device_fd >= 0)
-		close(a.device_fd);
+	if (lo_flags & AUTOCLEAR)
+		a.attach_flags |= LEASE;
+	name = attach(&a);
+	if (!strcmp(name, "ok") && a.out_lease >= 0)
+		close(a.out_lease);
 	return name;
 }
 
-const char *detach_from(int index)
+const char *detach_how(int index, uint32_t mode, uint64_t deadline)
 {
-	struct loop_ctl_detach d = to_detach(index, 0, 0);
+	struct loop_ctl_detach d = lt_to_detach(index, mode, deadline);
 
 	return detach(&d);
 }
 
-/* Returns the fd of the device, or -1. */
+const char *detach_from(int index)
+{
+	return detach_how(index, NOW, 0);
+}
+
+/* Returns the fd of the node, which alone holds the device, or -1. */
 int attach_fd(int index, int fd, uint32_t attach_flags, uint32_t lo_flags)
 {
 	struct loop_ctl_attach a = lt_to_attach(index, fd, attach_flags, lo_flags);
 
-	return ioctl(lt_control(), LOOP_CTL_ATTACH, &a) ? -1 : a.device_fd;
+	return lt_attach(&a, NULL);
+}
+
+/* Returns the lease, or -1. */
+int attach_lease(int index, int fd, uint32_t attach_flags, uint32_t lo_flags)
+{
+	struct loop_ctl_attach a = lt_to_attach(index, fd, attach_flags | LEASE,
+						lo_flags);
+
+	return ioctl(lt_control(), LOOP_CTL_ATTACH, &a) ? -1 : a.out_lease;
+}
+
+/*
+ * Runs @fn in a child that is the user nobody and has no rights but what is open;
+ * returns what it returns, a number from 0 to 255.
+ */
+int run_as_nobody(int (*fn)(void *arg), void *arg)
+{
+	pid_t pid;
+	int status;
+
+	/* The control device must be open for the child. */
+	lt_control();
+	pid = fork();
+	if (pid < 0)
+		lt_die("fork");
+	if (!pid) {
+		if (setgroups(0, NULL) || setresgid(65534, 65534, 65534) ||
+		    setresuid(65534, 65534, 65534))
+			lt_die("become nobody");
+		_exit(fn(arg));
+	}
+	if (waitpid(pid, &status, 0) != pid)
+		lt_die("wait for nobody");
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
 }
 
 uint32_t openers(int index)

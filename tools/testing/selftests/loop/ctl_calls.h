@@ -22,18 +22,20 @@
 #define READ_ONLY LO_FLAGS_READ_ONLY
 #define PARTSCAN LO_FLAGS_PARTSCAN
 #define DIRECT_IO LO_FLAGS_DIRECT_IO
-#define STRICT LOOP_ATTACH_STRICT
+#define LEASE LOOP_ATTACH_LEASE
+#define HOLD LOOP_ATTACH_HOLD
 #define EXCLUSIVE LOOP_ATTACH_EXCLUSIVE
 #define EPHEMERAL LOOP_ATTACH_EPHEMERAL
-#define NO_FD LOOP_ATTACH_NO_FD
+#define NOW LOOP_DETACH_NOW
 #define WAIT LOOP_DETACH_WAIT
+#define WATCH LOOP_DETACH_WATCH
+#define LAZY LOOP_DETACH_LAZY
+#define FORCE LOOP_DETACH_FORCE
 
-#define SECONDS(n) ((n) * 1000000000ULL)
 #define FOREVER UINT64_MAX
 
-struct loop_ctl_detach to_detach(int index, uint32_t flags, uint64_t timeout);
-struct loop_ctl_list to_list(uint32_t start, uint32_t count, void *entries,
-			     uint32_t flags, int fd);
+struct loop_ctl_detach to_detach_seq(int index, uint64_t diskseq, uint32_t mode,
+				     uint64_t deadline);
 uint64_t trace(void);
 const char *attach(struct loop_ctl_attach *a);
 const char *detach(struct loop_ctl_detach *d);
@@ -41,7 +43,10 @@ const char *list(struct loop_ctl_list *l);
 const char *attach_to(int index, int fd, uint32_t attach_flags,
 		      uint32_t lo_flags);
 const char *detach_from(int index);
+const char *detach_how(int index, uint32_t mode, uint64_t deadline);
 int attach_fd(int index, int fd, uint32_t attach_flags, uint32_t lo_flags);
+int attach_lease(int index, int fd, uint32_t attach_flags, uint32_t lo_flags);
+int run_as_nobody(int (*fn)(void *arg), void *arg);
 uint32_t openers(int index);
 bool gone(int index);
 void *unwritable(const void *what, size_t size);

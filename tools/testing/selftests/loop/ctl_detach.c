@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * LOOP_CTL_DETACH: what it refuses, and how it waits.
+ * LOOP_CTL_DETACH: what it refuses, its modes but LOOP_DETACH_FORCE, how it waits.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -10,9 +10,9 @@
 
 TEST_F(ctl, detach)
 {
-	struct loop_ctl_detach d = to_detach(FIRST, 0, 0), in = d;
+	struct loop_ctl_detach d = lt_to_detach(FIRST, NOW, 0), in = d;
 
-	ASSERT_STREQ("ok", attach_to(FIRST, self->file, NO_FD, 0));
+	ASSERT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
 	close(self->file);
 	LT_EXPECT_ERR("EBUSY", umount2(self->dir, 0));
 	EXPECT_STREQ("ok", detach(&d));
@@ -40,17 +40,38 @@ TEST_F(ctl, detach_configured)
 	}
 }
 
+/* A lease is no opener, and the attachment ends in spite of it. */
+TEST_F(ctl, detach_leased)
+{
+	static const uint32_t modes[] = { NOW, WAIT, LAZY, FORCE };
+	unsigned int i;
+	int lease;
+
+	for (i = 0; i < ARRAY_SIZE(modes); i++) {
+		struct loop_ctl_detach d = lt_to_detach(FIRST, modes[i], 0);
+
+		lease = attach_lease(FIRST, self->file, 0, i % 2 ? AUTOCLEAR : 0);
+		ASSERT_GE(lease, 0);
+		if (d.mode == WAIT || d.mode == FORCE)
+			d.deadline = FOREVER;
+		EXPECT_STREQ("ok", detach(&d));
+		EXPECT_EQ(0, d.out_pending);
+		EXPECT_FALSE(lt_sysfs_bound(FIRST));
+		close(lease);
+	}
+}
+
 TEST_F(ctl, detach_sizes)
 {
 	static const uint32_t small[] = {
-		0, 1, 4, 24, LOOP_CTL_DETACH_SIZE_VER0 - 1,
+		0, 1, 4, 32, LOOP_CTL_DETACH_SIZE_VER0 - 1,
 	};
 	uint32_t page = sysconf(_SC_PAGESIZE);
-	struct loop_ctl_detach d = to_detach(FIRST, 0, 0), *b;
-	uint8_t buf[2 * LARGEST_PAGE] = { 0 };
+	struct loop_ctl_detach d = lt_to_detach(FIRST, NOW, 0), *b;
+	static uint8_t buf[2 * LARGEST_PAGE];
 	unsigned int i;
 
-	ASSERT_STREQ("ok", attach_to(FIRST, self->file, NO_FD, 0));
+	ASSERT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
 	for (i = 0; i < ARRAY_SIZE(small); i++) {
 		d.size = small[i];
 		EXPECT_STREQ("EINVAL", detach(&d));
@@ -65,22 +86,45 @@ TEST_F(ctl, detach_sizes)
 	buf[page - 1] = 1;
 	EXPECT_STREQ("E2BIG", detach(b));
 	buf[page - 1] = 0;
+	buf[sizeof(d)] = 1;
+	EXPECT_STREQ("E2BIG", detach(b));
+	buf[sizeof(d)] = 0;
 	EXPECT_STREQ("ok", detach(b));
+	EXPECT_EQ(page, b->size);
 	EXPECT_TRUE(lt_zeroed(buf + sizeof(d), sizeof(buf) - sizeof(d)));
+	/* The kernel writes nothing behind the structure. */
+	ASSERT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
+	memset(buf, 0xa5, sizeof(buf));
+	*b = lt_to_detach(FIRST, FORCE, FOREVER);
+	EXPECT_STREQ("ok", detach(b));
+	EXPECT_EQ(0xa5, buf[sizeof(d)]);
+	EXPECT_EQ(0, memcmp(buf + sizeof(d), buf + sizeof(d) + 1, 4096));
 }
 
 TEST_F(ctl, detach_fault)
 {
-	struct loop_ctl_detach d = to_detach(FIRST, 0, 0);
+	static const uint32_t modes[] = { NOW, WAIT, LAZY, FORCE };
+	struct loop_ctl_detach d = lt_to_detach(FIRST, NOW, 0);
+	unsigned int i;
 	uint8_t *p;
 
-	ASSERT_STREQ("ok", attach_to(FIRST, self->file, NO_FD, 0));
+	ASSERT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
 	LT_EXPECT_ERR("EFAULT", ioctl(lt_control(), LOOP_CTL_DETACH, NULL));
 	p = at_edge(&d, sizeof(d) - 1);
 	LT_EXPECT_ERR("EFAULT", ioctl(lt_control(), LOOP_CTL_DETACH, p));
 	EXPECT_TRUE(lt_sysfs_bound(FIRST));
-	/* LOOP_CTL_DETACH returns nothing in the structure. */
-	EXPECT_STREQ("ok", detach(unwritable(&d, sizeof(d))));
+	/* A call that cannot give its answer has not detached the device. */
+	for (i = 0; i < ARRAY_SIZE(modes); i++) {
+		d = lt_to_detach(FIRST, modes[i], 0);
+		if (ioctl(lt_control(), LOOP_CTL_DETACH, unwritable(&d, sizeof(d)))) {
+			EXPECT_EQ(EFAULT, errno);
+			EXPECT_TRUE(lt_sysfs_bound(FIRST));
+		} else {
+			/* The answer is 0, as it was before. */
+			EXPECT_FALSE(lt_sysfs_bound(FIRST));
+			ASSERT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
+		}
+	}
 }
 
 TEST_F(ctl, detach_invalid)
@@ -88,55 +132,76 @@ TEST_F(ctl, detach_invalid)
 	static const int32_t absent[] = {
 		ABSENT, MINORS - 1, MINORS, INT_MAX,
 	};
+	static const uint32_t modes[] = { NOW, WAIT, WATCH, LAZY, FORCE };
 	struct loop_ctl_detach d;
-	unsigned int i;
+	unsigned int i, k;
+	uint64_t seq;
 
-	ASSERT_STREQ("ok", attach_to(FIRST, self->file, NO_FD, 0));
+	ASSERT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
+	seq = lt_sysfs_num(FIRST, "diskseq");
 	for (i = 0; i < 32; i++) {
-		d = to_detach(FIRST, 1U << i, 0);
-		if (d.flags != WAIT)
+		d = lt_to_detach(FIRST, NOW, 0);
+		d.flags |= 1U << i;
+		if (d.flags != LOOP_DETACH_ANY)
 			EXPECT_STREQ("EINVAL", detach(&d));
-		d = to_detach(FIRST, 0, 0);
+		d = lt_to_detach(FIRST, NOW, 0);
 		d.reserved = 1U << i;
 		EXPECT_STREQ("EINVAL", detach(&d));
+		d = lt_to_detach(FIRST, NOW, 0);
+		d.out_pending = 1U << i;
+		LT_EXPECT_ERR("EINVAL", ioctl(lt_control(), LOOP_CTL_DETACH, &d));
+		if (1U << i > FORCE)
+			EXPECT_STREQ("EINVAL", detach_how(FIRST, 1U << i, 0));
 	}
-	d = to_detach(FIRST, 0, 1);
-	EXPECT_STREQ("EINVAL", detach(&d));
-	d = to_detach(FIRST, 0, FOREVER);
-	EXPECT_STREQ("EINVAL", detach(&d));
-	EXPECT_STREQ("EINVAL", detach_from(-1));
-	EXPECT_STREQ("EINVAL", detach_from(-2));
-	EXPECT_STREQ("EINVAL", detach_from(INT_MIN));
-	for (i = 0; i < ARRAY_SIZE(absent); i++) {
-		EXPECT_STREQ("ENODEV", detach_from(absent[i]));
-		d = to_detach(absent[i], WAIT, FOREVER);
-		EXPECT_STREQ("ENODEV", detach(&d));
+	EXPECT_STREQ("EINVAL", detach_how(FIRST, FORCE + 1, 0));
+	EXPECT_STREQ("EINVAL", detach_how(FIRST, UINT32_MAX, 0));
+	/* These modes do not wait. */
+	EXPECT_STREQ("EINVAL", detach_how(FIRST, NOW, 1));
+	EXPECT_STREQ("EINVAL", detach_how(FIRST, NOW, FOREVER));
+	EXPECT_STREQ("EINVAL", detach_how(FIRST, LAZY, 1));
+	for (i = 0; i < ARRAY_SIZE(modes); i++) {
+		/* Either the diskseq is given, or any will do. */
+		d = to_detach_seq(FIRST, 0, modes[i], 0);
+		EXPECT_STREQ("EINVAL", detach(&d));
+		d = lt_to_detach(FIRST, modes[i], 0);
+		d.diskseq = seq;
+		EXPECT_STREQ("EINVAL", detach(&d));
+		EXPECT_STREQ("EINVAL", detach_how(-1, modes[i], 0));
+		EXPECT_STREQ("EINVAL", detach_how(-2, modes[i], 0));
+		EXPECT_STREQ("EINVAL", detach_how(INT_MIN, modes[i], 0));
+		for (k = 0; k < ARRAY_SIZE(absent); k++) {
+			EXPECT_STREQ("ENODEV", detach_how(absent[k], modes[i], 0));
+			d = to_detach_seq(absent[k], seq, modes[i], 0);
+			EXPECT_STREQ("ENODEV", detach(&d));
+		}
 	}
 	EXPECT_TRUE(lt_sysfs_bound(FIRST));
 }
 
-TEST_F(ctl, detach_unbound)
+TEST_F(ctl, detach_free)
 {
-	struct loop_ctl_detach d = to_detach(FIRST, WAIT, FOREVER);
-	int fd;
+	struct loop_ctl_detach d;
+	int fd, i;
 
 	ASSERT_EQ(FIRST, lt_ctl(LOOP_CTL_ADD, FIRST));
-	EXPECT_STREQ("ENXIO", detach_from(FIRST));
-	EXPECT_STREQ("ENXIO", detach(&d));
-	/* LOOP_CTL_DETACH does not wait for the opener of a detached device. */
-	fd = lt_open(FIRST, O_RDWR);
-	EXPECT_STREQ("ENXIO", detach_from(FIRST));
-	EXPECT_STREQ("ENXIO", detach(&d));
-	close(fd);
-	d = to_detach(FIRST, 0, 0);
-	d.diskseq = 1;
+	/* The opener of a detached device is not waited for. */
+	for (i = 0; i < 2; i++) {
+		fd = i ? lt_open(FIRST, O_RDWR) : -1;
+		EXPECT_STREQ("ENXIO", detach_from(FIRST));
+		EXPECT_STREQ("ENXIO", detach_how(FIRST, WAIT, FOREVER));
+		EXPECT_STREQ("ENXIO", detach_how(FIRST, WATCH, FOREVER));
+		EXPECT_STREQ("ENXIO", detach_how(FIRST, LAZY, 0));
+		EXPECT_STREQ("ENXIO", detach_how(FIRST, FORCE, FOREVER));
+		if (fd >= 0)
+			close(fd);
+	}
+	d = to_detach_seq(FIRST, 1, NOW, 0);
 	EXPECT_STREQ("ENXIO", detach(&d));
 }
 
 /* A call that fails leaves the device as it was. */
 TEST_F(ctl, detach_busy)
 {
-	struct loop_ctl_detach d;
 	struct loop_info64 info;
 	uint8_t buf[512];
 	int fd, part, again;
@@ -145,10 +210,11 @@ TEST_F(ctl, detach_busy)
 	fd = attach_fd(FIRST, self->file, 0, PARTSCAN);
 	ASSERT_GE(fd, 0);
 	EXPECT_STREQ("EBUSY", detach_from(FIRST));
-	d = to_detach(FIRST, WAIT, 0);
-	EXPECT_STREQ("ETIMEDOUT", detach(&d));
-	d = to_detach(FIRST, WAIT, 1);
-	EXPECT_STREQ("ETIMEDOUT", detach(&d));
+	EXPECT_STREQ("ETIMEDOUT", detach_how(FIRST, WAIT, 0));
+	EXPECT_STREQ("ETIMEDOUT", detach_how(FIRST, WAIT, 1));
+	EXPECT_STREQ("ETIMEDOUT", detach_how(FIRST, WAIT, lt_in_ms(20)));
+	EXPECT_STREQ("ETIMEDOUT", detach_how(FIRST, WATCH, 0));
+	EXPECT_STREQ("ETIMEDOUT", detach_how(FIRST, WATCH, lt_in_ms(20)));
 	ASSERT_EQ(0, ioctl(fd, LOOP_GET_STATUS64, &info));
 	EXPECT_EQ(PARTSCAN, info.lo_flags);
 	EXPECT_EQ(0x6, lt_parts(FIRST));
@@ -161,41 +227,81 @@ TEST_F(ctl, detach_busy)
 	ASSERT_GE(part, 0);
 	close(fd);
 	EXPECT_STREQ("EBUSY", detach_from(FIRST));
-	d = to_detach(FIRST, WAIT, 1000000);
-	EXPECT_STREQ("ETIMEDOUT", detach(&d));
+	EXPECT_STREQ("ETIMEDOUT", detach_how(FIRST, WAIT, lt_in_ms(1)));
 	ASSERT_EQ(512, pread(part, buf, 512, 0));
 	EXPECT_EQ(0, lt_sysfs_num(FIRST, "loop/autoclear"));
 	close(part);
-	d = to_detach(FIRST, WAIT, 0);
-	EXPECT_STREQ("ok", detach(&d));
+	/* Nobody has it open, and nothing has to be waited for. */
+	EXPECT_STREQ("ok", detach_how(FIRST, WAIT, 0));
 	EXPECT_EQ(0, lt_parts(FIRST));
 }
 
+/* LOOP_DETACH_WATCH ends no attachment, even of a device that nobody has open. */
+TEST_F(ctl, detach_watch)
+{
+	ASSERT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
+	EXPECT_STREQ("ETIMEDOUT", detach_how(FIRST, WATCH, 0));
+	EXPECT_STREQ("ETIMEDOUT", detach_how(FIRST, WATCH, lt_in_ms(50)));
+	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_STREQ("ok", detach_from(FIRST));
+}
+
 /* ENXIO would be wrong, as the device still holds the file. */
-TEST_F(ctl, detach_rundown)
+TEST_F(ctl, detach_after_clr_fd)
 {
 	int fd = attach_fd(FIRST, self->file, 0, 0);
-	struct loop_ctl_detach d;
 
 	ASSERT_GE(fd, 0);
 	ASSERT_EQ(0, ioctl(fd, LOOP_CLR_FD, 0));
 	EXPECT_STREQ("EBUSY", detach_from(FIRST));
-	d = to_detach(FIRST, WAIT, 1000000);
-	EXPECT_STREQ("ETIMEDOUT", detach(&d));
+	EXPECT_STREQ("ETIMEDOUT", detach_how(FIRST, WAIT, lt_in_ms(1)));
+	EXPECT_STREQ("ETIMEDOUT", detach_how(FIRST, WATCH, lt_in_ms(1)));
 	close(fd);
 	EXPECT_STREQ("ENXIO", detach_from(FIRST));
 }
 
+TEST_F(ctl, detach_lazy)
+{
+	struct loop_ctl_detach d = lt_to_detach(FIRST, LAZY, 0);
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0, 0);
+	uint8_t buf[512];
+	int fd;
+
+	/* Nobody has it open: now. */
+	ASSERT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
+	EXPECT_STREQ("ok", detach(&d));
+	EXPECT_EQ(0, d.out_pending);
+	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_STREQ("ENXIO", detach(&d));
+	/* At the last close. Until then I/O goes on, as after LOOP_CLR_FD. */
+	fd = lt_attach(&a, NULL);
+	ASSERT_GE(fd, 0);
+	d = to_detach_seq(FIRST, a.out_diskseq + 1, LAZY, 0);
+	EXPECT_STREQ("ESTALE", detach(&d));
+	d = to_detach_seq(FIRST, a.out_diskseq, LAZY, 0);
+	EXPECT_STREQ("ok", detach(&d));
+	EXPECT_EQ(LOOP_PENDING_OPEN | LOOP_PENDING_FILE, d.out_pending);
+	ASSERT_EQ(512, pread(fd, buf, 512, 4096));
+	EXPECT_TRUE(lt_filled(buf, 512, 1, 4096));
+	close(self->file);
+	LT_EXPECT_ERR("EBUSY", umount2(self->dir, 0));
+	close(fd);
+	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_EQ(0, umount2(self->dir, 0));
+}
+
 TEST_F(ctl, detach_diskseq)
 {
-	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, NO_FD, 0);
-	struct loop_ctl_detach d = to_detach(FIRST, 0, 0);
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0, 0);
+	struct loop_ctl_detach d = lt_to_detach(FIRST, NOW, 0);
+	static const uint32_t modes[] = { NOW, WAIT, WATCH, LAZY, FORCE };
+	unsigned int i;
 	uint64_t old;
 	int fd;
 
 	ASSERT_STREQ("ok", attach(&a));
-	old = a.diskseq;
-	d.diskseq = old + 1;
+	old = a.out_diskseq;
+	d = to_detach_seq(FIRST, old + 1, NOW, 0);
 	EXPECT_STREQ("ESTALE", detach(&d));
 	d.diskseq = UINT64_MAX;
 	EXPECT_STREQ("ESTALE", detach(&d));
@@ -203,18 +309,20 @@ TEST_F(ctl, detach_diskseq)
 	EXPECT_STREQ("ok", detach(&d));
 	EXPECT_STREQ("ENXIO", detach(&d));
 	/* The next time that it is attached, the number is another one. */
-	a = lt_to_attach(FIRST, self->file, NO_FD, 0);
 	ASSERT_STREQ("ok", attach(&a));
-	EXPECT_GT(a.diskseq, old);
+	EXPECT_GT(a.out_diskseq, old);
 	EXPECT_STREQ("ESTALE", detach(&d));
 	/* A caller that would wait gets the same, while the device is in use. */
 	fd = lt_open(FIRST, O_RDONLY);
-	d.flags = WAIT;
-	d.timeout = FOREVER;
-	EXPECT_STREQ("ESTALE", detach(&d));
+	for (i = 0; i < ARRAY_SIZE(modes); i++) {
+		d = to_detach_seq(FIRST, old, modes[i], 0);
+		if (d.mode != NOW && d.mode != LAZY)
+			d.deadline = FOREVER;
+		EXPECT_STREQ("ESTALE", detach(&d));
+	}
 	close(fd);
 	EXPECT_TRUE(lt_sysfs_bound(FIRST));
-	d.diskseq = a.diskseq;
+	d = to_detach_seq(FIRST, a.out_diskseq, NOW, 0);
 	EXPECT_STREQ("ok", detach(&d));
 }
 
@@ -256,28 +364,30 @@ static void *close_later(void *arg)
 
 TEST_F(ctl, detach_waits)
 {
-	static const uint64_t timeouts[] = {
-		SECONDS(1000), INT64_MAX, FOREVER,
-	};
 	struct loop_ctl_detach d;
 	struct closer c;
 	unsigned int i;
 	pthread_t t;
 
-	for (i = 0; i < 2 * ARRAY_SIZE(timeouts); i++) {
+	for (i = 0; i < 6; i++) {
+		const uint64_t deadlines[] = {
+			lt_in_ms(1000000), INT64_MAX, FOREVER,
+		};
+		uint64_t deadline = deadlines[i / 2];
+
 		c = (struct closer) { .delay = 20000 * i };
 		c.fd = attach_fd(FIRST, self->file, 0, 0);
 		ASSERT_GE(c.fd, 0);
-		d = to_detach(FIRST, WAIT, timeouts[i / 2]);
-		if (i % 2)
-			d.diskseq = lt_diskseq(c.fd);
+		d = i % 2 ? to_detach_seq(FIRST, lt_diskseq(c.fd), WAIT, deadline) :
+			    lt_to_detach(FIRST, WAIT, deadline);
 		ASSERT_EQ(0, pthread_create(&t, NULL, close_later, &c));
 		EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_DETACH, &d)) {
 			TH_LOG("%s", lt_errname(errno));
 		}
 		/* The ioctl has detached it, as nothing else does. */
 		EXPECT_FALSE(lt_sysfs_bound(FIRST));
-		EXPECT_EQ(timeouts[i / 2], d.timeout);
+		EXPECT_EQ(deadline, d.deadline);
+		EXPECT_EQ(0, d.out_pending);
 		pthread_join(t, NULL);
 	}
 	close(self->file);
@@ -287,7 +397,7 @@ TEST_F(ctl, detach_waits)
 /* The close of a partition ends the wait, too. */
 TEST_F(ctl, detach_waits_for_partition)
 {
-	struct loop_ctl_detach d = to_detach(FIRST, WAIT, FOREVER);
+	struct loop_ctl_detach d = lt_to_detach(FIRST, WAIT, FOREVER);
 	struct closer c = { .delay = 20000 };
 	pthread_t t;
 	int fd;
@@ -304,46 +414,95 @@ TEST_F(ctl, detach_waits_for_partition)
 	pthread_join(t, NULL);
 }
 
-/* The device detaches itself while the ioctl waits, which is a success. */
-TEST_F(ctl, detach_waits_for_autoclear)
+/*
+ * The device is detached by another while the ioctl waits, which is a success:
+ * by the last close, or by that of the lease. LOOP_DETACH_WATCH waits for nothing
+ * else.
+ */
+TEST_F(ctl, detach_waits_for_others)
 {
-	static const uint32_t flags[] = { 0, EPHEMERAL };
 	struct loop_ctl_detach d;
 	struct closer c;
 	unsigned int i;
 	pthread_t t;
 
-	for (i = 0; i < 4; i++) {
+	for (i = 0; i < 16; i++) {
+		uint32_t flags = i & 1 ? EPHEMERAL : 0, mode = i & 2 ? WATCH : WAIT;
+
 		c = (struct closer) { .delay = 20000 };
-		c.fd = attach_fd(FIRST, self->file, flags[i / 2], AUTOCLEAR);
+		ASSERT_TRUE(lt_destroy(FIRST, 2000));
+		/* Nobody has a leased device open, and WAIT would end at once. */
+		if (i & 4 && mode == WATCH)
+			c.fd = attach_lease(FIRST, self->file, flags, AUTOCLEAR);
+		else
+			c.fd = attach_fd(FIRST, self->file, flags, AUTOCLEAR);
 		ASSERT_GE(c.fd, 0);
-		d = to_detach(FIRST, WAIT, FOREVER);
-		if (i % 2)
-			d.diskseq = lt_diskseq(c.fd);
+		d = lt_to_detach(FIRST, mode, FOREVER);
+		if (i & 8)
+			d = to_detach_seq(FIRST, lt_sysfs_num(FIRST, "diskseq"), mode,
+					  FOREVER);
 		ASSERT_EQ(0, pthread_create(&t, NULL, close_later, &c));
 		EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_DETACH, &d)) {
 			TH_LOG("%u: %s", i, lt_errname(errno));
 		}
+		EXPECT_EQ(0, d.out_pending);
 		pthread_join(t, NULL);
 		EXPECT_FALSE(lt_sysfs_bound(FIRST));
-		if (flags[i / 2])
+		if (flags)
 			EXPECT_TRUE(gone(FIRST));
 	}
 }
 
-TEST_F(ctl, detach_waits_for_rundown)
+TEST_F(ctl, detach_waits_after_clr_fd)
 {
-	struct loop_ctl_detach d = to_detach(FIRST, WAIT, FOREVER);
-	struct closer c = { .delay = 20000 };
+	static const uint32_t modes[] = { WAIT, WATCH };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(modes); i++) {
+		struct loop_ctl_detach d = lt_to_detach(FIRST, modes[i], FOREVER);
+		struct closer c = { .delay = 20000 };
+		pthread_t t;
+
+		c.fd = attach_fd(FIRST, self->file, 0, 0);
+		ASSERT_GE(c.fd, 0);
+		ASSERT_EQ(0, ioctl(c.fd, LOOP_CLR_FD, 0));
+		ASSERT_EQ(0, pthread_create(&t, NULL, close_later, &c));
+		EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_DETACH, &d));
+		pthread_join(t, NULL);
+		EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	}
+}
+
+/* Another task detaches in each way while one watches. */
+
+static void *detach_later(void *arg)
+{
+	uint32_t mode = *(uint32_t *)arg;
+	int i, asleep = 0;
+
+	for (i = 0; i < 1000 && asleep < 3; i++) {
+		lt_sleep_ms(2);
+		asleep = sleeps() ? asleep + 1 : 0;
+	}
+	detach_how(FIRST, mode, mode == WAIT || mode == FORCE ? FOREVER : 0);
+	return NULL;
+}
+
+TEST_F(ctl, detach_watched)
+{
+	static uint32_t modes[] = { NOW, WAIT, LAZY, FORCE };
+	unsigned int i;
 	pthread_t t;
 
-	c.fd = attach_fd(FIRST, self->file, 0, 0);
-	ASSERT_GE(c.fd, 0);
-	ASSERT_EQ(0, ioctl(c.fd, LOOP_CLR_FD, 0));
-	ASSERT_EQ(0, pthread_create(&t, NULL, close_later, &c));
-	EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_DETACH, &d));
-	pthread_join(t, NULL);
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	for (i = 0; i < ARRAY_SIZE(modes); i++) {
+		struct loop_ctl_detach d = lt_to_detach(FIRST, WATCH, FOREVER);
+
+		ASSERT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
+		ASSERT_EQ(0, pthread_create(&t, NULL, detach_later, &modes[i]));
+		EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_DETACH, &d));
+		pthread_join(t, NULL);
+		EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	}
 }
 
 struct waiter {
@@ -352,7 +511,7 @@ struct waiter {
 
 static void *wait_to_detach(void *arg)
 {
-	struct loop_ctl_detach d = to_detach(FIRST, WAIT, FOREVER);
+	struct loop_ctl_detach d = lt_to_detach(FIRST, WAIT, FOREVER);
 	struct waiter *w = arg;
 
 	w->rc = ioctl(lt_control(), LOOP_CTL_DETACH, &d);
@@ -385,41 +544,31 @@ TEST_F(ctl, detach_waiters)
 	EXPECT_FALSE(lt_sysfs_bound(FIRST));
 }
 
+/* A signal ends the call, which changes nothing in the structure. */
 TEST_F(ctl, detach_interrupted)
 {
-	struct loop_ctl_detach d, in;
-	uint64_t left = SECONDS(10000);
+	static const uint32_t modes[] = { WAIT, WATCH };
 	struct closer c = { .delay = 20000 };
+	struct loop_ctl_detach d, in;
 	pthread_t t;
 	int i;
 
 	c.fd = attach_fd(FIRST, self->file, 0, 0);
 	ASSERT_GE(c.fd, 0);
-	d = to_detach(FIRST, WAIT, left);
-	d.diskseq = lt_diskseq(c.fd);
-	in = d;
 	signal_each(20, 0);
-	for (i = 0; i < 5; i++) {
+	for (i = 0; i < 6; i++) {
+		d = to_detach_seq(FIRST, lt_diskseq(c.fd), modes[i % 2],
+				  i / 2 == 0 ? lt_in_ms(10000000) :
+				  i / 2 == 1 ? INT64_MAX : FOREVER);
+		in = d;
 		LT_EXPECT_ERR("EINTR", ioctl(lt_control(), LOOP_CTL_DETACH,
 					     &d));
-		/* The remaining time becomes less with each call. */
-		EXPECT_LT(d.timeout, left);
-		EXPECT_GT(d.timeout, 0);
-		left = d.timeout;
+		EXPECT_EQ(0, memcmp(&in, &d, sizeof(d)));
 	}
-	in.timeout = d.timeout;
+	d = lt_to_detach(FIRST, WAIT, FOREVER);
+	in = d;
+	LT_EXPECT_ERR("EINTR", ioctl(lt_control(), LOOP_CTL_DETACH, &d));
 	EXPECT_EQ(0, memcmp(&in, &d, sizeof(d)));
-	/* A wait without a limit stays one. */
-	d.timeout = FOREVER;
-	LT_EXPECT_ERR("EINTR", ioctl(lt_control(), LOOP_CTL_DETACH, &d));
-	EXPECT_GE(d.timeout, INT64_MAX);
-	d.timeout = INT64_MAX;
-	LT_EXPECT_ERR("EINTR", ioctl(lt_control(), LOOP_CTL_DETACH, &d));
-	EXPECT_GE(d.timeout, INT64_MAX);
-	/* A call without a diskseq returns the one that it waited for. */
-	d = to_detach(FIRST, WAIT, FOREVER);
-	LT_EXPECT_ERR("EINTR", ioctl(lt_control(), LOOP_CTL_DETACH, &d));
-	EXPECT_EQ(in.diskseq, d.diskseq);
 	/* The call can be repeated. */
 	signal_each(0, 0);
 	ASSERT_EQ(0, pthread_create(&t, NULL, close_later, &c));
@@ -428,9 +577,10 @@ TEST_F(ctl, detach_interrupted)
 	EXPECT_FALSE(lt_sysfs_bound(FIRST));
 }
 
-TEST_F(ctl, detach_interrupted_until_timeout)
+/* The same structure has the same deadline. */
+TEST_F(ctl, detach_interrupted_until_deadline)
 {
-	struct loop_ctl_detach d = to_detach(FIRST, WAIT, SECONDS(1) / 4);
+	struct loop_ctl_detach d = lt_to_detach(FIRST, WAIT, lt_in_ms(250));
 	int fd = attach_fd(FIRST, self->file, 0, 0), interrupted = 0;
 
 	ASSERT_GE(fd, 0);
@@ -438,59 +588,16 @@ TEST_F(ctl, detach_interrupted_until_timeout)
 	while (ioctl(lt_control(), LOOP_CTL_DETACH, &d) && errno == EINTR)
 		interrupted++;
 	EXPECT_STREQ("ETIMEDOUT", lt_errname(errno));
-	EXPECT_GT(interrupted, 0);
+	EXPECT_GE(lt_in_ms(0), d.deadline);
 	EXPECT_TRUE(lt_sysfs_bound(FIRST));
 	signal_each(0, 0);
 	close(fd);
 }
 
-struct changer {
-	int fd;
-	int file;
-	pthread_t waiter;
-	atomic_bool done;
-};
-
-static void *change_and_interrupt(void *arg)
-{
-	struct changer *c = arg;
-
-	lt_sleep_ms(200);
-	if (ioctl(c->fd, LOOP_CHANGE_FD, c->file))
-		lt_die("LOOP_CHANGE_FD");
-	while (!c->done) {
-		pthread_kill(c->waiter, SIGUSR1);
-		lt_sleep_ms(10);
-	}
-	return NULL;
-}
-
-/* The call returns the diskseq that the device has now. */
-TEST_F(ctl, detach_interrupted_after_change)
-{
-	struct changer c = { .file = self->file, .waiter = pthread_self() };
-	struct loop_ctl_detach d = to_detach(FIRST, WAIT, FOREVER);
-	uint64_t before;
-	pthread_t t;
-
-	c.fd = attach_fd(FIRST, self->file, 0, READ_ONLY);
-	ASSERT_GE(c.fd, 0);
-	before = lt_diskseq(c.fd);
-	signal_each(0, 0);
-	ASSERT_EQ(0, pthread_create(&t, NULL, change_and_interrupt, &c));
-	LT_EXPECT_ERR("EINTR", ioctl(lt_control(), LOOP_CTL_DETACH, &d));
-	c.done = true;
-	pthread_join(t, NULL);
-	EXPECT_NE(before, d.diskseq);
-	EXPECT_EQ(lt_diskseq(c.fd), d.diskseq);
-	close(c.fd);
-	EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_DETACH, &d));
-}
-
-/* With SA_RESTART the time limit includes all restarts. */
+/* With SA_RESTART the deadline is that of the first call. */
 TEST_F(ctl, detach_restarts)
 {
-	struct loop_ctl_detach d = to_detach(FIRST, WAIT, SECONDS(1) / 4);
+	struct loop_ctl_detach d = lt_to_detach(FIRST, WAIT, lt_in_ms(250));
 	struct closer c = { .delay = 200000 };
 	pthread_t t;
 
@@ -498,35 +605,21 @@ TEST_F(ctl, detach_restarts)
 	ASSERT_GE(c.fd, 0);
 	signal_each(20, SA_RESTART);
 	LT_EXPECT_ERR("ETIMEDOUT", ioctl(lt_control(), LOOP_CTL_DETACH, &d));
-	EXPECT_GT(signals, 0);
-	d = to_detach(FIRST, WAIT, FOREVER);
+	EXPECT_GE(lt_in_ms(0), d.deadline);
+	d = lt_to_detach(FIRST, WAIT, FOREVER);
 	ASSERT_EQ(0, pthread_create(&t, NULL, close_later, &c));
 	EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_DETACH, &d)) {
 		TH_LOG("%s", lt_errname(errno));
 	}
+	EXPECT_GT(signals, 0);
 	signal_each(0, 0);
 	pthread_join(t, NULL);
 	EXPECT_FALSE(lt_sysfs_bound(FIRST));
 }
 
-/* The remaining time cannot be written. */
-TEST_F(ctl, detach_interrupted_fault)
-{
-	struct loop_ctl_detach d = to_detach(FIRST, WAIT, SECONDS(10000)), *ro;
-	int fd = attach_fd(FIRST, self->file, 0, 0);
-
-	ASSERT_GE(fd, 0);
-	ro = unwritable(&d, sizeof(d));
-	signal_each(20, 0);
-	LT_EXPECT_ERR("EFAULT", ioctl(lt_control(), LOOP_CTL_DETACH, ro));
-	signal_each(0, 0);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
-	close(fd);
-}
-
 TEST_F(ctl, detach_killed)
 {
-	struct loop_ctl_detach d = to_detach(FIRST, WAIT, FOREVER);
+	struct loop_ctl_detach d = lt_to_detach(FIRST, WAIT, FOREVER);
 	int fd = attach_fd(FIRST, self->file, 0, 0), i, status;
 
 	ASSERT_GE(fd, 0);

@@ -219,10 +219,7 @@ static int both_close(struct _test_data_failnth *self)
 static int attach_flags(struct _test_data_failnth *self, uint32_t flags,
 			uint32_t lo_flags)
 {
-	self->a = (struct loop_ctl_attach) {
-		.size = sizeof(self->a), .index = self->number,
-		.fd = self->file, .attach_flags = flags, .lo_flags = lo_flags,
-	};
+	self->a = lt_to_attach(self->number, self->file, flags, lo_flags);
 	return result(ioctl(lt_control(), LOOP_CTL_ATTACH, &self->a));
 }
 
@@ -231,46 +228,82 @@ static int attach(struct _test_data_failnth *self)
 	return attach_flags(self, 0, 0);
 }
 
+static int attach_lease(struct _test_data_failnth *self)
+{
+	return attach_flags(self, LOOP_ATTACH_LEASE, 0);
+}
+
 static int attach_ephemeral(struct _test_data_failnth *self)
 {
-	return attach_flags(self, LOOP_ATTACH_EPHEMERAL, 0);
+	return attach_flags(self, LOOP_ATTACH_LEASE | LOOP_ATTACH_EPHEMERAL, 0);
+}
+
+static int attach_exclusive(struct _test_data_failnth *self)
+{
+	return attach_flags(self, LOOP_ATTACH_LEASE | LOOP_ATTACH_EXCLUSIVE, 0);
+}
+
+static int attach_held(struct _test_data_failnth *self)
+{
+	return attach_flags(self, LOOP_ATTACH_LEASE | LOOP_ATTACH_HOLD,
+			    LO_FLAGS_PARTSCAN);
+}
+
+static int close_lease(struct _test_data_failnth *self)
+{
+	return result(close(self->a.out_lease));
+}
+
+static int attach_announce(struct _test_data_failnth *self)
+{
+	int err = attach_held(self);
+
+	if (err)
+		return err;
+	err = result(ioctl(self->a.out_lease, LOOP_LEASE_ANNOUNCE));
+	if (err)
+		close(self->a.out_lease);
+	return err;
 }
 
 /* All of its life. */
 static int attach_close(struct _test_data_failnth *self)
 {
-	return attach_flags(self, LOOP_ATTACH_EPHEMERAL, LO_FLAGS_AUTOCLEAR) ?:
-	       result(close(self->a.device_fd));
+	return attach_flags(self, LOOP_ATTACH_LEASE | LOOP_ATTACH_EPHEMERAL,
+			    LO_FLAGS_AUTOCLEAR) ?:
+	       close_lease(self);
 }
 
-static int attach_no_fd(struct _test_data_failnth *self)
+static int detach_mode(struct _test_data_failnth *self, uint32_t mode, uint64_t deadline)
 {
-	return attach_flags(self, LOOP_ATTACH_NO_FD, 0);
-}
-
-static int detach_flags(struct _test_data_failnth *self, uint32_t flags)
-{
-	struct loop_ctl_detach d = {
-		.size = sizeof(d), .index = self->number, .flags = flags,
-		.timeout = flags & LOOP_DETACH_WAIT ? UINT64_MAX : 0,
-	};
+	struct loop_ctl_detach d = lt_to_detach(self->number, mode, deadline);
 
 	return result(ioctl(lt_control(), LOOP_CTL_DETACH, &d));
 }
 
 static int detach(struct _test_data_failnth *self)
 {
-	return detach_flags(self, 0);
+	return detach_mode(self, LOOP_DETACH_NOW, 0);
 }
 
 static int detach_wait(struct _test_data_failnth *self)
 {
-	return detach_flags(self, LOOP_DETACH_WAIT);
+	return detach_mode(self, LOOP_DETACH_WAIT, UINT64_MAX);
+}
+
+static int detach_lazy(struct _test_data_failnth *self)
+{
+	return detach_mode(self, LOOP_DETACH_LAZY, 0);
+}
+
+static int detach_force(struct _test_data_failnth *self)
+{
+	return detach_mode(self, LOOP_DETACH_FORCE, UINT64_MAX);
 }
 
 static int close_detach(struct _test_data_failnth *self)
 {
-	close(self->a.device_fd);
+	close(self->a.out_lease);
 	return detach(self);
 }
 
@@ -378,11 +411,8 @@ static int direct_back(struct _test_data_failnth *self)
 static int list_flags(struct _test_data_failnth *self, uint32_t flags)
 {
 	struct loop_ctl_entry e[4];
-	struct loop_ctl_list l = {
-		.size = sizeof(l), .count = ARRAY_SIZE(e), .flags = flags,
-		.entry_size = sizeof(*e), .entries = (uintptr_t)e,
-		.fd = flags & LOOP_LIST_FD ? self->file : 0,
-	};
+	struct loop_ctl_list l = lt_to_list(0, ARRAY_SIZE(e), e, flags,
+					    flags & LOOP_LIST_FD ? self->file : -1);
 
 	return result(ioctl(lt_control(), LOOP_CTL_LIST, &l));
 }
@@ -556,19 +586,37 @@ FIXTURE_VARIANT_ADD(failnth, configure_partscan)
 /* Undone, if the result cannot be told in the end. */
 FIXTURE_VARIANT_ADD(failnth, attach)
 {
-	.call = attach, .undo = close_detach,
+	.call = attach, .undo = detach,
 	.loud = true,
 };
 
-FIXTURE_VARIANT_ADD(failnth, attach_no_fd)
+FIXTURE_VARIANT_ADD(failnth, attach_lease)
 {
-	.call = attach_no_fd, .undo = detach,
+	.call = attach_lease, .undo = close_detach,
 	.loud = true,
+};
+
+FIXTURE_VARIANT_ADD(failnth, attach_exclusive)
+{
+	.call = attach_exclusive, .undo = close_detach,
+	.loud = true,
+};
+
+/* What was never announced is detached with its lease. */
+FIXTURE_VARIANT_ADD(failnth, attach_held)
+{
+	.call = attach_held, .undo = close_lease,
+};
+
+FIXTURE_VARIANT_ADD(failnth, announce)
+{
+	.call = attach_announce, .undo = close_detach,
+	.loud = true, .scans = true,
 };
 
 FIXTURE_VARIANT_ADD(failnth, attach_new)
 {
-	.absent = true, .call = attach, .undo = close_detach_remove,
+	.absent = true, .call = attach_lease, .undo = close_detach_remove,
 	.loud = true,
 	.also = EINVAL,
 };
@@ -656,13 +704,25 @@ FIXTURE_VARIANT_ADD(failnth, clear_shared)
 
 FIXTURE_VARIANT_ADD(failnth, detach)
 {
-	.prepare = { attach_no_fd }, .call = detach, .undo = attach_no_fd,
+	.prepare = { attach }, .call = detach, .undo = attach,
 };
 
 FIXTURE_VARIANT_ADD(failnth, detach_wait)
 {
-	.prepare = { attach_no_fd }, .call = detach_wait,
-	.undo = attach_no_fd,
+	.prepare = { attach }, .call = detach_wait,
+	.undo = attach,
+};
+
+FIXTURE_VARIANT_ADD(failnth, detach_lazy)
+{
+	.prepare = { attach }, .call = detach_lazy,
+	.undo = attach,
+};
+
+FIXTURE_VARIANT_ADD(failnth, detach_force)
+{
+	.prepare = { attach }, .call = detach_force,
+	.undo = attach,
 };
 
 FIXTURE_VARIANT_ADD(failnth, list)
@@ -862,16 +922,13 @@ FIXTURE_TEARDOWN_PARENT(failnth)
 static const char *what_is(struct _test_data_failnth *self, struct lt_buf *b)
 {
 	struct loop_ctl_entry e = { };
-	struct loop_ctl_list l = {
-		.size = sizeof(l), .start = self->number, .count = 1,
-		.entry_size = sizeof(e), .entries = (uintptr_t)&e,
-	};
+	struct loop_ctl_list l = lt_to_list(self->number, 1, &e, 0, -1);
 	int fd;
 
 	if (ioctl(lt_control(), LOOP_CTL_LIST, &l))
 		lt_die("LOOP_CTL_LIST");
 	*b = (struct lt_buf) { };
-	if (!l.count || e.index != self->number)
+	if (!l.out_count || e.index != self->number)
 		lt_add(b, "absent");
 	else
 		lt_add(b, "state=%u fl=%u op=%u bs=%u size=%llu at=%u", e.state,

@@ -21,6 +21,7 @@
  * files are on a tmpfs and on each SOURCE, which is mounted.
  */
 #include <linux/falloc.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/sysinfo.h>
@@ -42,6 +43,7 @@
 
 struct slot {
 	int fd, dev, part, flags;
+	bool lease;		/* no device, but a lease of it */
 };
 
 struct backing_fs {
@@ -837,53 +839,86 @@ static void op_rmmod(struct slot *s)
 	result(syscall(SYS_delete_module, "loop", O_NONBLOCK));
 }
 
+/* Some place for what a call has returned, which may close what was there. */
+static struct slot *some_place_for_slot(void)
+{
+	struct slot *s = &PICK(slots);
+
+	if (s->fd >= 0)
+		slot_close(s);
+	return s;
+}
+
 static void op_attach(struct slot *s)
 {
 	struct loop_ctl_attach a = {
 		.size = one_in(16) ? below(8192) : sizeof(a),
-		.attach_flags = below(16),
+		.attach_flags = below(512) & next() & ~LOOP_ATTACH_LEASE,
 		.index = one_in(4) ? -1 : some_number(),
 		.offset = some_offset(), .sizelimit = some_offset(),
 		.block_size = some_block_size(), .lo_flags = some_flags(),
-		.reserved = one_in(64),
+		.require = one_in(4) ? below(128) & next() & next() : 0,
+		.reserved = one_in(64), .out_busy = one_in(64),
 	};
 	int rc;
 
+	if (a.attach_flags & LOOP_ATTACH_HOLD || !one_in(4))
+		a.attach_flags |= LOOP_ATTACH_LEASE;
+	/* Exclusive and ephemeral devices are in the way of others. */
+	if (!one_in(4))
+		a.attach_flags &= ~(LOOP_ATTACH_EXCLUSIVE | LOOP_ATTACH_EPHEMERAL);
 	if (one_in(16))
 		a.attach_flags = next();
-	say(" size=%u attach=%#x index=%d off=%llu lim=%llu bs=%u fl=%#x",
+	say(" size=%u attach=%#x index=%d off=%llu lim=%llu bs=%u fl=%#x require=%#x",
 	    a.size, a.attach_flags, a.index, a.offset, a.sizelimit,
-	    a.block_size, a.lo_flags);
+	    a.block_size, a.lo_flags, a.require);
 	a.fd = some_backing();
 	memset(a.name, 'a' + below(26), below(LO_NAME_SIZE + 1));
 	memset(data, 0, IO_MAX);
 	memcpy(data, &a, sizeof(a));
 	rc = result(ioctl(lt_control(), LOOP_CTL_ATTACH, maybe_bad(data)));
 	close(a.fd);
-	if (rc || a.attach_flags & LOOP_ATTACH_NO_FD)
+	if (rc)
 		return;
 	memcpy(&a, data, sizeof(a));
-	s = &PICK(slots);
-	if (s->fd >= 0)
-		slot_close(s);
-	*s = (struct slot) { .fd = a.device_fd, .dev = a.index };
+	if (a.out_lease >= 0)
+		*some_place_for_slot() = (struct slot) {
+			.fd = a.out_lease, .dev = a.out_index, .lease = true,
+		};
+}
+
+static void op_announce(struct slot *s)
+{
+	result(ioctl(s->fd, LOOP_LEASE_ANNOUNCE));
+}
+
+static void op_poll(struct slot *s)
+{
+	struct pollfd p = { .fd = s->fd, .events = next() };
+
+	result(poll(&p, 1, below(4)));
 }
 
 static void op_detach(struct slot *s)
 {
 	struct loop_ctl_detach d = {
 		.size = one_in(16) ? below(64) : sizeof(d),
-		.flags = one_in(16) ? next() : below(2),
+		.flags = one_in(16) ? next() : !one_in(8),
+		.mode = one_in(16) ? next() : below(5),
 		.index = some_number(),
-		.diskseq = one_in(4) && s ? lt_diskseq(s->fd) : one_in(8),
-		.reserved = one_in(64),
+		.out_pending = one_in(64), .reserved = one_in(64),
 	};
 
+	if (one_in(4) && s && !s->lease) {
+		d.flags = 0;
+		d.diskseq = lt_diskseq(s->fd);
+		d.index = s->dev;
+	}
 	/* so long that others can close the device, or attach another */
-	if (d.flags & LOOP_DETACH_WAIT)
-		d.timeout = below(50 * 1000 * 1000);
-	say(" size=%u flags=%#x index=%d timeout=%llu", d.size, d.flags,
-	    d.index, d.timeout);
+	if ((d.mode != LOOP_DETACH_NOW && d.mode != LOOP_DETACH_LAZY) || one_in(32))
+		d.deadline = one_in(8) ? next() % lt_in_ms(0) : lt_in_ms(below(50));
+	say(" size=%u flags=%#x mode=%u index=%d deadline=%llu", d.size, d.flags,
+	    d.mode, d.index, d.deadline);
 	result(ioctl(lt_control(), LOOP_CTL_DETACH, maybe_bad(&d)));
 }
 
@@ -894,7 +929,9 @@ static void op_list(struct slot *s)
 		.flags = one_in(16) ? next() : below(4),
 		.start = below(DEVICES), .count = below(8),
 		.entry_size = one_in(4) ? below(5000) : LOOP_CTL_ENTRY_SIZE_VER0,
+		.fd = one_in(32) ? below(8) : -1,
 		.entries = (uintptr_t)maybe_bad(data),
+		.out_count = one_in(64), .out_next = one_in(64),
 	};
 
 	say(" size=%u flags=%#x start=%u count=%u entry=%u", l.size, l.flags,
@@ -954,7 +991,9 @@ static const struct op {
 	{ "REMOVE", 8, 0, op_remove },
 	{ "GET_FREE", 4, 0, op_get_free },
 	{ "rmmod", 2, 0, op_rmmod },
-	{ "ATTACH", 24, STORM_ONLY, op_attach },
+	{ "ATTACH", 20, STORM_ONLY, op_attach },
+	{ "ANNOUNCE", 2, STORM_ONLY | NEEDS_SLOT, op_announce },
+	{ "poll", 2, STORM_ONLY | NEEDS_SLOT, op_poll },
 	{ "DETACH", 24, STORM_ONLY, op_detach },
 	{ "LIST", 8, STORM_ONLY, op_list },
 	{ "look", 8, STORM_ONLY | NEEDS_SLOT, op_look },

@@ -104,24 +104,31 @@ FIXTURE(hang)
 	pid_t server;		/* set by the parent only, as the memory is shared */
 	unsigned int connection;
 	int ctl;
+	int early;		/* A, opened before anything hangs, or -1 */
 	bool has_attach;
 };
 
-/* Starts the server and mounts it. Returns why that is not possible, or NULL. */
-static const char *start_server(struct _test_data_hang *self, bool writeback)
+/*
+ * Starts the server and mounts it; the file has @size bytes. Returns why that is not
+ * possible, or NULL.
+ */
+static const char *start_server(struct _test_data_hang *self, bool writeback,
+				uint64_t size)
 {
-	static uint8_t data[MAX_SIZE];
-	static struct server s = {
-		.fuse.size = SIZE,
-		.fuse.data = data,
-		.fuse.on_hold = tell_held,
-	};
+	static struct server s = { .fuse.on_hold = tell_held };
 	const char *lacking;
 	int ctl[2];
 	pid_t pid;
 
 	if (system("modprobe -q fuse"))
 		;		/* FUSE may be built in. */
+	s.fuse.size = size;
+	/* Most of it is never touched. */
+	s.fuse.data = mmap(NULL, size > MAX_SIZE ? size : MAX_SIZE,
+			   PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (s.fuse.data == MAP_FAILED)
+		return "no memory";
 	/* Another size must not make the kernel wait for pages that are read. */
 	s.fuse.init_flags = FUSE_EXPLICIT_INVAL_DATA |
 			    (writeback ? FUSE_WRITEBACK_CACHE : 0);
@@ -218,7 +225,7 @@ static bool goes_on(int (*fn)(struct _test_data_hang *self),
 
 static int detach(int index)
 {
-	struct loop_ctl_detach d = { .size = sizeof(d), .index = index };
+	struct loop_ctl_detach d = lt_to_detach(index, LOOP_DETACH_NOW, 0);
 
 	return ioctl(lt_control(), LOOP_CTL_DETACH, &d) ? errno : 0;
 }
@@ -227,15 +234,8 @@ static int detach(int index)
 static int state_of(int index)
 {
 	struct loop_ctl_entry e;
-	struct loop_ctl_list l = {
-		.size = sizeof(l), .start = index, .count = 1,
-		.entry_size = sizeof(e), .entries = (uintptr_t)&e,
-	};
 
-	if (ioctl(lt_control(), LOOP_CTL_LIST, &l) || !l.count ||
-	    e.index != index)
-		return -1;
-	return e.state;
+	return lt_entry(index, &e) ? e.state : -1;
 }
 
 static int bind_to(int index, const char *path, uint32_t flags)
@@ -577,20 +577,18 @@ static int attach_other(struct _test_data_hang *self)
 	int file = open(self->fast, O_RDWR | O_CLOEXEC);
 	struct loop_ctl_attach a = lt_to_attach(-1, file, LOOP_ATTACH_EPHEMERAL,
 						0);
+	int fd = lt_attach(&a, NULL);
 
-	if (ioctl(lt_control(), LOOP_CTL_ATTACH, &a))
+	if (fd < 0)
 		return errno;
-	close(a.device_fd);
-	return detach(a.index);
+	close(fd);
+	return detach(a.out_index);
 }
 
 static int list(struct _test_data_hang *self)
 {
 	static struct loop_ctl_entry e[64];
-	struct loop_ctl_list l = {
-		.size = sizeof(l), .count = ARRAY_SIZE(e),
-		.entry_size = sizeof(*e), .entries = (uintptr_t)e,
-	};
+	struct loop_ctl_list l = lt_to_list(0, ARRAY_SIZE(e), e, 0, -1);
 
 	return ioctl(lt_control(), LOOP_CTL_LIST, &l) ? errno : 0;
 }
@@ -631,6 +629,33 @@ static int own_detach(struct _test_data_hang *self)
 	return detach(A);
 }
 
+/* The exit status of own_force() if it has succeeded, plus out_pending */
+#define FORCED 200
+
+/* Ends the attachment although the file hangs. */
+static int own_force(struct _test_data_hang *self)
+{
+	struct loop_ctl_detach d = lt_to_detach(A, LOOP_DETACH_FORCE, lt_in_ms(300));
+
+	return ioctl(lt_control(), LOOP_CTL_DETACH, &d) ? errno :
+							  FORCED + d.out_pending;
+}
+
+/* One who had it open gets an error at once. */
+static int own_early_read(struct _test_data_hang *self)
+{
+	return pread(self->early, lt_edge() - PAGE, PAGE, 2 * PAGE) == PAGE ? 0 :
+	       errno;
+}
+
+static int own_attach(struct _test_data_hang *self)
+{
+	int file = open(self->fast, O_RDWR | O_CLOEXEC);
+	struct loop_ctl_attach a = lt_to_attach(A, file, 0, 0);
+
+	return ioctl(lt_control(), LOOP_CTL_ATTACH, &a) ? errno : 0;
+}
+
 static void on_alarm(int sig)
 {
 }
@@ -638,11 +663,8 @@ static void on_alarm(int sig)
 /* A signal interrupts a caller that waits for the device itself, too. */
 static int own_detach_interrupted(struct _test_data_hang *self)
 {
-	const uint64_t timeout = 10000 * 1000000000ULL;
-	struct loop_ctl_detach d = {
-		.size = sizeof(d), .index = A, .flags = LOOP_DETACH_WAIT,
-		.timeout = timeout,
-	};
+	struct loop_ctl_detach d = lt_to_detach(A, LOOP_DETACH_WAIT,
+						lt_in_ms(10000000)), in = d;
 	struct itimerval it = {
 		.it_interval.tv_usec = 100000, .it_value.tv_usec = 100000,
 	};
@@ -652,7 +674,19 @@ static int own_detach_interrupted(struct _test_data_hang *self)
 		return errno;
 	return detach(A) == EINTR &&
 	       ioctl(lt_control(), LOOP_CTL_DETACH, &d) && errno == EINTR &&
-	       !d.diskseq && d.timeout && d.timeout < timeout ? 0 : ERANGE;
+	       !memcmp(&d, &in, sizeof(d)) ? 0 : ERANGE;
+}
+
+/* The deadline bounds the call whatever it waits for. */
+static int own_detach_deadline(struct _test_data_hang *self)
+{
+	struct loop_ctl_detach d = lt_to_detach(A, LOOP_DETACH_WAIT, lt_in_ms(200));
+	bool timed_out;
+
+	timed_out = ioctl(lt_control(), LOOP_CTL_DETACH, &d) && errno == ETIMEDOUT;
+	d.mode = LOOP_DETACH_WATCH;
+	return timed_out && ioctl(lt_control(), LOOP_CTL_DETACH, &d) &&
+	       errno == ETIMEDOUT ? 0 : ERANGE;
 }
 
 static int own_remove(struct _test_data_hang *self)
@@ -719,7 +753,7 @@ FIXTURE_VARIANT(hang)
 FIXTURE_VARIANT_ADD(hang, configure)
 {
 	.what = hang_configure, .at = FUSE_GETATTR,
-	.before = -1, .state = LOOP_STATE_BINDING, .after = LOOP_STATE_BOUND,
+	.before = -1, .state = LOOP_STATE_BUSY, .after = LOOP_STATE_ATTACHED,
 	.detach = ENXIO, .remove = EBUSY,
 };
 
@@ -727,98 +761,98 @@ FIXTURE_VARIANT_ADD(hang, configure)
 FIXTURE_VARIANT_ADD(hang, partscan)
 {
 	.what = hang_configure_partscan, .at = FUSE_READ,
-	.before = -1, .state = LOOP_STATE_BOUND, .after = LOOP_STATE_BOUND,
+	.before = -1, .state = LOOP_STATE_ATTACHED, .after = LOOP_STATE_ATTACHED,
 	.open = -1, .detach = -1, .remove = -1,
 };
 
 FIXTURE_VARIANT_ADD(hang, attach)
 {
 	.what = hang_attach, .at = FUSE_GETATTR, .attach = true,
-	.before = -1, .state = LOOP_STATE_BINDING, .after = LOOP_STATE_BOUND,
+	.before = -1, .state = LOOP_STATE_BUSY, .after = LOOP_STATE_ATTACHED,
 	.detach = ENXIO, .remove = EBUSY,
 };
 
 FIXTURE_VARIANT_ADD(hang, attach_new)
 {
 	.what = hang_attach_new, .at = FUSE_GETATTR, .attach = true,
-	.before = -1, .state = LOOP_STATE_BINDING, .after = LOOP_STATE_BOUND,
+	.before = -1, .state = LOOP_STATE_BUSY, .after = LOOP_STATE_ATTACHED,
 	.detach = ENXIO, .remove = EBUSY,
 };
 
 FIXTURE_VARIANT_ADD(hang, status)
 {
 	.what = hang_status, .at = FUSE_GETATTR,
-	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_BOUND,
+	.state = LOOP_STATE_ATTACHED, .after = LOOP_STATE_ATTACHED,
 	.detach = EBUSY, .remove = EBUSY, .read = true,
 };
 
 FIXTURE_VARIANT_ADD(hang, capacity)
 {
 	.what = hang_capacity, .at = FUSE_GETATTR,
-	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_UNBOUND,
+	.state = LOOP_STATE_ATTACHED, .after = LOOP_STATE_FREE,
 	.detach = EBUSY, .remove = EBUSY, .read = true, .clear = true,
 };
 
 FIXTURE_VARIANT_ADD(hang, change)
 {
 	.what = hang_change, .at = FUSE_GETATTR, .before = LO_FLAGS_READ_ONLY,
-	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_UNBOUND,
+	.state = LOOP_STATE_ATTACHED, .after = LOOP_STATE_FREE,
 	.detach = EBUSY, .remove = EBUSY, .read = true, .clear = true,
 };
 
 FIXTURE_VARIANT_ADD(hang, flush)
 {
 	.what = hang_flush, .at = FUSE_FSYNC,
-	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_UNBOUND,
+	.state = LOOP_STATE_ATTACHED, .after = LOOP_STATE_FREE,
 	.detach = EBUSY, .remove = EBUSY, .read = true, .clear = true, .settings = true,
 };
 
 FIXTURE_VARIANT_ADD(hang, read)
 {
 	.what = hang_read, .at = FUSE_READ,
-	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_UNBOUND,
+	.state = LOOP_STATE_ATTACHED, .after = LOOP_STATE_FREE,
 	.detach = EBUSY, .remove = EBUSY, .clear = true, .settings = true,
 };
 
 FIXTURE_VARIANT_ADD(hang, drain)
 {
 	.what = hang_drain, .at = FUSE_READ, .drains = A,
-	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_BOUND,
+	.state = LOOP_STATE_ATTACHED, .after = LOOP_STATE_ATTACHED,
 	.detach = EBUSY, .remove = EBUSY,
 };
 
 FIXTURE_VARIANT_ADD(hang, crowd)
 {
 	.what = hang_crowd, .at = FUSE_READ,
-	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_UNBOUND,
+	.state = LOOP_STATE_ATTACHED, .after = LOOP_STATE_FREE,
 	.detach = EBUSY, .remove = EBUSY, .clear = true, .flush = true,
 };
 
 FIXTURE_VARIANT_ADD(hang, upper)
 {
 	.what = hang_upper, .at = FUSE_READ, .drains = UPPER,
-	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_BOUND,
+	.state = LOOP_STATE_ATTACHED, .after = LOOP_STATE_ATTACHED,
 	.detach = EBUSY, .remove = EBUSY,
 };
 
 FIXTURE_VARIANT_ADD(hang, upper_change)
 {
 	.what = hang_upper_change, .at = FUSE_READ, .drains = UPPER,
-	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_BOUND,
+	.state = LOOP_STATE_ATTACHED, .after = LOOP_STATE_ATTACHED,
 	.detach = EBUSY, .remove = EBUSY,
 };
 
 FIXTURE_VARIANT_ADD(hang, write)
 {
 	.what = hang_write, .at = FUSE_WRITE,
-	.state = LOOP_STATE_BOUND, .after = LOOP_STATE_UNBOUND,
+	.state = LOOP_STATE_ATTACHED, .after = LOOP_STATE_FREE,
 	.detach = EBUSY, .remove = EBUSY, .clear = true, .settings = true,
 };
 
 FIXTURE_VARIANT_ADD(hang, close_dirty)
 {
 	.what = hang_close_dirty, .at = FUSE_WRITE,
-	.state = LOOP_STATE_RUNDOWN, .after = LOOP_STATE_UNBOUND,
+	.state = LOOP_STATE_ATTACHED, .after = LOOP_STATE_FREE,
 	.open = ENXIO, .detach = EBUSY, .remove = EBUSY,
 };
 
@@ -826,25 +860,28 @@ FIXTURE_VARIANT_ADD(hang, close_dirty)
 FIXTURE_VARIANT_ADD(hang, close)
 {
 	.what = hang_close, .at = FUSE_SETATTR, .writeback = true,
-	.state = LOOP_STATE_UNBOUND, .after = -1,
+	.state = LOOP_STATE_FREE, .after = -1,
 	.detach = ENXIO,
 };
 
 FIXTURE_VARIANT_ADD(hang, detach)
 {
 	.what = hang_detach, .at = FUSE_SETATTR, .writeback = true, .attach = true,
-	.state = LOOP_STATE_UNBOUND, .after = -1,
+	.state = LOOP_STATE_FREE, .after = -1,
 	.detach = ENXIO,
 };
 
-FIXTURE_SETUP(hang)
+/* Returns why nothing can be tested here, or NULL. */
+static const char *set_up(struct __test_metadata *_metadata,
+			  struct _test_data_hang *self, bool writeback,
+			  uint64_t size)
 {
 	const char *why;
 	struct stat st;
 	int n;
 
 	if (lt_unusable())
-		SKIP(return, "%s", lt_unusable());
+		return lt_unusable();
 	for (n = A + NUMBERS - 1; n >= A; n--)
 		ASSERT_TRUE(lt_destroy(n, 2000));
 	ASSERT_EQ(0, lt_scratch(self->dir, "hang"));
@@ -854,29 +891,43 @@ FIXTURE_SETUP(hang)
 	ASSERT_EQ(0, mkdir(self->mnt, 0700));
 	close(lt_file(self->fast, SIZE, 1));
 	self->has_attach = !access("/sys/class/misc/loop-control/features", F_OK);
-	if (variant->attach && !self->has_attach)
-		SKIP(return, "no LOOP_CTL_ATTACH");
-	why = start_server(self, variant->writeback);
+	why = start_server(self, writeback, size);
 	if (why)
-		SKIP(return, "%s", why);
+		return why;
 	ASSERT_EQ(0, stat(self->mnt, &st));
 	self->connection = minor(st.st_dev);
 	ASSERT_EQ(A, lt_ctl(LOOP_CTL_ADD, A));
 	ASSERT_EQ(UNBOUND, lt_ctl(LOOP_CTL_ADD, UNBOUND));
 	ASSERT_EQ(BOUND, lt_ctl(LOOP_CTL_ADD, BOUND));
 	ASSERT_EQ(0, bind_to(BOUND, self->fast, 0));
+	return NULL;
+}
+
+/* The server has died with the test. */
+static void tear_down(struct _test_data_hang *self)
+{
+	int n;
+
+	for (n = A + NUMBERS - 1; n >= A; n--)
+		lt_destroy(n, 2000);
+	rmdir(self->dir);
+}
+
+FIXTURE_SETUP(hang)
+{
+	const char *why = set_up(_metadata, self, variant->writeback, SIZE);
+
+	if (why)
+		SKIP(return, "%s", why);
+	if (variant->attach && !self->has_attach)
+		SKIP(return, "no LOOP_CTL_ATTACH");
 	if (variant->before >= 0)
 		ASSERT_EQ(0, bind_to(A, self->slow, variant->before));
 }
 
 FIXTURE_TEARDOWN_PARENT(hang)
 {
-	int n;
-
-	/* The server has died with the test. */
-	for (n = A + NUMBERS - 1; n >= A; n--)
-		lt_destroy(n, 2000);
-	rmdir(self->dir);
+	tear_down(self);
 }
 
 /*
@@ -1000,11 +1051,13 @@ TEST_F_TIMEOUT(hang, same, 600)
 		EXPECT_GOES_ON(hang_flush);
 	if (variant->detach >= 0 && self->has_attach)
 		EXPECT_ENDS(variant->detach, own_detach);
-	if (variant->detach < 0 && self->has_attach)
+	if (variant->detach < 0 && self->has_attach) {
 		EXPECT_GOES_ON(own_detach_interrupted);
+		EXPECT_GOES_ON(own_detach_deadline);
+	}
 	if (variant->remove >= 0)
 		EXPECT_ENDS(variant->remove, own_remove);
-	if (variant->state == LOOP_STATE_BINDING)
+	if (variant->state == LOOP_STATE_BUSY)
 		EXPECT_ENDS(EBUSY, own_bind);
 	if (variant->settings)
 		EXPECT_GOES_ON(own_settings);
@@ -1022,7 +1075,7 @@ TEST_F_TIMEOUT(hang, same, 600)
 	if (!self->has_attach)
 		return;
 	EXPECT_EQ(variant->after, state_of(A));
-	if (variant->after == LOOP_STATE_BOUND)
+	if (variant->after == LOOP_STATE_ATTACHED)
 		EXPECT_EQ(0, detach(A));
 	EXPECT_EQ(0, umount2(self->mnt, 0));
 }
@@ -1164,6 +1217,168 @@ TEST_F_TIMEOUT(hang, aborted, 600)
 	given_up(_metadata, self,
 		 start_hanging(self, variant->what, variant->at),
 		 abort_connection);
+}
+
+/* Waits until the device is free and the file is released. */
+static bool let_go(struct _test_data_hang *self, int state)
+{
+	int i;
+
+	for (i = 0; i < PATIENCE * 100 && state_of(A) != state; i++)
+		lt_sleep_ms(10);
+	for (; i < PATIENCE * 100; i++) {
+		if (!umount2(self->mnt, 0))
+			return state_of(A) == state;
+		lt_sleep_ms(10);
+	}
+	return false;
+}
+
+/*
+ * LOOP_DETACH_FORCE returns at its deadline. The device is dead, those who have it
+ * open get EIO, and nobody else waits for it; the file follows when the server
+ * goes on. @opens: an open does not wait for a partition scan.
+ */
+static void detach_by_force(struct __test_metadata *_metadata,
+			    struct _test_data_hang *self, pid_t pid, bool file,
+			    bool opens)
+{
+	int status = ended(start(own_force, self));
+
+	EXPECT_GE(status, FORCED) {
+		TH_LOG("%s", status < 0 ? "does not end" : lt_errname(status));
+	}
+	if (file)
+		EXPECT_EQ(LOOP_PENDING_FILE,
+			  (status - FORCED) & LOOP_PENDING_FILE);
+	if (self->early >= 0) {
+		EXPECT_EQ(LOOP_PENDING_OPEN,
+			  (status - FORCED) & LOOP_PENDING_OPEN);
+		EXPECT_ENDS(EIO, own_early_read);
+	}
+	/* It has its file for a while. */
+	EXPECT_NE(LOOP_STATE_FREE, state_of(A));
+	if (opens) {
+		EXPECT_ENDS(ENXIO, own_status);
+		EXPECT_ENDS(EBUSY, own_attach);
+		EXPECT_ENDS(EBUSY, own_remove);
+	}
+	EXPECT_GOES_ON(own_sysfs);
+	EXPECT_GOES_ON(list);
+	EXPECT_GOES_ON(use_other);
+	EXPECT_GOES_ON(bind_other);
+	EXPECT_GOES_ON(attach_other);
+
+	hold(self, 0);
+	/* With an error or not: some of it was done before. */
+	EXPECT_NE(-1, ended(pid));
+}
+
+TEST_F_TIMEOUT(hang, detached_by_force, 600)
+{
+	bool attached = variant->state == LOOP_STATE_ATTACHED, io;
+	pid_t pid;
+
+	if (!self->has_attach)
+		SKIP(return, "no LOOP_CTL_DETACH");
+	/* The last close hangs in one of them. */
+	self->early = attached && variant->what != hang_close_dirty ?
+		      lt_open(A, (variant->before > 0 ? O_RDONLY : O_RDWR) |
+				 O_DIRECT) : -1;
+	pid = start_hanging(self, variant->what, variant->at);
+	ASSERT_LT(0, pid);
+	if (!attached) {
+		EXPECT_ENDS(ENXIO, own_force);
+		hold(self, 0);
+		EXPECT_EQ(0, ended(pid));
+		return;
+	}
+	io = variant->at != FUSE_GETATTR;
+	detach_by_force(_metadata, self, pid, io, variant->open >= 0);
+	lt_destroy(UPPER, 2000);
+	if (self->early >= 0)
+		close(self->early);
+	EXPECT_TRUE(let_go(self, LOOP_STATE_FREE));
+	EXPECT_GOES_ON(own_attach);
+	EXPECT_EQ(0, detach(A));
+}
+
+/* File systems on a device whose file hangs */
+
+FIXTURE(hang_mounted)
+{
+	struct _test_data_hang h;
+	char above[64];
+};
+
+FIXTURE_VARIANT(hang_mounted)
+{
+	const char *type, *mkfs;
+	uint64_t size;
+};
+
+FIXTURE_VARIANT_ADD(hang_mounted, ext4)
+{
+	.type = "ext4", .mkfs = "mkfs.ext4 -q -F", .size = 16 * LT_MIB,
+};
+
+FIXTURE_VARIANT_ADD(hang_mounted, xfs)
+{
+	.type = "xfs", .mkfs = "mkfs.xfs -q -f -K", .size = 320 * LT_MIB,
+};
+
+FIXTURE_SETUP(hang_mounted)
+{
+	const char *why = set_up(_metadata, &self->h, false, variant->size);
+	char command[128], node[32];
+
+	if (why)
+		SKIP(return, "%s", why);
+	self->h.early = -1;
+	snprintf(self->above, sizeof(self->above), "%s/above", self->h.dir);
+	ASSERT_EQ(0, mkdir(self->above, 0700));
+	ASSERT_EQ(0, bind_to(A, self->h.slow, 0));
+	snprintf(node, sizeof(node), "/dev/loop%d", A);
+	snprintf(command, sizeof(command), "%s %s > /dev/null 2>&1", variant->mkfs,
+		 node);
+	if (system(command))
+		SKIP(return, "no %s", variant->mkfs);
+	if (mount(node, self->above, variant->type, 0, NULL))
+		SKIP(return, "no %s: %s", variant->type, lt_errname(errno));
+}
+
+FIXTURE_TEARDOWN_PARENT(hang_mounted)
+{
+	tear_down(&self->h);
+}
+
+static int write_above(struct _test_data_hang *self)
+{
+	char path[96], text[PAGE] = "text";
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/above/file", self->dir);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0 || write(fd, text, PAGE) != PAGE || fsync(fd))
+		return errno;
+	return close(fd) ? errno : 0;
+}
+
+TEST_F_TIMEOUT(hang_mounted, detached_by_force, 600)
+{
+	pid_t pid;
+	int i;
+
+	ASSERT_EQ(0, ended(start(write_above, &self->h)));
+	sync();
+	pid = start_hanging(&self->h, write_above, FUSE_WRITE);
+	ASSERT_LT(0, pid);
+	detach_by_force(_metadata, &self->h, pid, true, true);
+	/* It is shut down. */
+	EXPECT_NE(0, ended(start(write_above, &self->h)));
+	for (i = 0; i < PATIENCE * 100 && umount2(self->above, 0); i++)
+		lt_sleep_ms(10);
+	EXPECT_TRUE(let_go(&self->h, LOOP_STATE_FREE));
 }
 
 TEST_HARNESS_MAIN

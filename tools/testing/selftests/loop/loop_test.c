@@ -2,6 +2,8 @@
 /*
  * The library of the loop selftests, see loop_test.h.
  */
+#include <stddef.h>
+
 #include "loop_test.h"
 
 void lt_add(struct lt_buf *b, const char *fmt, ...)
@@ -299,16 +301,10 @@ void lt_detach(int number)
  */
 bool lt_entry(int number, struct loop_ctl_entry *e)
 {
-	struct loop_ctl_list l = {
-		.size = sizeof(l),
-		.start = number,
-		.count = 1,
-		.entry_size = sizeof(*e),
-		.entries = (uintptr_t)e,
-	};
+	struct loop_ctl_list l = lt_to_list(number, 1, e, 0, -1);
 
 	memset(e, 0xa5, sizeof(*e));
-	return !ioctl(lt_control(), LOOP_CTL_LIST, &l) && l.count == 1 &&
+	return !ioctl(lt_control(), LOOP_CTL_LIST, &l) && l.out_count == 1 &&
 	       e->index == number;
 }
 
@@ -347,10 +343,18 @@ int lt_count_devices(void)
 	return count;
 }
 
-/*
- * Makes arguments of LOOP_CTL_ATTACH. The members that the kernel sets have odd
- * values.
- */
+/* Arguments of the ioctls of the control device */
+
+/* Returns the time of CLOCK_MONOTONIC in @ms, in nanoseconds. */
+uint64_t lt_in_ms(uint64_t ms)
+{
+	struct timespec now;
+
+	if (clock_gettime(CLOCK_MONOTONIC, &now))
+		lt_die("read the clock");
+	return now.tv_sec * 1000000000ULL + now.tv_nsec + ms * 1000000;
+}
+
 struct loop_ctl_attach lt_to_attach(int index, int fd, uint32_t attach_flags,
 				    uint32_t lo_flags)
 {
@@ -360,9 +364,77 @@ struct loop_ctl_attach lt_to_attach(int index, int fd, uint32_t attach_flags,
 		.index = index,
 		.fd = fd,
 		.lo_flags = lo_flags,
-		.diskseq = 0xa5a5a5a5a5a5a5a5ULL,
-		.device_fd = 0x5a5a5a5a,
 	};
+}
+
+/* Makes the answers 0, as the next call wants them. */
+void lt_attach_again(struct loop_ctl_attach *a)
+{
+	size_t from = offsetof(struct loop_ctl_attach, out_diskseq);
+
+	/* The memory may be read-only. */
+	if (!lt_zeroed((uint8_t *)a + from, sizeof(*a) - from))
+		memset((uint8_t *)a + from, 0, sizeof(*a) - from);
+}
+
+/*
+ * Attaches with a lease, opens the node, for writing if the device takes that,
+ * and returns the fd. The lease goes to @lease, or is closed if that is NULL, so
+ * that the opener alone holds a device with autoclear.
+ */
+int lt_attach(struct loop_ctl_attach *a, int *lease)
+{
+	int fd, err;
+
+	lt_attach_again(a);
+	a->attach_flags |= LOOP_ATTACH_LEASE;
+	if (ioctl(lt_control(), LOOP_CTL_ATTACH, a))
+		return -1;
+	fd = lt_open(a->out_index, a->out_lo_flags & LO_FLAGS_READ_ONLY ?
+				   O_RDONLY : O_RDWR);
+	err = errno;
+	if (lease && fd >= 0)
+		*lease = a->out_lease;
+	else
+		close(a->out_lease);
+	errno = err;
+	return fd;
+}
+
+/* Makes arguments of LOOP_CTL_DETACH for whatever file is attached. */
+struct loop_ctl_detach lt_to_detach(int index, uint32_t mode, uint64_t deadline)
+{
+	return (struct loop_ctl_detach) {
+		.size = sizeof(struct loop_ctl_detach),
+		.flags = LOOP_DETACH_ANY,
+		.mode = mode,
+		.index = index,
+		.deadline = deadline,
+	};
+}
+
+/* @fd is -1 without LOOP_LIST_FD. */
+struct loop_ctl_list lt_to_list(uint32_t start, uint32_t count,
+				struct loop_ctl_entry *e, uint32_t flags, int fd)
+{
+	return (struct loop_ctl_list) {
+		.size = sizeof(struct loop_ctl_list),
+		.flags = flags,
+		.start = start,
+		.count = count,
+		.entry_size = sizeof(*e),
+		.fd = fd,
+		.entries = (uintptr_t)e,
+	};
+}
+
+/* Prepares the call that goes on with the list; false if it has ended. */
+bool lt_list_next(struct loop_ctl_list *l)
+{
+	l->start = l->out_next;
+	l->out_count = 0;
+	l->out_next = 0;
+	return l->start != UINT32_MAX;
 }
 
 /* The state of a device in one line */

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <linux/blkpg.h>
 #include <linux/fs.h>
@@ -95,8 +96,18 @@ void lt_detach(int number);
 bool lt_entry(int number, struct loop_ctl_entry *e);
 bool lt_destroy(int number, int tries);
 int lt_count_devices(void);
+
+/* Arguments of the ioctls of the control device */
+
+uint64_t lt_in_ms(uint64_t ms);
 struct loop_ctl_attach lt_to_attach(int index, int fd, uint32_t attach_flags,
 				    uint32_t lo_flags);
+void lt_attach_again(struct loop_ctl_attach *a);
+int lt_attach(struct loop_ctl_attach *a, int *lease);
+struct loop_ctl_detach lt_to_detach(int index, uint32_t mode, uint64_t deadline);
+struct loop_ctl_list lt_to_list(uint32_t start, uint32_t count,
+				struct loop_ctl_entry *e, uint32_t flags, int fd);
+bool lt_list_next(struct loop_ctl_list *l);
 
 /* The state of a device in one line */
 

@@ -17,10 +17,10 @@ static bool attach_all(void)
 
 	for (i = 0; i < devices; i++) {
 		struct loop_ctl_attach a =
-			lt_to_attach(FIRST + i, backing, LOOP_ATTACH_NO_FD, 0);
+			lt_to_attach(FIRST + i, backing, 0, 0);
 
 		if (!ioctl(lt_control(), LOOP_CTL_ATTACH, &a) &&
-		    a.index == (int)(FIRST + i))
+		    a.out_index == (int)(FIRST + i))
 			continue;
 		ksft_print_msg("loop%u: %s\n", FIRST + i, lt_errname(errno));
 		return false;
@@ -32,22 +32,19 @@ static bool attach_all(void)
 static bool all_listed(unsigned int expected)
 {
 	static struct loop_ctl_entry e[1000];
-	struct loop_ctl_list l = {
-		.size = sizeof(l), .flags = LOOP_LIST_BOUND,
-		.entry_size = sizeof(*e), .entries = (uintptr_t)e,
-	};
+	struct loop_ctl_list l = lt_to_list(0, ARRAY_SIZE(e), e,
+					    LOOP_LIST_ATTACHED, -1);
 	unsigned int i, seen = 0;
 	struct stat st;
 
 	if (fstat(backing, &st))
 		return false;
-	while (l.start != UINT32_MAX) {
-		l.count = ARRAY_SIZE(e);
+	do {
 		if (ioctl(lt_control(), LOOP_CTL_LIST, &l)) {
 			ksft_print_msg("LOOP_CTL_LIST: %s\n", lt_errname(errno));
 			return false;
 		}
-		for (i = 0; i < l.count; i++, seen++) {
+		for (i = 0; i < l.out_count; i++, seen++) {
 			if (e[i].index == FIRST + seen && e[i].backing_ino == st.st_ino &&
 			    e[i].nr_bytes == LT_MIB)
 				continue;
@@ -55,7 +52,7 @@ static bool all_listed(unsigned int expected)
 				       e[i].index, (unsigned long long)e[i].nr_bytes);
 			return false;
 		}
-	}
+	} while (lt_list_next(&l));
 	ksft_print_msg("%u are listed\n", seen);
 	return seen == expected;
 }
@@ -65,9 +62,8 @@ static bool detach_all(void)
 	unsigned int i;
 
 	for (i = 0; i < devices; i++) {
-		struct loop_ctl_detach d = {
-			.size = sizeof(d), .index = FIRST + i,
-		};
+		struct loop_ctl_detach d = lt_to_detach(FIRST + i,
+							LOOP_DETACH_NOW, 0);
 
 		if (!ioctl(lt_control(), LOOP_CTL_DETACH, &d))
 			continue;

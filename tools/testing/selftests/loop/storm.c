@@ -5,6 +5,7 @@
  *
  * usage: storm [ATTACHES [SEED]]
  */
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -83,14 +84,20 @@ static void detach(uint32_t index, uint64_t diskseq)
 	static const int allowed[] = {
 		EBUSY, ENXIO, ENODEV, ESTALE, ETIMEDOUT, EINTR, 0
 	};
-	struct loop_ctl_detach d = {
-		.size = sizeof(d), .index = index, .diskseq = diskseq,
+	static const uint32_t modes[] = {
+		LOOP_DETACH_NOW, LOOP_DETACH_NOW, LOOP_DETACH_WAIT,
+		LOOP_DETACH_WAIT, LOOP_DETACH_WATCH, LOOP_DETACH_LAZY,
+		LOOP_DETACH_FORCE, LOOP_DETACH_FORCE,
 	};
+	struct loop_ctl_detach d = lt_to_detach(index,
+						modes[next() % ARRAY_SIZE(modes)], 0);
 
-	if (next() % 2) {
-		d.flags = LOOP_DETACH_WAIT;
-		d.timeout = next() % 4 * 1000000ULL;
+	if (diskseq) {
+		d.flags = 0;
+		d.diskseq = diskseq;
 	}
+	if (d.mode != LOOP_DETACH_NOW && d.mode != LOOP_DETACH_LAZY)
+		d.deadline = lt_in_ms(next() % 4);
 	if (!ioctl(lt_control(), LOOP_CTL_DETACH, &d))
 		shared->detached++;
 	else if (!one_of(errno, allowed))
@@ -101,19 +108,16 @@ static void detach(uint32_t index, uint64_t diskseq)
 static void tidy(void)
 {
 	struct loop_ctl_entry e[16];
-	struct loop_ctl_list l = {
-		.size = sizeof(l), .flags = LOOP_LIST_BOUND,
-		.start = next() % 2 ? FIRST + next() % NUMBERS : 0,
-		.count = ARRAY_SIZE(e), .entry_size = sizeof(*e),
-		.entries = (uintptr_t)e,
-	};
+	struct loop_ctl_list l = lt_to_list(next() % 2 ? FIRST + next() % NUMBERS :
+							 0, ARRAY_SIZE(e), e,
+					    LOOP_LIST_ATTACHED, -1);
 	unsigned int i;
 
 	if (ioctl(lt_control(), LOOP_CTL_LIST, &l)) {
 		problem(LIST_ERRNO);
 		return;
 	}
-	for (i = 0; i < l.count; i++)
+	for (i = 0; i < l.out_count; i++)
 		if (!e[i].openers)
 			detach(e[i].index, e[i].diskseq);
 }
@@ -136,91 +140,130 @@ static void old_way(void)
 	}
 }
 
-/* While the device is open, it belongs to the process that attached it. */
-static bool mine(const struct loop_ctl_attach *a, ino_t ino)
+/*
+ * The one who has a lease or an opener of a device with the diskseq that he was
+ * told has his own device, unless others have detached it.
+ */
+static bool mine(const struct loop_ctl_attach *a, int lease, int fd, ino_t ino)
 {
 	struct loop_info64 info;
 
-	return !ioctl(a->device_fd, LOOP_GET_STATUS64, &info) &&
-	       info.lo_number == (uint32_t)a->index &&
-	       info.lo_inode == ino &&
-	       lt_diskseq(a->device_fd) == a->diskseq &&
-	       lt_size(a->device_fd) == SIZE - a->offset;
+	if (lease >= 0 && ioctl(lease, LOOP_GET_STATUS64, &info)) {
+		/* Others may force it to go. */
+		return errno == ENXIO;
+	}
+	if (lease >= 0 && (info.lo_number != (uint32_t)a->out_index ||
+			   info.lo_inode != ino))
+		return false;
+	if (fd < 0 || lt_diskseq(fd) != a->out_diskseq ||
+	    ioctl(fd, LOOP_GET_STATUS64, &info))
+		return true;
+	return lt_diskseq(fd) != a->out_diskseq ||
+	       (info.lo_number == (uint32_t)a->out_index && info.lo_inode == ino);
 }
 
-static void use(const struct loop_ctl_attach *a)
+static void use(const struct loop_ctl_attach *a, int fd)
 {
 	uint8_t buf[4096];
 
-	if (next() % 2 && pread(a->device_fd, buf, sizeof(buf), 0) < 0)
+	if (next() % 2 && pread(fd, buf, sizeof(buf), 0) < 0)
 		errno = 0;
-	if (!(a->lo_flags & LO_FLAGS_READ_ONLY) && next() % 2) {
+	if (!(a->out_lo_flags & LO_FLAGS_READ_ONLY) && next() % 2) {
 		memset(buf, next(), sizeof(buf));
-		if (pwrite(a->device_fd, buf, sizeof(buf), 65536) < 0)
+		if (pwrite(fd, buf, sizeof(buf), 65536) < 0)
 			errno = 0;
 	}
 }
 
-static void finish(const struct loop_ctl_attach *a)
+/* Changes through the lease what does not matter to others. */
+static void use_lease(int lease)
 {
-	int fd = a->device_fd;
+	struct pollfd p = { .fd = lease, .events = POLLPRI };
 
-	if (fd < 0) {
-		if (next() % 4)
-			detach(a->index, a->diskseq);
-		return;
+	switch (next() % 6) {
+	case 0:
+		ioctl(lease, LOOP_SET_CAPACITY, 0);
+		break;
+	case 1:
+		ioctl(lease, BLKRRPART, 0);
+		break;
+	case 2:
+		ioctl(lease, LOOP_SET_DIRECT_IO, next() % 2);
+		break;
+	case 3:
+		poll(&p, 1, next() % 3);
+		break;
+	default:
+		ioctl(lease, LOOP_LEASE_ANNOUNCE);
 	}
+}
+
+static void finish(const struct loop_ctl_attach *a, int lease, int fd)
+{
+	int held = lease >= 0 ? lease : fd;
+
 	switch (next() % 8) {
 	case 0:
 	case 1:
 		/* Somebody has it open for a moment, then it is EBUSY. */
-		if (ioctl(fd, LOOP_CLR_FD, 0))
+		if (held >= 0 && ioctl(held, LOOP_CLR_FD, 0) && errno != ENXIO)
 			problem(CLR_FD_ERRNO);
-		close(fd);
 		break;
 	case 2:
-		/* Not with this opener. */
-		detach(a->index, 0);
-		close(fd);
-		break;
-	case 3:
-		close(fd);
+		/* Maybe with this opener. */
+		detach(a->out_index, next() % 2 ? a->out_diskseq : 0);
 		break;
 	default:
-		close(fd);
-		if (!(a->lo_flags & LO_FLAGS_AUTOCLEAR))
-			detach(a->index, a->diskseq);
+		break;
 	}
+	if (next() % 2 && lease >= 0) {
+		close(lease);
+		lease = -1;
+	}
+	if (fd >= 0)
+		close(fd);
+	if (lease >= 0)
+		close(lease);
+	if (!(a->lo_flags & LO_FLAGS_AUTOCLEAR) && next() % 4)
+		detach(a->out_index, a->out_diskseq);
+}
+
+static void attach_choose(struct loop_ctl_attach *a)
+{
+	if (next() % 2)
+		a->index = FIRST + next() % NUMBERS;
+	if (next() % 4) {
+		a->attach_flags |= LOOP_ATTACH_LEASE;
+		if (next() % 2)
+			a->lo_flags |= LO_FLAGS_AUTOCLEAR;
+		if (next() % 4 == 0)
+			a->attach_flags |= LOOP_ATTACH_HOLD;
+	}
+	if (next() % 2)
+		a->attach_flags |= LOOP_ATTACH_EPHEMERAL;
+	if (next() % 8 == 0)
+		a->attach_flags |= LOOP_ATTACH_EXCLUSIVE;
+	if (next() % 4 == 0)
+		a->lo_flags |= LO_FLAGS_READ_ONLY;
+	if (next() % 16 == 0)
+		a->lo_flags |= LO_FLAGS_PARTSCAN;
+	if (next() % 4 == 0)
+		a->offset = 4096;
 }
 
 static void attach(void)
 {
-	static const int allowed[] = { EBUSY, EINTR, 0 };
+	/* Another may have an exclusive part of the file. */
+	static const int allowed[] = { EBUSY, EEXIST, EINTR, 0 };
 	unsigned int file = next() % DIRS, at;
-	struct loop_ctl_attach a = {
-		.size = sizeof(a), .index = -1, .fd = files[file].fd,
-	};
+	struct loop_ctl_attach a = lt_to_attach(-1, files[file].fd, 0, 0);
+	int lease, fd = -1;
 
-	if (next() % 2)
-		a.index = FIRST + next() % NUMBERS;
-	if (next() % 4 == 0)
-		a.attach_flags |= LOOP_ATTACH_NO_FD;
-	else if (next() % 2)
-		a.lo_flags |= LO_FLAGS_AUTOCLEAR;
-	if (next() % 2)
-		a.attach_flags |= LOOP_ATTACH_EPHEMERAL;
-	if (next() % 8 == 0)
-		a.attach_flags |= LOOP_ATTACH_EXCLUSIVE;
-	if (next() % 4 == 0)
-		a.lo_flags |= LO_FLAGS_READ_ONLY;
-	if (next() % 16 == 0)
-		a.lo_flags |= LO_FLAGS_PARTSCAN;
-	if (next() % 4 == 0)
-		a.offset = 4096;
-
+	attach_choose(&a);
 	if (ioctl(lt_control(), LOOP_CTL_ATTACH, &a)) {
-		/* A call for any device gets one. */
-		if (a.index == -1 && !(a.attach_flags & LOOP_ATTACH_EXCLUSIVE))
+		/* One who takes any gets one, if the file is not in use. */
+		if (a.index == -1 && !(errno == EBUSY && a.out_busy >= 0) &&
+		    errno != EINTR)
 			problem(ATTACH_ANY);
 		else if (!one_of(errno, allowed))
 			problem(ATTACH_ERRNO);
@@ -229,13 +272,18 @@ static void attach(void)
 	}
 	at = shared->attached++;
 	if (at < shared->wanted)
-		shared->record[at] = (struct record) { a.diskseq, a.index };
-	if (a.device_fd >= 0) {
-		if (!mine(&a, files[file].ino))
-			problem(NOT_MINE);
-		use(&a);
-	}
-	finish(&a);
+		shared->record[at] = (struct record) { a.out_diskseq, a.out_index };
+	lease = a.out_lease;
+	if (next() % 4)
+		fd = lt_open(a.out_index, a.out_lo_flags & LO_FLAGS_READ_ONLY ?
+					  O_RDONLY : O_RDWR);
+	if (!mine(&a, lease, fd, files[file].ino))
+		problem(NOT_MINE);
+	if (fd >= 0)
+		use(&a, fd);
+	if (lease >= 0 && next() % 2)
+		use_lease(lease);
+	finish(&a, lease, fd);
 }
 
 static __noreturn void work(uint64_t seed)
@@ -364,21 +412,18 @@ static bool check_diskseq(void)
 static bool detach_all(void)
 {
 	struct loop_ctl_entry e[64];
-	struct loop_ctl_list l = {
-		.size = sizeof(l), .flags = LOOP_LIST_BOUND,
-		.entry_size = sizeof(*e), .entries = (uintptr_t)e,
-	};
+	struct loop_ctl_list l = lt_to_list(0, ARRAY_SIZE(e), e,
+					    LOOP_LIST_ATTACHED, -1);
 	unsigned int i, count = 0;
 	bool good = true;
 
-	while (l.start != UINT32_MAX) {
-		l.count = ARRAY_SIZE(e);
+	do {
 		if (ioctl(lt_control(), LOOP_CTL_LIST, &l)) {
 			ksft_print_msg("LOOP_CTL_LIST: %s\n",
 				       lt_errname(errno));
 			return false;
 		}
-		for (i = 0; i < l.count; i++) {
+		for (i = 0; i < l.out_count; i++) {
 			struct loop_ctl_detach d = {
 				.size = sizeof(d), .index = e[i].index,
 				.diskseq = e[i].diskseq,
@@ -392,7 +437,7 @@ static bool detach_all(void)
 				       lt_errname(errno));
 			good = false;
 		}
-	}
+	} while (lt_list_next(&l));
 	ksft_print_msg("%u were left bound\n", count);
 	return good;
 }
@@ -418,31 +463,28 @@ static bool remove_all(void)
 {
 	static bool listed[FIRST + NUMBERS + 1];
 	struct loop_ctl_entry e[64];
-	struct loop_ctl_list l = {
-		.size = sizeof(l), .entry_size = sizeof(*e),
-		.entries = (uintptr_t)e,
-	};
+	struct loop_ctl_list l;
 	bool good = true;
 	unsigned int i;
 	int n, tries;
 
 	/* The ephemeral ones go in their own time. */
 	for (tries = 0; tries < 1000; tries++) {
-		bool removing = false;
+		bool busy = false;
 
 		memset(listed, 0, sizeof(listed));
-		for (l.start = 0; l.start != UINT32_MAX;) {
-			l.count = ARRAY_SIZE(e);
+		l = lt_to_list(0, ARRAY_SIZE(e), e, 0, -1);
+		do {
 			if (ioctl(lt_control(), LOOP_CTL_LIST, &l))
 				return false;
-			for (i = 0; i < l.count; i++) {
-				if (e[i].state == LOOP_STATE_REMOVING)
-					removing = true;
+			for (i = 0; i < l.out_count; i++) {
+				if (e[i].state == LOOP_STATE_BUSY)
+					busy = true;
 				if (e[i].index < ARRAY_SIZE(listed))
 					listed[e[i].index] = true;
 			}
-		}
-		if (!removing)
+		} while (lt_list_next(&l));
+		if (!busy)
 			break;
 		lt_sleep_ms(20);
 	}

@@ -164,19 +164,20 @@ static int open_control(void)
 static int cmd_attach(char **arg)
 {
 	struct loop_ctl_attach a = {
-		.size = sizeof(a), .attach_flags = LOOP_ATTACH_NO_FD,
+		.size = sizeof(a),
 		.index = atoi(arg[0]), .fd = open_or_die(arg[1], O_RDWR),
 	};
 
 	if (ioctl(open_control(), LOOP_CTL_ATTACH, &a))
 		return result(-1);
-	return result(a.index);
+	return result(a.out_index);
 }
 
 static int cmd_detach(char **arg)
 {
 	struct loop_ctl_detach d = {
-		.size = sizeof(d), .index = atoi(arg[0]),
+		.size = sizeof(d), .flags = LOOP_DETACH_ANY,
+		.index = atoi(arg[0]),
 	};
 
 	if (ioctl(open_control(), LOOP_CTL_DETACH, &d))
@@ -188,32 +189,26 @@ static int cmd_detach(char **arg)
 static int cmd_attach_cycles(char **arg)
 {
 	struct loop_ctl_attach a = {
-		.size = sizeof(a), .attach_flags = LOOP_ATTACH_NO_FD,
+		.size = sizeof(a),
 		.index = atoi(arg[0]), .fd = open_or_die(arg[1], O_RDWR),
 		.lo_flags = LO_FLAGS_PARTSCAN,
 	};
 	int count = atoi(arg[2]), control = open_control();
-	char path[64];
 
 	if (arg[3] && !strcmp(arg[3], "ephemeral"))
 		a.attach_flags |= LOOP_ATTACH_EPHEMERAL;
-	snprintf(path, sizeof(path), "/sys/block/loop%d", a.index);
 	while (count-- > 0) {
 		struct loop_ctl_attach now = a;
 		struct loop_ctl_detach d = {
-			.size = sizeof(d), .flags = LOOP_DETACH_WAIT,
-			.index = a.index, .timeout = UINT64_MAX,
+			.size = sizeof(d), .mode = LOOP_DETACH_WAIT,
+			.index = a.index, .deadline = UINT64_MAX,
 		};
 
 		if (ioctl(control, LOOP_CTL_ATTACH, &now))
 			die("LOOP_CTL_ATTACH");
-		d.diskseq = now.diskseq;
+		d.diskseq = now.out_diskseq;
 		if (ioctl(control, LOOP_CTL_DETACH, &d))
 			die("LOOP_CTL_DETACH");
-		/* An ephemeral device is removed a little later. */
-		while ((a.attach_flags & LOOP_ATTACH_EPHEMERAL) &&
-		       !access(path, F_OK))
-			usleep(1000);
 	}
 	return 0;
 }
@@ -242,28 +237,29 @@ static int cmd_attach_until(char **arg)
 	for (; access(arg[0], F_OK); count++) {
 		struct loop_ctl_attach a = {
 			.size = sizeof(a), .index = -1, .fd = file,
+			.attach_flags = LOOP_ATTACH_LEASE,
 			.lo_flags = LO_FLAGS_AUTOCLEAR,
 		};
 		struct loop_info64 info;
 
 		if (count % 2) {
-			a.attach_flags = LOOP_ATTACH_EPHEMERAL;
+			a.attach_flags |= LOOP_ATTACH_EPHEMERAL;
 			if (arg[2])
 				a.index = atoi(arg[2]);
 		}
-		/* The number may not be free yet. */
+		/* An open of the node may have made the device again. */
 		if (ioctl(control, LOOP_CTL_ATTACH, &a)) {
-			if (errno != EBUSY || a.index < 0)
+			if ((errno != EEXIST && errno != EBUSY) || a.index < 0)
 				die("LOOP_CTL_ATTACH");
 			continue;
 		}
-		if (ioctl(a.device_fd, LOOP_GET_STATUS64, &info))
+		if (ioctl(a.out_lease, LOOP_GET_STATUS64, &info))
 			die("LOOP_GET_STATUS64");
 		if (info.lo_inode != st.st_ino) {
-			fprintf(stderr, "loop%d is another's\n", a.index);
+			fprintf(stderr, "loop%d is another's\n", a.out_index);
 			return 1;
 		}
-		close(a.device_fd);
+		close(a.out_lease);
 		/* This lets callers that have to try again get on. */
 		usleep(1000 * (count % 4));
 	}
@@ -293,7 +289,7 @@ static int cmd_full(char **arg)
 		die(path);
 	if (ioctl(control, LOOP_CTL_ATTACH, &a))
 		return result(-1);
-	return result(a.index);
+	return result(a.out_index);
 }
 
 /* ---- uevents ---- */

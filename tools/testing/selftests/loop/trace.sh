@@ -60,9 +60,9 @@ attached()
 	[[ $line == "attach: loop0 "*" backing_ino=$ino offset=4096 nr_bytes=1044480 block_size=512 flags=read_only|direct_io" ]] &&
 		same diskseq "$(cat /sys/block/loop0/diskseq)" "$(number diskseq <<< "$line")"
 }
-claim "loop_attach: what is bound, and how" attached
-claim "loop_state: as LOOP_CTL_LIST tells it" same states \
-	"state: loop0 bound -> rundown,state: loop0 rundown -> unbound" \
+claim "loop_attach tells the file and how it is attached" attached
+claim "loop_state tells each change of the state" same states \
+	"state: loop0 attached -> rundown,state: loop0 rundown -> free" \
 	"$(traced loop_state -- losetup -d "$dev" | paste -sd,)"
 
 detached()
