@@ -102,6 +102,8 @@ install:
 	install -D -m 644 loop.ko /lib/modules/$(running)/updates/loop.ko
 	depmod $(running)
 	install -D -m 755 tools/loop/loopctl $(prefix)/sbin/loopctl
+	install -D -m 644 tools/loop/60-loop-internal.rules \
+		$(prefix)/lib/udev/rules.d/60-loop-internal.rules
 	install -D -m 644 man/loopctl.8 $(prefix)/share/man/man8/loopctl.8
 	install -D -m 644 man/ioctl_loop_control.2 \
 		$(prefix)/share/man/man2/ioctl_loop_control.2
@@ -113,6 +115,7 @@ install:
 # Uninstalls from the running kernel; the next modprobe loads the kernel's own driver.
 uninstall:
 	rm -f /lib/modules/$(running)/updates/loop.ko $(prefix)/sbin/loopctl \
+		$(prefix)/lib/udev/rules.d/60-loop-internal.rules \
 		$(prefix)/share/man/man8/loopctl.8 \
 		$(prefix)/share/man/man2/ioctl_loop_control.2 \
 		$(prefix)/share/bash-completion/completions/loopctl
@@ -129,7 +132,7 @@ clean:
 		build/linux-*/o build/linux-*/log
 	rm -f loop.ko loop.o loop.mod loop.mod.c loop.mod.o .module-common.o \
 		modules.order Module.symvers .*.cmd
-	rm -f tools/loop/loopctl samples/loop/loop_control samples/loop/loop_attach
+	rm -f tools/loop/loopctl $(basename $(wildcard samples/loop/*.c))
 	rm -f drivers/block/*.o drivers/block/.*.cmd drivers/block/loop/*.o \
 		drivers/block/loop/.*.cmd
 

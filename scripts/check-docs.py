@@ -96,7 +96,7 @@ MAN = "man/ioctl_loop_control.2"
 CODE = "drivers/block/loop"
 
 # Constants of the ABI; in the documents, all that looks like one.
-ioctls = re.findall(r"^#define (LOOP_\w+)\s+(?:0x4C|_IOWR)", uapi, re.M)
+ioctls = re.findall(r"^#define (LOOP_\w+)\s+(?:0x4C|_IO)", uapi, re.M)
 flags = re.findall(r"^\t((?:LO_FLAGS|LOOP_[A-Z]+)_\w+)\s*= \d", uapi, re.M)
 expect(ioctls + flags, words(rst), RST)
 named = {w for w in documented if re.fullmatch(r"(LO|LOOP)_[A-Z0-9_]*[A-Z0-9]", w)}
@@ -168,10 +168,10 @@ expect(described, whats, CODE)
 same(counters + unmet + features, CODE, rows(abi), ABI)
 expect(re.findall(r"/block/\S+/loop/(\w+)", documents), attributes, CODE)
 
-# LOOP_UNMET_* and its words, in the order of the bits
+# LOOP_COND_* and its words, in the order of the bits
 same([f"{name} {word}" for name, word in
-      zip(re.findall(r"^\t(LOOP_UNMET_\w+)\s*=", uapi, re.M), unmet)], CODE,
-     [" ".join(row) for row in re.findall(r"^(LOOP_UNMET_\w+) +\d+ +(\w+)", rst, re.M)], RST)
+      zip(re.findall(r"^\t(LOOP_COND_\w+)\s*=", uapi, re.M), unmet)], CODE,
+     [" ".join(row) for row in re.findall(r"^(LOOP_COND_\w+) +\d+ +(\w+)", rst, re.M)], RST)
 
 # Tracepoints
 tracepoints = re.findall(r"^TRACE_EVENT\((\w+)", events, re.M)
@@ -181,7 +181,7 @@ expect(re.findall(r"tracepoint:loop:(\w+)", documents), tracepoints, EVENTS)
 # loopctl explains counters and what is unmet.
 same(counters, CODE, strings(re.sub(r",\s*\".*", ",", block(loopctl, "} stat_names[] = {"))),
      "tools/loop")
-same(unmet, CODE, re.findall(r'LOOP_UNMET_\w+, "(\w+)"', loopctl), "tools/loop")
+same(unmet, CODE, re.findall(r'LOOP_COND_\w+, "(\w+)"', loopctl), "tools/loop")
 
 # The options of its commands, each of which knows --help, and the columns of its tables
 manual = read("man/loopctl.8").replace("\\-", "-")

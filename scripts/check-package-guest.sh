@@ -190,7 +190,8 @@ tools()
 	at=$(loopctl attach $files/image) && loopctl list | grep -q "$files/image" &&
 		loopctl detach "$at" && dpkg -L loop-tools > $log &&
 		said /usr/share/man/man8/loopctl.8.gz /usr/share/man/man2/ioctl_loop_control.2.gz \
-			/usr/share/bash-completion/completions/loopctl
+			/usr/share/bash-completion/completions/loopctl \
+			/usr/lib/udev/rules.d/60-loop-internal.rules
 }
 claim "loopctl works, and comes with its manual pages" tools
 

@@ -14,6 +14,38 @@
 
 #define LIST_END (~0U)		/* no device has this number */
 
+/* The words are those of /sys/block/loopN/loop_unmet. */
+const struct word condition_words[NR_CONDITIONS] = {
+	{ LOOP_COND_DIRECT_IO, "direct_io",
+	  "direct I/O was asked for, and the file has none" },
+	{ LOOP_COND_DIRECT_ALIGN, "direct_align",
+	  "direct I/O is not possible with this offset or block size" },
+	{ LOOP_COND_WRITE, "write",
+	  "the file or the device was opened read-only, or BLKROSET was used" },
+	{ LOOP_COND_SIZELIMIT, "sizelimit",
+	  "the file ends before the limit, or the limit is not whole sectors" },
+	{ LOOP_COND_DISCARD, "discard",
+	  "the device offers no discard" },
+	{ LOOP_COND_BLOCK_SIZE, "block_size",
+	  "direct I/O on the file needs a block size above 512" },
+	{ LOOP_COND_UNCACHED, "uncached",
+	  "kernel or file system cannot do buffered I/O without caching it" },
+};
+
+const struct word attach_flag_words[NR_ATTACH_FLAGS] = {
+	{ LOOP_ATTACH_LEASE, "lease", "a lease is open" },
+	{ LOOP_ATTACH_HOLD, "hold", "the device has not been announced yet" },
+	{ LOOP_ATTACH_EXCLUSIVE, "exclusive",
+	  "no other device has the same part of the file" },
+	{ LOOP_ATTACH_EPHEMERAL, "ephemeral", "is removed when it is detached" },
+	{ LOOP_ATTACH_DIRECT_ALIGNED, "direct-aligned",
+	  "direct I/O where the file takes it" },
+	{ LOOP_ATTACH_NO_INLINE, "no-inline", "workers do all I/O" },
+	{ LOOP_ATTACH_UNCACHED, "uncached", "buffered I/O is not cached" },
+	{ LOOP_ATTACH_INTERNAL, "internal", "a program's own device" },
+	{ LOOP_ATTACH_NO_DISCARD, "no-discard", "makes no holes in the file" },
+};
+
 int open_control(int flags)
 {
 	int fd = open(CONTROL, flags | O_CLOEXEC);
@@ -40,15 +72,18 @@ const struct loop_ctl_entry *cursor_next(struct cursor *c,
 {
 	*status = STATUS_OK;
 	while (c->at == c->filled) {
-		if (c->l.start == LIST_END)
+		if (c->l.out_next == LIST_END)
 			return NULL;
+		c->l.start = c->l.out_next;
 		c->l.count = CHUNK;
+		c->l.out_count = 0;
+		c->l.out_next = 0;
 		if (ioctl(c->control, LOOP_CTL_LIST, &c->l)) {
 			*status = failed(CONTROL, "LOOP_CTL_LIST");
 			return NULL;
 		}
 		c->at = 0;
-		c->filled = c->l.count;
+		c->filled = c->l.out_count;
 	}
 	return &c->entries[c->at++];
 }
@@ -62,13 +97,14 @@ enum status read_entry(int control, unsigned int index, __u32 flags,
 		.start = index,
 		.count = 1,
 		.entry_size = sizeof(*e),
+		.fd = -1,
 		.entries = (unsigned long)e,
 	};
 
 	*found = false;
 	if (ioctl(control, LOOP_CTL_LIST, &l))
 		return failed(CONTROL, "LOOP_CTL_LIST");
-	*found = l.count && e->index == index;
+	*found = l.out_count && e->index == index;
 	return STATUS_OK;
 }
 
@@ -117,7 +153,32 @@ enum status selection_missing(const struct selection *s, const char *format,
 
 bool has_file(const struct loop_ctl_entry *e)
 {
-	return e->state == LOOP_STATE_BOUND || e->state == LOOP_STATE_RUNDOWN;
+	return e->state == LOOP_STATE_ATTACHED;
+}
+
+/* Writes the words of the bits that are set, with commas between them. */
+void format_words(const struct word *words, unsigned int count, __u32 bits,
+		  char *text, size_t size)
+{
+	size_t used = 0;
+	unsigned int i;
+
+	text[0] = '\0';
+	for (i = 0; i < count; i++)
+		if (bits & words[i].bit)
+			used += snprintf(text + used, size - used, "%s%s",
+					 used ? "," : "", words[i].word);
+}
+
+/* A device number as struct loop_info64 and struct loop_ctl_entry have it */
+unsigned int dev_major(__u64 dev)
+{
+	return (dev >> 8) & 0xfff;
+}
+
+unsigned int dev_minor(__u64 dev)
+{
+	return (dev & 0xff) | ((dev >> 12) & 0xfff00);
 }
 
 /* Returns NULL if the device or the attribute is not there. */

@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <pwd.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -24,12 +26,14 @@ enum {
 	COL_PARTSCAN,
 	COL_RO,
 	COL_DIO,
-	COL_EPHEMERAL,
+	COL_FLAGS,
 	COL_LOG_SEC,
 	COL_OPENERS,
 	COL_DISK_SEQ,
 	COL_UNMET,
+	COL_OWNER,
 	COL_BACK_MAJ_MIN,
+	COL_BACK_RDEV,
 	COL_BACK_INO,
 	COL_REF,
 	COL_BACK_FILE,
@@ -38,19 +42,18 @@ enum {
 
 static const struct column list_columns[NR_COLUMNS] = {
 	[COL_NAME] = { "NAME", TYPE_TEXT, "loop device name" },
-	[COL_STATE] = { "STATE", TYPE_TEXT,
-			"unbound, binding, bound, rundown or removing" },
+	[COL_STATE] = { "STATE", TYPE_TEXT, "free, busy or attached" },
 	[COL_SIZE] = { "SIZE", TYPE_NUMBER, "size of the device" },
 	[COL_OFFSET] = { "OFFSET", TYPE_NUMBER, "start of the data in the file" },
 	[COL_SIZELIMIT] = { "SIZELIMIT", TYPE_NUMBER,
 			    "size limit; without one, 0" },
 	[COL_AUTOCLEAR] = { "AUTOCLEAR", TYPE_BOOLEAN,
-			    "is detached at the last close" },
+			    "is detached at the last close of it and its lease" },
 	[COL_PARTSCAN] = { "PARTSCAN", TYPE_BOOLEAN, "partitions are read" },
 	[COL_RO] = { "RO", TYPE_BOOLEAN, "read-only device" },
 	[COL_DIO] = { "DIO", TYPE_BOOLEAN, "direct I/O on the file" },
-	[COL_EPHEMERAL] = { "EPHEMERAL", TYPE_BOOLEAN,
-			    "is removed when it is detached" },
+	[COL_FLAGS] = { "FLAGS", TYPE_TEXT,
+			"lease, hold, and options of attach" },
 	[COL_LOG_SEC] = { "LOG-SEC", TYPE_NUMBER,
 			  "logical sector size in bytes" },
 	[COL_OPENERS] = { "OPENERS", TYPE_NUMBER,
@@ -58,8 +61,11 @@ static const struct column list_columns[NR_COLUMNS] = {
 	[COL_DISK_SEQ] = { "DISK-SEQ", TYPE_NUMBER, "disk sequence number" },
 	[COL_UNMET] = { "UNMET", TYPE_TEXT,
 			"what was asked for and is not so" },
+	[COL_OWNER] = { "OWNER", TYPE_TEXT, "user who attached the file" },
 	[COL_BACK_MAJ_MIN] = { "BACK-MAJ:MIN", TYPE_TEXT,
 			       "device number of the file's file system" },
+	[COL_BACK_RDEV] = { "BACK-RDEV", TYPE_TEXT,
+			    "device number of a file that is a block device" },
 	[COL_BACK_INO] = { "BACK-INO", TYPE_NUMBER, "inode number of the file" },
 	[COL_REF] = { "REF", TYPE_TEXT, "text of attach --name" },
 	[COL_BACK_FILE] = { "BACK-FILE", TYPE_TEXT, "path of the file" },
@@ -68,49 +74,15 @@ static const struct column list_columns[NR_COLUMNS] = {
 static const char list_default[] =
 	"NAME,STATE,SIZE,OFFSET,SIZELIMIT,RO,DIO,OPENERS,REF,BACK-FILE";
 
-/* The words are those of /sys/block/loopN/loop_unmet. */
-static const struct {
-	__u32 flag;
-	const char *word, *what;
-} unmet_names[] = {
-	{ LOOP_UNMET_DIRECT_IO, "direct_io",
-	  "direct I/O was asked for, and the file has none" },
-	{ LOOP_UNMET_DIRECT_ALIGN, "direct_align",
-	  "direct I/O is not possible with this offset or block size" },
-	{ LOOP_UNMET_WRITE, "write",
-	  "the file or the device was opened read-only, or BLKROSET was used" },
-	{ LOOP_UNMET_SIZELIMIT, "sizelimit",
-	  "the file ends before the limit, or the limit is not whole sectors" },
-	{ LOOP_UNMET_DISCARD, "discard",
-	  "the device has no discard, as the file has none" },
-	{ LOOP_UNMET_BLOCK_SIZE, "block_size",
-	  "direct I/O on the file needs a block size above 512" },
-};
-
 static const char *state_name(__u32 state)
 {
 	static const char *const names[] = {
-		[LOOP_STATE_UNBOUND] = "unbound",
-		[LOOP_STATE_BINDING] = "binding",
-		[LOOP_STATE_BOUND] = "bound",
-		[LOOP_STATE_RUNDOWN] = "rundown",
-		[LOOP_STATE_REMOVING] = "removing",
+		[LOOP_STATE_FREE] = "free",
+		[LOOP_STATE_BUSY] = "busy",
+		[LOOP_STATE_ATTACHED] = "attached",
 	};
 
 	return state < ARRAY_SIZE(names) ? names[state] : "unknown";
-}
-
-static void format_unmet(const struct loop_ctl_entry *e, char *text,
-			 size_t size)
-{
-	size_t used = 0;
-	unsigned int i;
-
-	text[0] = '\0';
-	for (i = 0; i < ARRAY_SIZE(unmet_names); i++)
-		if (e->unmet & unmet_names[i].flag)
-			used += snprintf(text + used, size - used, "%s%s",
-					 used ? "," : "", unmet_names[i].word);
 }
 
 static void format_number(unsigned long long number, char *text, size_t size)
@@ -123,14 +95,21 @@ static void format_flag(bool flag, char *text, size_t size)
 	snprintf(text, size, "%d", flag);
 }
 
-/* backing_dev is encoded as in struct loop_info64. */
-static void format_backing_dev(const struct loop_ctl_entry *e, char *text,
-			       size_t size)
+static void format_dev(__u64 dev, char *text, size_t size)
 {
-	unsigned long long dev = e->backing_dev;
+	snprintf(text, size, "%u:%u", dev_major(dev), dev_minor(dev));
+}
 
-	snprintf(text, size, "%llu:%llu", (dev >> 8) & 0xfff,
-		 (dev & 0xff) | ((dev >> 12) & 0xfff00));
+/* The name of the user, or the number if there is none. */
+static void format_owner(const struct loop_ctl_entry *e, char *text,
+			 size_t size)
+{
+	const struct passwd *user = getpwuid(e->owner);
+
+	if (user)
+		snprintf(text, size, "%s", user->pw_name);
+	else
+		snprintf(text, size, "%u", e->owner);
 }
 
 /* Formats a cell that only a device with a file has. */
@@ -153,15 +132,22 @@ static void format_file_cell(const struct table *t,
 		return format_flag(e->lo_flags & LO_FLAGS_READ_ONLY, text, size);
 	case COL_DIO:
 		return format_flag(e->lo_flags & LO_FLAGS_DIRECT_IO, text, size);
-	case COL_EPHEMERAL:
-		return format_flag(e->attach_flags & LOOP_ATTACH_EPHEMERAL,
-				   text, size);
+	case COL_FLAGS:
+		return format_words(attach_flag_words, NR_ATTACH_FLAGS,
+				    e->attach_flags, text, size);
 	case COL_LOG_SEC:
 		return format_number(e->block_size, text, size);
 	case COL_UNMET:
-		return format_unmet(e, text, size);
+		return format_words(condition_words, NR_CONDITIONS, e->unmet,
+				    text, size);
+	case COL_OWNER:
+		return format_owner(e, text, size);
 	case COL_BACK_MAJ_MIN:
-		return format_backing_dev(e, text, size);
+		return format_dev(e->backing_dev, text, size);
+	case COL_BACK_RDEV:
+		if (e->backing_rdev)
+			format_dev(e->backing_rdev, text, size);
+		return;
 	case COL_BACK_INO:
 		return format_number(e->backing_ino, text, size);
 	case COL_REF:
@@ -214,25 +200,12 @@ static const char list_help[] =
 "\n"
 "Lists the devices that have a file, or each DEVICE.\n"
 "\n"
-"  -a, --all          list the devices that have no file as well\n"
-"  -b, --bytes        print sizes in bytes rather than with a unit\n"
-"  -J, --json         print JSON, with sizes in bytes\n"
-"  -n, --noheadings   do not print headings\n"
-"  -O, --output LIST  print these columns; \"+LIST\" adds to the default ones\n"
-"      --output-all   print all columns\n"
-"      --raw          print values that are separated by one space\n"
-"  -h, --help         print this text\n";
+"  -a, --all               list the devices that have no file as well\n"
+"  -b, --bytes             print sizes in bytes rather than with a unit\n";
 
 static const struct option list_options[] = {
 	{ "all", no_argument, NULL, 'a' },
 	{ "bytes", no_argument, NULL, 'b' },
-	{ "json", no_argument, NULL, 'J' },
-	{ "noheadings", no_argument, NULL, 'n' },
-	{ "output", required_argument, NULL, 'O' },
-	{ "output-all", no_argument, NULL, OPT_OUTPUT_ALL },
-	{ "raw", no_argument, NULL, OPT_RAW },
-	{ "help", no_argument, NULL, 'h' },
-	{ }
 };
 
 static const char no_device[] = "there is no /dev/loop%u";
@@ -244,7 +217,7 @@ static enum status list(int control, struct selection *s, bool all,
 	enum status status, printed;
 	static struct cursor c;
 
-	cursor_init(&c, control, all || s->count ? 0 : LOOP_LIST_BOUND, 0);
+	cursor_init(&c, control, all || s->count ? 0 : LOOP_LIST_ATTACHED, -1);
 	table_begin(t);
 	while ((e = cursor_next(&c, &status)))
 		if (selected(s, e))
@@ -256,20 +229,19 @@ static enum status list(int control, struct selection *s, bool all,
 
 int cmd_list(int argc, char **argv)
 {
+	struct option *options;
 	struct selection s;
 	enum status status;
 	bool all = false;
 	struct table t;
 	int opt, control;
 
+	options = table_options(list_options, ARRAY_SIZE(list_options));
 	table_init(&t, list_columns, NR_COLUMNS, list_default);
-	while ((opt = getopt_long(argc, argv, "abJnO:h", list_options,
+	while ((opt = getopt_long(argc, argv, "abh" TABLE_LETTERS, options,
 				  NULL)) != -1) {
-		if (opt == 'h') {
-			help(list_help);
-			table_help(&t);
-			return STATUS_OK;
-		}
+		if (opt == 'h')
+			return table_help(&t, list_help);
 		if (opt == 'a')
 			all = true;
 		else if (!table_option(&t, opt, &status))
@@ -293,12 +265,14 @@ static const char show_help[] =
 "Prints everything about DEVICE: all columns of \"loopctl list\", the reason of\n"
 "what is unmet, and the counters of its I/O that are not 0.\n"
 "\n"
-"  -b, --bytes  print sizes in bytes rather than with a unit\n"
-"  -J, --json   print JSON, with sizes in bytes and all counters\n"
-"  -h, --help   print this text\n";
+"  -b, --bytes    print sizes in bytes rather than with a unit\n"
+"  -H, --holders  print who has DEVICE in use as well\n"
+"  -J, --json     print JSON, with sizes in bytes and all counters\n"
+"  -h, --help     print this text\n";
 
 static const struct option show_options[] = {
 	{ "bytes", no_argument, NULL, 'b' },
+	{ "holders", no_argument, NULL, 'H' },
 	{ "json", no_argument, NULL, 'J' },
 	{ "help", no_argument, NULL, 'h' },
 	{ }
@@ -387,19 +361,27 @@ static enum status show_unmet(const struct loop_ctl_entry *e)
 		{ "UNMET", TYPE_TEXT, NULL },
 		{ "REASON", TYPE_TEXT, NULL },
 	};
+	const struct word *w = condition_words;
 	struct table t;
-	unsigned int i;
 
 	if (!e->unmet)
 		return STATUS_OK;
 	table_init(&t, columns, ARRAY_SIZE(columns), "UNMET,REASON");
 	table_begin(&t);
-	for (i = 0; i < ARRAY_SIZE(unmet_names); i++)
-		if (e->unmet & unmet_names[i].flag)
-			add_text_row(&t, unmet_names[i].word,
-				     unmet_names[i].what, NULL);
+	for (; w < condition_words + NR_CONDITIONS; w++)
+		if (e->unmet & w->bit)
+			add_text_row(&t, w->word, w->what, NULL);
 	putchar('\n');
 	return table_end(&t);
+}
+
+static void show_holders(const struct holders *h)
+{
+	unsigned int i;
+
+	printf("\nHOLDERS\n");
+	for (i = 0; i < h->count; i++)
+		puts(h->line[i]);
 }
 
 /* Prints the counters that are not 0; the device may have none. */
@@ -432,7 +414,9 @@ static enum status show_counters(const struct loop_ctl_entry *e)
 	return table_end(&t);
 }
 
-static enum status show(const struct loop_ctl_entry *e, bool bytes)
+/* @h is NULL if the holders are not asked for. */
+static enum status show(const struct loop_ctl_entry *e, const struct holders *h,
+			bool bytes)
 {
 	enum status status;
 
@@ -441,15 +425,33 @@ static enum status show(const struct loop_ctl_entry *e, bool bytes)
 		status = show_unmet(e);
 	if (status == STATUS_OK)
 		status = show_counters(e);
+	if (status == STATUS_OK && h)
+		show_holders(h);
 	return status;
 }
 
+/* One text of all lines, for the cell of a list */
+static char *join(const struct holders *h)
+{
+	size_t size;
+	char *text = NULL;
+	FILE *stream = open_memstream(&text, &size);
+	unsigned int i;
+
+	for (i = 0; stream && i < h->count; i++)
+		fprintf(stream, "%s%s", i ? "\n" : "", h->line[i]);
+	if (!stream || fclose(stream))
+		return NULL;
+	return text;
+}
+
 /* Prints the object of list --json --output-all, and a member per counter. */
-static enum status show_json(const struct loop_ctl_entry *e, struct table *t)
+static enum status show_json(const struct loop_ctl_entry *e,
+			     const struct holders *h, struct table *t)
 {
 	FILE *file = open_sysfs(e->index, "loop_stats");
 	struct counter c;
-	char text[32];
+	char text[32], *lines;
 
 	table_begin(t);
 	add_row(t, e);
@@ -460,25 +462,33 @@ static enum status show_json(const struct loop_ctl_entry *e, struct table *t)
 	}
 	if (file)
 		fclose(file);
+	lines = h ? join(h) : NULL;
+	if (lines)
+		table_append(t, &(struct column){ "holders", TYPE_LIST, NULL },
+			     lines);
+	free(lines);
 	return table_end(t);
 }
 
 int cmd_show(int argc, char **argv)
 {
+	bool found, with_holders = false;
 	struct loop_ctl_entry e;
+	struct holders holders;
 	enum status status;
 	unsigned int index;
 	struct table t;
 	int opt, control;
-	bool found;
 
 	table_init(&t, list_columns, NR_COLUMNS, list_default);
 	table_option(&t, OPT_OUTPUT_ALL, &status);
-	while ((opt = getopt_long(argc, argv, "bJh", show_options, NULL)) !=
+	while ((opt = getopt_long(argc, argv, "bHJh", show_options, NULL)) !=
 	       -1) {
 		if (opt == 'h')
 			return help(show_help);
-		if (!table_option(&t, opt, &status))
+		if (opt == 'H')
+			with_holders = true;
+		else if (!table_option(&t, opt, &status))
 			return STATUS_USAGE;
 	}
 	if (optind + 1 != argc)
@@ -492,7 +502,13 @@ int cmd_show(int argc, char **argv)
 		warnx(no_device, index);
 		return STATUS_FAILED;
 	}
-	return t.json ? show_json(&e, &t) : show(&e, t.bytes);
+	if (with_holders)
+		holders_init(&holders, control, index);
+	status = t.json ? show_json(&e, with_holders ? &holders : NULL, &t) :
+			  show(&e, with_holders ? &holders : NULL, t.bytes);
+	if (with_holders)
+		holders_free(&holders);
+	return status;
 }
 
 /* find */

@@ -6,7 +6,8 @@
  * and ioctl_loop_control(2) describe both.
  *
  * This file has main(), messages and the parsing of arguments.  Each command is
- * in the file of its name, except show and find in list.c and wait in detach.c.
+ * in the file of its name, except announce in attach.c, show and find in list.c,
+ * and wait in detach.c.
  */
 #include <err.h>
 #include <errno.h>
@@ -124,6 +125,7 @@ static const char main_help[] =
 "usage: loopctl COMMAND [ARGUMENT]...\n"
 "\n"
 "  attach FILE    attach FILE to a loop device, print the device\n"
+"  announce       let others know of a device that \"attach --hold\" holds back\n"
 "  detach DEVICE  detach DEVICE\n"
 "  list           list devices\n"
 "  show DEVICE    print everything about DEVICE\n"
@@ -141,6 +143,7 @@ static const struct {
 	int (*run)(int argc, char **argv);
 } commands[] = {
 	{ "attach", cmd_attach },
+	{ "announce", cmd_announce },
 	{ "detach", cmd_detach },
 	{ "list", cmd_list },
 	{ "show", cmd_show },

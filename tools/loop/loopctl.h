@@ -10,7 +10,7 @@
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define NSEC_PER_SEC 1000000000ULL
-#define NO_LIMIT (~0ULL)	/* a time that never ends */
+#define NO_LIMIT (~0ULL)	/* a time or a deadline that never comes */
 
 /* loopctl.c: the program's exit status, messages and arguments */
 
@@ -35,12 +35,29 @@ unsigned long long now(void);
 /* attach.c, detach.c, list.c, stat.c: one function for each command */
 
 int cmd_attach(int argc, char **argv);
+int cmd_announce(int argc, char **argv);
 int cmd_detach(int argc, char **argv);
 int cmd_wait(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_show(int argc, char **argv);
 int cmd_find(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
+
+/* gpt.c: the sector size of a partition table */
+
+enum status gpt_sector_size(int file, const char *name, __u64 offset,
+			    __u32 *size);
+
+/* holders.c: who has a device in use, in one line of text each */
+
+struct holders {
+	char **line;
+	unsigned int count;
+};
+
+void holders_init(struct holders *h, int control, unsigned int index);
+void holders_report(int control, unsigned int index);
+void holders_free(struct holders *h);
 
 /* device.c: what the driver tells about devices */
 
@@ -62,6 +79,17 @@ struct selection {
 	bool *found;
 };
 
+/* The name of a bit, and what it means */
+struct word {
+	__u32 bit;
+	const char *word, *what;
+};
+
+#define NR_CONDITIONS 7
+#define NR_ATTACH_FLAGS 9
+extern const struct word condition_words[NR_CONDITIONS];
+extern const struct word attach_flag_words[NR_ATTACH_FLAGS];
+
 /* A line of /sys/block/loopN/loop_stats */
 struct counter {
 	char name[32];
@@ -79,6 +107,10 @@ bool selected(struct selection *s, const struct loop_ctl_entry *e);
 enum status selection_missing(const struct selection *s, const char *format,
 			      enum status status);
 bool has_file(const struct loop_ctl_entry *e);
+void format_words(const struct word *words, unsigned int count, __u32 bits,
+		  char *text, size_t size);
+unsigned int dev_major(__u64 dev);
+unsigned int dev_minor(__u64 dev);
 FILE *open_sysfs(unsigned int index, const char *name);
 bool read_counter(FILE *file, struct counter *c);
 void read_path(const struct loop_ctl_entry *e, char *path, size_t size);
@@ -91,12 +123,18 @@ void read_path(const struct loop_ctl_entry *e, char *path, size_t size);
 enum {
 	OPT_OUTPUT_ALL = 256,
 	OPT_RAW,
+	OPT_NO_DISCARD,
+	OPT_NO_INLINE,
 };
+
+/* The letters of table_options() */
+#define TABLE_LETTERS "JnO:"
 
 enum column_type {
 	TYPE_TEXT,
 	TYPE_NUMBER,
 	TYPE_BOOLEAN,
+	TYPE_LIST,		/* lines; in JSON an array */
 };
 
 struct column {
@@ -105,6 +143,7 @@ struct column {
 	const char *help;
 };
 
+struct option;
 struct libscols_table;
 struct libscols_line;
 
@@ -120,8 +159,9 @@ struct table {
 
 void table_init(struct table *t, const struct column *columns,
 		unsigned int nr_columns, const char *chosen);
+struct option *table_options(const struct option *own, unsigned int count);
 bool table_option(struct table *t, int opt, enum status *status);
-void table_help(const struct table *t);
+int table_help(const struct table *t, const char *text);
 void table_begin(struct table *t);
 void table_row(struct table *t);
 void table_set(struct table *t, unsigned int at, const char *text);

@@ -59,24 +59,11 @@ static const char stat_help[] =
 "file, or of each DEVICE, in that time.\n"
 "\n"
 "  -w, --watch             repeat it, on a terminal in the same place\n"
-"  -i, --interval SECONDS  wait for this time instead of a second\n"
-"  -J, --json              print JSON, one line for each interval\n"
-"  -n, --noheadings        do not print headings\n"
-"  -O, --output LIST       print these columns; \"+LIST\" adds to the default ones\n"
-"      --output-all        print all columns\n"
-"      --raw               print values that are separated by one space\n"
-"  -h, --help              print this text\n";
+"  -i, --interval SECONDS  wait for this time instead of a second\n";
 
 static const struct option stat_options[] = {
 	{ "watch", no_argument, NULL, 'w' },
 	{ "interval", required_argument, NULL, 'i' },
-	{ "json", no_argument, NULL, 'J' },
-	{ "noheadings", no_argument, NULL, 'n' },
-	{ "output", required_argument, NULL, 'O' },
-	{ "output-all", no_argument, NULL, OPT_OUTPUT_ALL },
-	{ "raw", no_argument, NULL, OPT_RAW },
-	{ "help", no_argument, NULL, 'h' },
-	{ }
 };
 
 /* Samples */
@@ -152,7 +139,7 @@ static enum status take(struct samples *s, int control,
 
 	s->at = now();
 	s->count = 0;
-	cursor_init(&c, control, LOOP_LIST_BOUND, 0);
+	cursor_init(&c, control, LOOP_LIST_ATTACHED, -1);
 	while ((e = cursor_next(&c, &status))) {
 		if (!selected(wanted, e))
 			continue;
@@ -286,20 +273,20 @@ static enum status stat_loop(int control, struct selection *wanted,
 int cmd_stat(int argc, char **argv)
 {
 	unsigned long long interval = NSEC_PER_SEC;
+	struct option *options;
 	struct selection s;
 	enum status status;
 	bool watch = false;
 	struct table t;
 	int opt, control;
 
+	options = table_options(stat_options, ARRAY_SIZE(stat_options));
 	table_init(&t, stat_columns, NR_COLUMNS, stat_default);
-	while ((opt = getopt_long(argc, argv, "wi:JnO:h", stat_options,
+	while ((opt = getopt_long(argc, argv, "wi:h" TABLE_LETTERS, options,
 				  NULL)) != -1) {
 		switch (opt) {
 		case 'h':
-			help(stat_help);
-			table_help(&t);
-			return STATUS_OK;
+			return table_help(&t, stat_help);
 		case 'w':
 			watch = true;
 			break;

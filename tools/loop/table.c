@@ -70,6 +70,27 @@ void table_init(struct table *t, const struct column *columns,
 	choose(t, chosen);
 }
 
+/* The options that choose and shape any table */
+static const struct option shared[] = {
+	{ "json", no_argument, NULL, 'J' },
+	{ "noheadings", no_argument, NULL, 'n' },
+	{ "output", required_argument, NULL, 'O' },
+	{ "output-all", no_argument, NULL, OPT_OUTPUT_ALL },
+	{ "raw", no_argument, NULL, OPT_RAW },
+	{ "help", no_argument, NULL, 'h' },
+	{ }
+};
+
+/* A command's own options, and these */
+struct option *table_options(const struct option *own, unsigned int count)
+{
+	struct option *all = must(calloc(count + ARRAY_SIZE(shared), sizeof(*all)));
+
+	memcpy(all, own, count * sizeof(*all));
+	memcpy(all + count, shared, sizeof(shared));
+	return all;
+}
+
 /* Takes an option of getopt_long(); returns false if it is not a table's. */
 bool table_option(struct table *t, int opt, enum status *status)
 {
@@ -106,14 +127,27 @@ bool table_option(struct table *t, int opt, enum status *status)
 	return true;
 }
 
-void table_help(const struct table *t)
+static const char table_text[] =
+"  -J, --json              print JSON, with sizes in bytes\n"
+"  -n, --noheadings        do not print headings\n"
+"  -O, --output LIST       print these columns; \"+LIST\" adds to the default ones\n"
+"      --output-all        print all columns\n"
+"      --raw               print values that are separated by one space\n"
+"  -h, --help              print this text\n"
+"\n"
+"Columns:\n";
+
+/* Prints the help of a command: its own text, these options, the columns. */
+int table_help(const struct table *t, const char *text)
 {
 	unsigned int i;
 
-	printf("\nColumns:\n");
+	fputs(text, stdout);
+	fputs(table_text, stdout);
 	for (i = 0; i < t->nr_columns; i++)
 		printf("  %-12s  %s\n", t->columns[i].name,
 		       t->columns[i].help);
+	return STATUS_OK;
 }
 
 static void add_column(struct table *t, const struct column *column)
@@ -122,12 +156,21 @@ static void add_column(struct table *t, const struct column *column)
 		[TYPE_TEXT] = SCOLS_JSON_STRING,
 		[TYPE_NUMBER] = SCOLS_JSON_NUMBER,
 		[TYPE_BOOLEAN] = SCOLS_JSON_BOOLEAN,
+		[TYPE_LIST] = SCOLS_JSON_ARRAY_STRING,
 	};
-	int flags = column->type == TYPE_TEXT ? 0 : SCOLS_FL_RIGHT;
+	bool right = column->type == TYPE_NUMBER ||
+		     column->type == TYPE_BOOLEAN;
+	int flags = column->type == TYPE_LIST ? SCOLS_FL_WRAP :
+					      right ? SCOLS_FL_RIGHT : 0;
 	struct libscols_column *c;
 
 	c = must(scols_table_new_column(t->scols, column->name, 0, flags));
 	scols_column_set_json_type(c, json_types[column->type]);
+	if (column->type == TYPE_LIST) {
+		scols_column_set_wrapfunc(c, scols_wrapnl_chunksize,
+					  scols_wrapnl_nextchunk, NULL);
+		scols_column_set_safechars(c, "\n");
+	}
 }
 
 void table_begin(struct table *t)
