@@ -264,7 +264,7 @@ samples() {
 	configure defconfig BLK_DEV_LOOP=y SAMPLES=y HEADERS_INSTALL=y \
 		SAMPLE_LOOP=y > "$log" 2>&1 || { echo "not allowed:$unmet"; return 1; }
 	"${kbuild[@]}" samples/loop/ > "$log" 2>&1 || { cat "$log"; return 1; }
-	for program in loop_attach loop_control; do
+	for program in loop_attach loop_build loop_control loop_delegate loop_hold loop_mount; do
 		[ -x "$o/samples/loop/$program" ] || echo "no $program"
 	done
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Reads a file through a loop device: binds it, copies what is on the device to
- * stdout, and unbinds it by closing it.
+ * Reads a file through a loop device: attaches it, copies what is on the device
+ * to stdout, and detaches it by closing what holds it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,55 +12,72 @@
 
 #include <linux/loop.h>
 
+static int open_device(int number)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/dev/loop%d", number);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/* Closes @fd, and returns -1 with the errno of the call before. */
+static int fail(int fd)
+{
+	int err = errno;
+
+	close(fd);
+	errno = err;
+	return -1;
+}
+
 /*
- * Binds @file to a free device, in one step. Returns a file descriptor of the
- * device, whose number is then in @number, or -1 with errno.
+ * Attaches @file to a free device, in one step. While the lease is open nobody
+ * else gets that device, so that the node is certain to be the right one.
+ * Returns the open device, or -1 with errno.
  */
-static int attach(int control, int file, int *number)
+static int attach(int control, int file, int *number, int *lease)
 {
 	struct loop_ctl_attach a = {
 		.size = sizeof(a),
-		.attach_flags = LOOP_ATTACH_STRICT | LOOP_ATTACH_EPHEMERAL,
+		.attach_flags = LOOP_ATTACH_LEASE,
+		.lo_flags = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR,
 		.index = -1,
 		.fd = file,
-		.lo_flags = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR,
 	};
+	int device;
 
 	if (ioctl(control, LOOP_CTL_ATTACH, &a))
 		return -1;
-	*number = a.index;
-	return a.device_fd;
+	device = open_device(a.out_index);
+	if (device < 0)
+		return fail(a.out_lease);
+	*number = a.out_index;
+	*lease = a.out_lease;
+	return device;
 }
 
-/* The same with a device that somebody else may take before it is bound. */
+/* The same with a device that another program may attach a file to before. */
 static int attach_once(int control, int file, int *number)
 {
 	struct loop_config config = {
 		.fd = file,
 		.info.lo_flags = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR,
 	};
-	char path[32];
-	int device, err;
+	int device;
 
 	*number = ioctl(control, LOOP_CTL_GET_FREE);
 	if (*number < 0)
 		return -1;
-	snprintf(path, sizeof(path), "/dev/loop%d", *number);
-	device = open(path, O_RDONLY | O_CLOEXEC);
+	device = open_device(*number);
 	if (device < 0)
 		return -1;
-	if (!ioctl(device, LOOP_CONFIGURE, &config))
-		return device;
-	err = errno;
-	close(device);
-	errno = err;
-	return -1;
+	return ioctl(device, LOOP_CONFIGURE, &config) ? fail(device) : device;
 }
 
 /*
- * Each error here is one that goes away: EBUSY, as another program has bound
- * the device; ENXIO, as it is being unbound or has been removed; ENOENT, as udev
- * has not made the node yet.
+ * Each error here is one that goes away: EBUSY, as another program has attached
+ * a file to the device; ENXIO, as the device is being detached or has been
+ * removed; ENOENT, as udev has not made the node yet.
  */
 static int attach_racing(int control, int file, int *number)
 {
@@ -93,7 +110,7 @@ static int copy(int from, int to)
 
 int main(int argc, char **argv)
 {
-	int control, file, device, number;
+	int control, file, device, number, lease = -1;
 	const char *how = "LOOP_CTL_ATTACH";
 
 	if (argc != 2) {
@@ -110,7 +127,7 @@ int main(int argc, char **argv)
 		perror("/dev/loop-control");
 		return 1;
 	}
-	device = attach(control, file, &number);
+	device = attach(control, file, &number, &lease);
 	if (device < 0 && errno == ENOSYS) {
 		how = "LOOP_CONFIGURE";
 		device = attach_racing(control, file, &number);
@@ -124,6 +141,9 @@ int main(int argc, char **argv)
 		perror("copy");
 		return 1;
 	}
+	/* The last close() detaches the device and releases the file. */
 	close(device);
+	if (lease >= 0)
+		close(lease);
 	return 0;
 }

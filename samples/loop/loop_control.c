@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Binds a file to a free loop device, and takes a loop device off its file,
- * with nothing but the ioctls of /dev/loop-control and /dev/loopN.
+ * Attaches a file to a free loop device, and detaches a device, with nothing but
+ * the ioctls of /dev/loop-control and /dev/loopN that all drivers have.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,7 @@
 
 #define CONTROL "/dev/loop-control"
 
-/* Somebody else may bind the device that was found free: look for another. */
+/* Another program may take the device that was found free: look for another. */
 #define ATTEMPTS 64
 
 /* udev may make the node of a new device a moment later than the kernel. */
@@ -43,8 +43,8 @@ static void complain(const char *path, const char *call)
 static enum status explain(void)
 {
 	fprintf(stderr,
-		"usage: %s [-r] FILE      bind FILE, print the device\n"
-		"       %s -d DEVICE      unbind DEVICE\n"
+		"usage: %s [-r] FILE      attach FILE, print the device\n"
+		"       %s -d DEVICE      detach DEVICE\n"
 		"\n"
 		"  -r  read-only\n"
 		"\n"
@@ -53,7 +53,7 @@ static enum status explain(void)
 	return STATUS_USAGE;
 }
 
-/* The number of a device that is unbound now, or -1. */
+/* The number of a device that has no file now, or -1. */
 static int find_free(int control)
 {
 	int number = ioctl(control, LOOP_CTL_GET_FREE);
@@ -75,14 +75,14 @@ static int open_device(const char *path, int flags)
 	}
 }
 
-/* Whether a device was lost to somebody who took it after it was found. */
+/* Whether a device was lost to a program that took it after it was found. */
 static bool lost_race(int err)
 {
-	return err == EBUSY ||	/* bound, or held exclusively */
-	       err == ENXIO;	/* bound and half way to unbound, or removed */
+	return err == EBUSY ||	/* has a file, or is held exclusively */
+	       err == ENXIO;	/* is being detached, or was removed */
 }
 
-static enum status bind_once(int control, int file, int flags, bool *again)
+static enum status attach_once(int control, int file, int flags, bool *again)
 {
 	char path[32];
 	int number, device;
@@ -107,13 +107,13 @@ static enum status bind_once(int control, int file, int flags, bool *again)
 		close(device);
 		return STATUS_FAILED;
 	}
-	/* The binding stays: to close the device does not end it. */
+	/* The file stays attached when the device is closed. */
 	close(device);
 	printf("%s\n", path);
 	return STATUS_OK;
 }
 
-static enum status bind_file(const char *name, bool read_only)
+static enum status attach_file(const char *name, bool read_only)
 {
 	int flags = read_only ? O_RDONLY : O_RDWR;
 	enum status status = STATUS_FAILED;
@@ -132,7 +132,7 @@ static enum status bind_file(const char *name, bool read_only)
 		return STATUS_FAILED;
 	}
 	for (i = 0; i < ATTEMPTS && again; i++)
-		status = bind_once(control, file, flags, &again);
+		status = attach_once(control, file, flags, &again);
 	if (again) {
 		fprintf(stderr, "%s: %d free devices were taken by others\n",
 			program, ATTEMPTS);
@@ -143,7 +143,7 @@ static enum status bind_file(const char *name, bool read_only)
 	return status;
 }
 
-static enum status unbind_device(const char *path)
+static enum status detach_device(const char *path)
 {
 	enum status status = STATUS_OK;
 	int device = open(path, O_RDONLY | O_CLOEXEC);
@@ -154,12 +154,12 @@ static enum status unbind_device(const char *path)
 	}
 	if (ioctl(device, LOOP_CLR_FD)) {
 		if (errno == ENXIO)
-			fprintf(stderr, "%s: %s: not bound\n", program, path);
+			fprintf(stderr, "%s: %s: not attached\n", program, path);
 		else
 			complain(path, "LOOP_CLR_FD");
 		status = STATUS_FAILED;
 	}
-	/* If nobody else has it open, the file is released in this close(). */
+	/* If no other program has it open, this close() releases the file. */
 	close(device);
 	return status;
 }
@@ -184,9 +184,9 @@ int main(int argc, char **argv)
 		}
 	}
 	if (device)
-		return optind == argc && !read_only ? unbind_device(device) :
+		return optind == argc && !read_only ? detach_device(device) :
 						      explain();
 	if (optind != argc - 1)
 		return explain();
-	return bind_file(argv[optind], read_only);
+	return attach_file(argv[optind], read_only);
 }

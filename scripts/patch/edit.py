@@ -200,10 +200,11 @@ config SAMPLE_LOOP
 	depends on CC_CAN_LINK && HEADERS_INSTALL
 	help
 	  Builds programs that use nothing but the ioctls of the driver.
-	  loop_attach has a loop device for as long as it runs, the one of
-	  Documentation/userspace-api/loop-control.rst. loop_control finds a
-	  free loop device, attaches a file to it, and detaches it again, while
-	  other programs look for a free device at the same time.
+	  loop_attach has a loop device for as long as it runs. loop_mount,
+	  loop_hold, loop_delegate and loop_build are the other users of
+	  Documentation/userspace-api/loop-control.rst. loop_control attaches
+	  and detaches a file by means of older ioctls, while other programs
+	  look for a free device at the same time.
 
 """
 
