@@ -12,7 +12,7 @@ cd "$(dirname "$0")" || exit 1
 # shellcheck source=system.sh
 . ./system.sh
 need_root
-need_cmd losetup mkfs.ext4 mount umount
+need_cmd losetup mkfs.ext4 mount umount fdisk sfdisk flock unshare
 tap_start
 
 finish()
@@ -174,10 +174,11 @@ d = json.load(sys.stdin)["loopdevices"]
 assert len(d) == 1, d
 d = d[0]
 assert d["name"] == sys.argv[1], d
-assert d["state"] == "bound" and d["offset"] == 4096, d
+assert d["state"] == "attached" and d["offset"] == 4096, d
 assert d["sizelimit"] == d["size"] == 1048576, d
 assert d["ref"] == "a \"name\"" and d["openers"] == 0, d
 assert d["ro"] is False and d["dio"] is False and d["log-sec"] == 512, d
+assert d["owner"] == "root" and d["flags"] is None and d["back-rdev"] is None, d
 ' "$d" <<< "$out" || {
 		echo "$out"
 		return 1
@@ -217,7 +218,7 @@ loopctl_columns()
 	# A device without a file has four columns that are known.
 	"$loopctl" list --json --output-all "$d" |
 		in_json '[k for k in d[0] if d[0][k]] == ["name", "state", "disk-seq"] and
-			d[0]["state"] == "unbound" and d[0]["openers"] == 0 and d[0]["size"] is None' &&
+			d[0]["state"] == "free" and d[0]["openers"] == 0 and d[0]["size"] is None' &&
 		"$loopctl" list --json 2>&1 | in_json 'sys.argv[2] not in [e["name"] for e in d]' "$d"
 }
 
@@ -228,7 +229,66 @@ loopctl_exclusive()
 	d=$("$loopctl" attach "$file") || return
 	"$loopctl" attach --exclusive "$file" 2> "$LOOP_SCRATCH/err"
 	same "exit status" 3 $? && grep -q "$d" "$LOOP_SCRATCH/err" &&
-		"$loopctl" detach "$d"
+		"$loopctl" detach "$d" && d=$("$loopctl" attach --exclusive "$file") || return
+	"$loopctl" attach "$file" 2> "$LOOP_SCRATCH/err"
+	same "exit status" 3 $? && grep -q "$d" "$LOOP_SCRATCH/err" &&
+		fails losetup -f "$file" && "$loopctl" detach "$d"
+}
+
+loopctl_require()
+{
+	local d
+
+	"$loopctl" attach --require size-limit "$file" 2>/dev/null
+	same "exit status of an unknown condition" 2 $? || return
+	"$loopctl" attach --sizelimit 4M --require write,sizelimit "$file" 2> "$LOOP_SCRATCH/err"
+	same "exit status" 1 $? && grep -q "loopctl: sizelimit: the file ends" "$LOOP_SCRATCH/err" &&
+		! grep -q "loopctl: write" "$LOOP_SCRATCH/err" || return
+	"$loopctl" attach --sizelimit 4M --strict "$file" 2> "$LOOP_SCRATCH/err"
+	same "exit status of --strict" 1 $? && fails "$loopctl" find "$file" || return
+	d=$("$loopctl" attach --require direct-io,direct_align,write,sizelimit,discard,block-size "$file") &&
+		"$loopctl" detach "$d" &&
+		fails "$loopctl" attach --no-discard --require discard "$file"
+}
+
+# option_flag OPTION [FLAG]: what "loopctl list" tells of it
+option_flag()
+{
+	local d
+
+	d=$("$loopctl" attach "--$1" "$file") &&
+		same "flags of --$1" "${2-$1}" "$("$loopctl" list -n -O FLAGS "$d" | xargs)" &&
+		cmp -n 1048576 "$file" "$d" && "$loopctl" detach --wait "$d"
+}
+
+loopctl_flags()
+{
+	local option
+
+	for option in exclusive ephemeral direct-aligned no-inline uncached internal no-discard; do
+		option_flag "$option" || return
+	done
+	option_flag read-only ""
+}
+
+# A GPT for each sector size, and one for two
+loopctl_gpt()
+{
+	local size d image=$LOOP_SCRATCH/gpt
+
+	for size in 512 1024 2048 4096; do
+		image "$image" 4M
+		printf 'g\nn\n\n\n+1M\nw\n' | fdisk -b "$size" "$image" > /dev/null
+		d=$("$loopctl" attach --block-size auto --partscan "$image") &&
+			same "sector size" "$size" "$(blockdev --getss "$d")" &&
+			[ -d "/sys/block/${d##*/}/${d##*/}p1" ] && "$loopctl" detach --wait "$d" || return
+	done
+	d=$("$loopctl" attach -b auto "$file") && same "without one" 512 "$(blockdev --getss "$d")" &&
+		"$loopctl" detach --wait "$d" || return
+	# The last one is for 4096 bytes.
+	dd if="$image" of="$image" bs=512 skip=8 seek=1 count=1 conv=notrunc status=none
+	"$loopctl" attach -b auto "$image" 2> "$LOOP_SCRATCH/err"
+	same "exit status with two" 1 $? && grep -q "512 and of 4096 bytes" "$LOOP_SCRATCH/err"
 }
 
 loopctl_wait()
@@ -237,8 +297,9 @@ loopctl_wait()
 
 	d=$("$loopctl" attach --ephemeral "$file") || return
 	exec 5< "$d"
-	"$loopctl" detach "$d" 2>/dev/null
-	same "exit status of detach" 3 $? || return
+	"$loopctl" detach "$d" 2> "$LOOP_SCRATCH/err"
+	same "exit status of detach" 3 $? &&
+		grep -q "$d is used by process $BASHPID (" "$LOOP_SCRATCH/err" || return
 	"$loopctl" detach --wait --timeout 0.05 "$d" 2>/dev/null
 	same "exit status of detach --wait" 4 $? || return
 	"$loopctl" wait --timeout 0.05 "$d"
@@ -250,16 +311,123 @@ loopctl_wait()
 	wait -n && wait -n && [ ! -e "/sys/block/${d##*/}/loop" ]
 }
 
+loopctl_lazy()
+{
+	local d
+
+	d=$("$loopctl" attach "$file") || return
+	exec 5< "$d"
+	"$loopctl" detach --lazy "$d" 2> "$LOOP_SCRATCH/err"
+	same "exit status" 0 $? && grep -q "$d: is detached when it is closed" "$LOOP_SCRATCH/err" &&
+		grep -q "$d is used by process" "$LOOP_SCRATCH/err" &&
+		same state attached "$("$loopctl" list -n -O STATE "$d")" || return
+	exec 5<&-
+	wait_for 10 unbound "$d" && d=$("$loopctl" attach "$file") &&
+		same message "" "$("$loopctl" detach --lazy "$d" 2>&1)" && unbound "$d"
+}
+
+loopctl_force()
+{
+	local d at=$LOOP_SCRATCH/forced
+
+	mkdir -p "$at"
+	image "$LOOP_SCRATCH/forced.img" 8M
+	mkfs.ext4 -q -F "$LOOP_SCRATCH/forced.img" && d=$("$loopctl" attach "$LOOP_SCRATCH/forced.img") &&
+		mount "$d" "$at" && echo synced > "$at/file" && sync "$at/file" || return
+	exec 6< "$d"
+	"$loopctl" detach --force "$d" 2> "$LOOP_SCRATCH/err"
+	same "exit status" 0 $? && grep -q "$d: is detached, and stays dead" "$LOOP_SCRATCH/err" &&
+		grep -q "$d is used by mount $at (ext4)" "$LOOP_SCRATCH/err" &&
+		same state busy "$("$loopctl" list -n -O STATE "$d")" &&
+		eio dd of=/dev/null count=1 iflag=direct <&6 || return
+	"$loopctl" detach "$d" 2>/dev/null
+	same "exit status while the dead device is open" 3 $? || return
+	exec 6<&-
+	umount "$at" && same state free "$("$loopctl" list -n -O STATE "$d")" &&
+		d=$("$loopctl" attach "$LOOP_SCRATCH/forced.img") &&
+		mount "$d" "$at" && same synced synced "$(< "$at/file")" &&
+		umount "$at" && "$loopctl" detach "$d"
+}
+
+# Another file under the same number is not touched.
+loopctl_diskseq()
+{
+	local d seq
+
+	d=$("$loopctl" attach "$file") && seq=$("$loopctl" list -n -O DISK-SEQ "$d" | xargs) &&
+		"$loopctl" detach "$d" && same again "$d" "$("$loopctl" attach -i "$d" "$file")" || return
+	"$loopctl" detach --diskseq "$seq" "$d" 2> "$LOOP_SCRATCH/err"
+	same "exit status" 1 $? && grep -q "Stale file handle" "$LOOP_SCRATCH/err" &&
+		fails "$loopctl" detach --any --diskseq "$seq" "$d" &&
+		fails "$loopctl" detach --lazy --wait "$d" && "$loopctl" detach --any "$d" && unbound "$d"
+}
+
+# What COMMAND of "loopctl attach" finds
+command_holds()
+{
+	local fdinfo=/proc/self/fdinfo/$LOOP_LEASE
+
+	echo "$LOOP_DEVICE"
+	blockdev --getro "$LOOP_DEVICE"
+	"$loopctl" list -n -O FLAGS,OPENERS "$LOOP_DEVICE" | xargs
+	sed -n "s/^loop-device:[[:space:]]*//p; s/^loop-file:[[:space:]]*//p" "$fdinfo"
+	exit 7
+}
+
 loopctl_held()
 {
 	local d
 
-	"$loopctl" attach --ephemeral --read-only "$file" -- \
-		sh -c 'echo $LOOP_DEVICE; blockdev --getro $LOOP_DEVICE; ls -l /proc/self/fd/$LOOP_FD >/dev/null; exit 7' \
-		> "$LOOP_SCRATCH/out"
+	export -f command_holds
+	export loopctl
+	"$loopctl" attach --ephemeral --read-only "$file" -- bash -c command_holds > "$LOOP_SCRATCH/out"
 	same "exit status" 7 $? || return
-	{ read -r d; read -r ro; } < "$LOOP_SCRATCH/out"
-	same "read-only" 1 "$ro" && wait_for 10 test ! -d "/sys/block/${d##*/}/loop"
+	read -r d < "$LOOP_SCRATCH/out"
+	same output "$d 1 lease,ephemeral 0 ${d#/dev/loop} $file" "$(xargs < "$LOOP_SCRATCH/out")" &&
+		[ ! -d "/sys/block/${d##*/}/loop" ] || return
+	"$loopctl" attach "$file" -- /no/such/command 2>/dev/null
+	same "exit status without COMMAND" 127 $? && fails "$loopctl" attach --hold "$file" 2>/dev/null &&
+		same locked 1 "$("$loopctl" attach --lock exclusive "$file" -- \
+			sh -c 'flock -n -s $LOOP_DEVICE true; echo $?')" &&
+		same locked 0 "$("$loopctl" attach --lock shared "$file" -- \
+			sh -c 'flock -n -s $LOOP_DEVICE true; echo $?')"
+}
+
+# Another mount namespace, a process, a mapping, dm and a loop device above
+loopctl_holders()
+{
+	local d top pid at=$LOOP_SCRATCH/holders out
+
+	mkdir -p "$at"
+	mkfs.ext4 -q -F "$file" && d=$("$loopctl" attach "$file") || return
+	unshare -m sh -c 'mount "$1" "$2" && exec sleep 100' sh "$d" "$at" &
+	pid=$!
+	wait_for 10 grep -q " $at ext4 " "/proc/$pid/mounts" || return
+	out=$("$loopctl" show --holders "$d")
+	grep -q "^mount $at (ext4) in the mount namespace of process $pid (sleep)\$" <<< "$out" || {
+		echo "$out"
+		return 1
+	}
+	kill "$pid"
+	wait "$pid"
+	top=$("$loopctl" attach --read-only "$d") &&
+		"$loopctl" show -H "$d" | grep -qx "device $top" &&
+		"$loopctl" show --json --holders "$d" | in_json 'd[0]["holders"] == ["device " + sys.argv[2]]' "$top" &&
+		same rdev "$(cat "/sys/block/${d##*/}/dev")" "$("$loopctl" list -n -O BACK-RDEV "$top" | xargs)" &&
+		"$loopctl" detach "$top" || return
+	python3 -c '
+import mmap, os, sys, time
+fd = os.open(sys.argv[1], os.O_RDONLY)
+m = mmap.mmap(fd, 4096, prot=mmap.PROT_READ)
+os.close(fd)
+print(m[0], flush=True)
+time.sleep(100)' "$d" > "$LOOP_SCRATCH/mapped" &
+	pid=$!
+	wait_for 10 test -s "$LOOP_SCRATCH/mapped" &&
+		"$loopctl" show --holders "$d" | grep -q "^process $pid (python3)" || return
+	kill "$pid"
+	wait "$pid"
+	"$loopctl" detach --wait "$d"
 }
 
 # in_json CODE ARGUMENT...: CODE is true for the JSON on stdin; d has the devices
@@ -301,7 +469,7 @@ loopctl_show()
 			d[0]["inline"] + d[0]["worker_file"] > 0' "$d" || return
 	"$loopctl" list --json -O unmet "$d" | in_json 'd == [{"unmet": "sizelimit"}]' || return
 	"$loopctl" detach "$d" || return
-	"$loopctl" show "$d" | grep -q '^STATE  *unbound$' || return
+	"$loopctl" show "$d" | grep -q '^STATE  *free$' || return
 	"$loopctl" show --json "$d" |
 		in_json 'd[0]["unmet"] is None and d[0]["inline"] + d[0]["worker_file"] > 0' || return
 	"$loopctl" show 1048575 2>/dev/null
@@ -382,8 +550,15 @@ if [ -x "$loopctl" ]; then
 	claim "loopctl: show" loopctl_show
 	claim "loopctl: stat" loopctl_stat
 	claim "loopctl: attach --exclusive" loopctl_exclusive
+	claim "loopctl: attach --require, --strict" loopctl_require
+	claim "loopctl: attach: the other options" loopctl_flags
+	claim "loopctl: attach --block-size auto" loopctl_gpt
 	claim "loopctl: detach --wait, wait" loopctl_wait
+	claim "loopctl: detach --lazy" loopctl_lazy
+	claim "loopctl: detach --force" loopctl_force
+	claim "loopctl: detach --diskseq, --any" loopctl_diskseq
 	claim "loopctl: attach FILE -- COMMAND" loopctl_held
+	claim "loopctl: show --holders" loopctl_holders
 else
 	tap_skip "loopctl" "not built"
 fi
@@ -431,7 +606,7 @@ sample()
 		tap_skip "loop_attach" "not built"
 		return
 	fi
-	dd if="$helper" of="$file" bs=1k count=40 status=none
+	dd if="$helper" of="$file" bs=1k count=40 conv=sync status=none
 	claim "loop_attach: by $1" copies "$1"
 	claim "loop_attach: several at a time, by $1" copies_at_a_time "$1"
 }
