@@ -55,8 +55,9 @@
  *   disk->open_mutex	 the block layer's: open, last close, partition scans;
  *			 taken to detach or remove, tried by LOOP_CLR_FD
  *   lo->mutex		 reconfiguration of one device. Its holder may wait for the
- *			 file. open() does not take it; detach takes it when nobody
- *			 else can
+ *			 file. open() does not take it. A detach takes it when the
+ *			 state keeps changes away; a detach by force takes it without
+ *			 open_mutex, and may wait for a change
  *   limits lock, freeze the block layer's: change of queue limits; a change of
  *			 the backing keeps new bios out and waits for those in
  *			 flight

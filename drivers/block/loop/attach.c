@@ -4,10 +4,11 @@
  * also by force; and what each change of an attachment begins and ends with.
  *
  * This file calls backing.c, which builds and publishes a backing, report.c for the
- * attributes of an attached device, and work.c for its workqueues. It takes the
- * exclusive claim of the disk and then lo->mutex for a change, open_mutex for a
- * partition scan after lo->mutex is released, and lo->uevent_mutex and the lock of
- * the index inside either. The caller of loop_device_detach() holds open_mutex.
+ * attributes of an attached device, and work.c for its workqueues and groups. A
+ * change takes the exclusive claim of the disk and then lo->mutex. open_mutex is
+ * taken for a partition scan, after lo->mutex is released, and to detach: then
+ * lo->mutex comes inside it. lo->uevent_mutex and the lock of the index come inside
+ * either. The caller of loop_device_detach() holds open_mutex.
  */
 #include <linux/cred.h>
 #include <linux/file.h>
@@ -129,7 +130,7 @@ int loop_scan_partitions(struct loop_device *lo)
 			kobject_uevent(bdev_kobj(part), KOBJ_ADD);
 	loop_partscan_allow(lo, READ_ONCE(lo->partscan));
 	loop_uevents_release(lo, true, false);
-	/* the last close drops what is cached, and here none may come */
+	/* the last close drops the cache, but no close may follow here */
 	if (!disk_openers(lo->disk))
 		truncate_inode_pages(lo->disk->part0->bd_mapping, 0);
 	return err;
@@ -143,7 +144,7 @@ static void loop_uevents_forget(struct loop_device *lo)
 	lo->uevent_resize = false;
 }
 
-/* Announces a device that loop_reconf_attach() has kept quiet. It is open. */
+/* Announces a device that loop_reconf_attach() keeps quiet. The caller has a pin. */
 int loop_device_announce(struct loop_device *lo)
 {
 	bool quiet;
@@ -179,14 +180,14 @@ int loop_reconf_begin(struct loop_reconf *rc, struct loop_device *lo,
 	return -EINTR;
 }
 
-/* Invalidates all clean pages, including those that are mapped or being read. */
+/* Invalidates all clean pages, also pages that are mapped or being read. */
 static void loop_invalidate(struct block_device *bdev)
 {
 	invalidate_bdev(bdev); /* also drops the per-CPU references to buffers */
 	invalidate_inode_pages2(bdev->bd_mapping);
 }
 
-/* Ends a change that came to @err, which it returns. */
+/* Ends a change, of which @err is the result, and returns @err. */
 int loop_reconf_end(struct loop_reconf *rc, int err)
 {
 	struct loop_device *lo = rc->lo;
@@ -196,7 +197,7 @@ int loop_reconf_end(struct loop_reconf *rc, int err)
 		loop_backing_retire(rc->b);
 	if (rc->stale && !err)
 		loop_invalidate(lo->disk->part0);
-	/* of a quiet device, all is due when it is announced */
+	/* a quiet device is scanned and announced by loop_device_announce() */
 	if (rc->scan && !err && !READ_ONCE(lo->quiet)) {
 		loop_scan_partitions(lo);
 	} else if (rc->announce && !err) {
@@ -212,7 +213,7 @@ int loop_reconf_end(struct loop_reconf *rc, int err)
 	return err;
 }
 
-/* The backing that a change replaces, or an error. */
+/* Returns the backing that the change replaces, or an error. */
 struct loop_backing *loop_reconf_old(struct loop_reconf *rc)
 {
 	struct loop_backing *old = loop_device_backing(rc->lo);
@@ -238,9 +239,9 @@ int loop_reconf_clone(struct loop_reconf *rc, struct loop_backing *old,
 	atomic64_set(&b->nr_sectors, atomic64_read(&old->nr_sectors));
 	b->cut = old->cut;
 	/*
-	 * A file may report a larger alignment by now, as on xfs when its blocks
-	 * have become shared. It still accepts the smaller one, so direct I/O stays
-	 * on. A block device does not accept it.
+	 * A file may report a larger alignment than before, as xfs does when blocks
+	 * become shared. The file still accepts the smaller one, so direct I/O stays
+	 * on. A block device does not accept the smaller one.
 	 */
 	b->dio_mem_mask = old->dio_mem_mask;
 	b->dio_offset_mask = old->dio_offset_mask;
@@ -267,7 +268,10 @@ void loop_reconf_set_size(struct loop_reconf *rc, struct loop_backing *b)
 	rc->changed |= resized;
 }
 
-/* The range of rc->b is the device's own from here on, unless another one has it. */
+/*
+ * Claims the range of rc->b for the device. EBUSY if another device has an overlapping
+ * range and one of the two attachments is exclusive.
+ */
 static int loop_reconf_claim(struct loop_reconf *rc)
 {
 	int number = loop_backing_claim(rc->b);
@@ -295,7 +299,7 @@ int loop_reconf_publish(struct loop_reconf *rc)
 	return 0;
 }
 
-/* Shuts down file systems on the partitions, as the medium is not there any more. */
+/* Shuts down file systems on the partitions, as their medium is gone. */
 static void loop_partitions_mark_dead(struct gendisk *disk)
 {
 	struct block_device *part;
@@ -375,7 +379,10 @@ bool loop_attach_is_read_only(const struct loop_attach_arg *arg)
 	       !(arg->files.file->f_mode & FMODE_WRITE);
 }
 
-/* The default block size is 512 bytes, or more where direct I/O needs more. */
+/*
+ * Returns the default block size: 512 bytes, or more if direct I/O needs more. With
+ * LOOP_ATTACH_DIRECT_ALIGNED it is 512 bytes.
+ */
 unsigned int loop_backing_block_size(const struct loop_backing *b)
 {
 	unsigned int align = b->dio_offset_mask + 1;
@@ -436,7 +443,7 @@ u32 loop_backing_flags(const struct loop_backing *b)
 	       (READ_ONCE(b->lo->autoclear) ? LO_FLAGS_AUTOCLEAR : 0);
 }
 
-/* LOOP_ATTACH_* in force: those of the backing, and those that can end before it. */
+/* Returns LOOP_ATTACH_* in force. Three of them can end before the attachment ends. */
 static u32 loop_device_attach_flags(const struct loop_backing *b)
 {
 	const struct loop_device *lo = b->lo;
@@ -507,7 +514,7 @@ static void loop_attach_finish(struct loop_backing *b,
 	WRITE_ONCE(lo->ephemeral, attach_flags & LOOP_ATTACH_EPHEMERAL);
 	WRITE_ONCE(lo->leased, attach_flags & LOOP_ATTACH_LEASE);
 	WRITE_ONCE(lo->held, lo->leased);
-	/* the control device has it until it has told the caller */
+	/* the control device unpins it after it has written the answers */
 	if (attach)
 		lo->pins++;
 	xa_unlock(&loop_index);
@@ -549,8 +556,8 @@ static int loop_attach_check_required(const struct loop_backing *b,
 }
 
 /*
- * Whether the file can meet what is required, before there is a device. A backing
- * without one is built for this.
+ * Checks whether the file can meet the required conditions, before there is a device:
+ * it builds a backing that has no device.
  */
 int loop_attach_precheck(const struct loop_attach_arg *arg)
 {
@@ -564,7 +571,7 @@ int loop_attach_precheck(const struct loop_attach_arg *arg)
 	return err;
 }
 
-/* Removes the attributes of the attachment, if that has not been done. */
+/* Removes the attributes of the attachment if they are still there. */
 static void loop_sysfs_remove(struct loop_device *lo)
 {
 	lockdep_assert_held(&lo->mutex);
@@ -610,13 +617,13 @@ static int loop_reconf_attach(struct loop_reconf *rc,
 	if (!rc->b)
 		return -ENOMEM;
 	err = loop_attach_build(rc->b, arg);
-	/* again, as the device may be read-only */
+	/* the precheck does not know whether the device is read-only */
 	if (!err && arg->attach)
 		err = loop_attach_check_required(rc->b, arg->attach);
 	if (err)
 		return err;
 	rc->attach = arg->attach;
-	/* until loop_device_announce() or loop_device_detach() */
+	/* loop_device_announce() or loop_device_detach() releases them */
 	if (quiet)
 		loop_uevents_hold(lo);
 	WRITE_ONCE(lo->quiet, quiet);
@@ -628,7 +635,7 @@ static int loop_reconf_attach(struct loop_reconf *rc,
 	return err;
 }
 
-/* The caller has moved the device to LOOP_ATTACHING. */
+/* Attaches a file to a device that the caller has moved to LOOP_ATTACHING. */
 int loop_device_attach(struct loop_device *lo, bool claim,
 		       const struct loop_attach_arg *arg)
 {
@@ -653,7 +660,7 @@ static void loop_partitions_end(struct gendisk *disk)
 		part->bd_nr_sectors = 0;
 }
 
-/* Drops all that the block layer has of the medium. */
+/* Drops everything that the block layer keeps about the medium. */
 static void loop_disk_reset(struct loop_device *lo)
 {
 	/* BLKROSET applies to one medium */
@@ -667,9 +674,9 @@ static void loop_disk_reset(struct loop_device *lo)
 }
 
 /*
- * Detaches a device in LOOP_RUNDOWN. Nobody uses it, and the caller's open_mutex and the
- * state keep it so: nobody reconfigures it or submits a bio. Bios in flight are waited for.
- * A device that has not been announced ends without an event.
+ * Detaches a device in LOOP_RUNDOWN that nobody uses. The state and the open_mutex of
+ * the caller keep others from opening or changing it. It waits for bios in flight. A
+ * device that is not announced yet ends without an event.
  */
 void loop_device_detach(struct loop_device *lo)
 {
@@ -714,7 +721,7 @@ void loop_device_detach(struct loop_device *lo)
 	module_put(THIS_MODULE);
 }
 
-/* The last close detaches, also if there is a lease. */
+/* Makes the last close detach the device, even if there is a lease. */
 void loop_detach_at_close(struct loop_device *lo)
 {
 	lockdep_assert_held(&loop_index.xa_lock);
@@ -725,7 +732,7 @@ void loop_detach_at_close(struct loop_device *lo)
 	wake_up(&lo->events);
 }
 
-/* Nobody has the device open, or does something with it by a lease. */
+/* Nobody has the device open, and no ioctl of a lease or LOOP_CTL_ATTACH pins it. */
 bool loop_device_is_unused(struct loop_device *lo)
 {
 	lockdep_assert_held(&loop_index.xa_lock);
@@ -733,7 +740,7 @@ bool loop_device_is_unused(struct loop_device *lo)
 	return !disk_openers(lo->disk) && !lo->pins;
 }
 
-/* Detaches if that is due, and nobody is left who uses the device. */
+/* Detaches the device if that is due and nobody uses the device. */
 void loop_device_detach_if_due(struct loop_device *lo)
 {
 	bool detach = false;
@@ -741,7 +748,7 @@ void loop_device_detach_if_due(struct loop_device *lo)
 	lockdep_assert_held(&lo->disk->open_mutex);
 
 	xa_lock(&loop_index);
-	/* while it is dying, loop_force_work() goes on to this */
+	/* loop_force_work() calls this again when a dying device is dead */
 	if (loop_state_is_attached(lo->state) && lo->death != LOOP_DYING &&
 	    lo->autoclear && !lo->held && loop_device_is_unused(lo)) {
 		loop_set_state_locked(lo, LOOP_RUNDOWN);
@@ -754,7 +761,7 @@ void loop_device_detach_if_due(struct loop_device *lo)
 		wake_up(&lo->events);
 }
 
-/* Keeps the device attached until loop_device_unpin(), as an opener does. */
+/* Keeps the device attached until loop_device_unpin(), as an open device stays. */
 bool loop_device_pin(struct loop_device *lo, u64 attachment)
 {
 	bool valid;
@@ -787,8 +794,8 @@ void loop_device_unpin(struct loop_device *lo)
 }
 
 /*
- * Ends an attachment of the caller, who has pinned it, when the pin goes; and with
- * @remove the device.
+ * Makes the caller's loop_device_unpin(), or the last close after it, detach the
+ * device. With @remove, the device is then removed.
  */
 void loop_device_undo_attach(struct loop_device *lo, bool remove)
 {
@@ -803,9 +810,9 @@ void loop_device_undo_attach(struct loop_device *lo, bool remove)
  */
 
 /*
- * Ends what is left of a dead device. Each step may wait for I/O on its file. A detach
- * that was under way when it died may have come first: then there is nothing to do,
- * and lo->mutex keeps the next file from being attached meanwhile.
+ * Shuts down file systems on a device that is dying, and releases its file. Each step
+ * may wait for I/O on the file. There is nothing to do if a detach that was already
+ * under way comes first. lo->mutex keeps the next file from being attached meanwhile.
  */
 static void loop_device_end(struct loop_device *lo)
 {
@@ -821,7 +828,7 @@ static void loop_device_end(struct loop_device *lo)
 	}
 	if (b) {
 		loop_backing_retire(b);
-		/* a worker's fput() leaves the rest to another one */
+		/* fput() of a worker leaves the release to another worker */
 		flush_delayed_fput();
 	}
 	xa_lock(&loop_index);
@@ -844,8 +851,9 @@ void loop_force_work(struct work_struct *work)
 }
 
 /*
- * From now on nobody can open the device, and no bio reaches the file. The caller
- * goes on with loop_device_bury().
+ * From now on nobody can open the device, and no further bio reaches the file. The
+ * file still works on bios that it already has. The caller then calls
+ * loop_device_bury().
  */
 void loop_device_kill_locked(struct loop_device *lo)
 {
@@ -859,11 +867,11 @@ void loop_device_kill_locked(struct loop_device *lo)
 	b = loop_backing_hold(lo);
 	if (b)
 		WRITE_ONCE(b->dead, true);
-	/* bios that wait for their turn find it so, one after the other */
+	/* bios that wait for room in a group go on, and then find the backing dead */
 	loop_groups_open(lo);
 }
 
-/* Has a work item end what is left of a device that has just died. */
+/* Queues the work item that finishes a detach by force. */
 void loop_device_bury(struct loop_device *lo)
 {
 	wake_up(&lo->drained);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * /dev/loop-control: its ioctls, which add and remove devices, and attach, detach
- * and list them. Structures are read and checked here, and written back.
+ * and list them. This file reads and checks their structures, and writes the answers.
  *
  * This file calls index.c for devices, lease.c for leases and detaching, attach.c
  * to attach, and backing.c to look at a backing. It takes no lock of its own.
@@ -44,7 +44,7 @@ static int loop_struct_read(void *dst, size_t size, size_t first,
 	if (usize > PAGE_SIZE)
 		return -E2BIG;
 	err = copy_struct_from_user(dst, size, src, usize);
-	/* the size is copied once more: what was checked is what counts */
+	/* the copy reads the size again: the value that was checked counts */
 	*(u32 *)dst = usize;
 	return err ?: usize;
 }
@@ -92,7 +92,7 @@ static int loop_attach_validate(const struct loop_ctl_attach *attach)
 	       -EOVERFLOW : 0;
 }
 
-/* One try: attaches to @reserved, or gives it back. @lease is started, or NULL. */
+/* Attaches to @reserved, or gives it back. Starts @lease unless that is NULL. */
 static int loop_attach_reserved(struct loop_reserved *reserved,
 				const struct loop_attach_arg *arg,
 				struct file *lease)
@@ -103,7 +103,7 @@ static int loop_attach_reserved(struct loop_reserved *reserved,
 		loop_device_give_back(reserved);
 		return err;
 	}
-	/* it is pinned: nobody has detached it */
+	/* the device is pinned, so nobody has detached it */
 	if (lease)
 		loop_lease_start(lease, reserved->lo);
 	return 0;
@@ -131,12 +131,12 @@ static int loop_attach(const struct loop_attach_arg *arg, struct file *lease,
 		if (err != -EBUSY || attach->index >= 0 || attach->out_busy >= 0 ||
 		    fresh)
 			return err;
-		/* somebody has opened it with O_EXCL just now */
+		/* another task has just opened the device with O_EXCL: make a new one */
 		fresh = true;
 	}
 }
 
-/* All that can be looked at without a device is looked at before there is one. */
+/* Checks the file before a device is reserved or made, and then attaches it. */
 static int loop_attach_file(struct loop_ctl_attach *attach, struct file *lease,
 			    struct loop_reserved *reserved)
 {
@@ -171,7 +171,7 @@ static int loop_attach_file(struct loop_ctl_attach *attach, struct file *lease,
 	return err ?: loop_attach(&arg, lease, reserved);
 }
 
-/* Of a call that failed, the caller gets the answers that say why. */
+/* Writes the answers that tell why a call failed. */
 static void loop_attach_explain(void __user *arg, struct loop_ctl_attach *attach,
 				const struct loop_ctl_attach *result, int err,
 				size_t usize)
@@ -198,7 +198,7 @@ static int loop_control_attach(void __user *arg)
 	if (usize < 0)
 		return usize;
 	err = loop_attach_validate(&attach);
-	/* a result that cannot be told shall not be there */
+	/* if the answers cannot be written, the call fails before it attaches */
 	if (!err)
 		err = loop_struct_write(arg, &attach, sizeof(attach), usize);
 	if (err)
@@ -296,7 +296,7 @@ static int loop_control_detach(void __user *arg)
 	if (usize < 0)
 		return usize;
 	err = loop_detach_validate(&detach);
-	/* what has been done can be told */
+	/* if the answer cannot be written, the call fails before it detaches */
 	if (!err)
 		err = loop_struct_write(arg, &detach, sizeof(detach), usize);
 	if (err)
@@ -318,10 +318,10 @@ static int loop_control_detach(void __user *arg)
  */
 
 /*
- * Returns the backing that *@entry was made from, for the caller to release;
- * NULL: there is none. State, diskseq and backing are those of one moment, but in
- * the midst of a change of the file, when diskseq may be that of the old one: each
- * change takes a while, so trying again ends.
+ * Fills *@entry. Returns the backing, which the caller releases, or NULL if there is
+ * none. State, diskseq and backing are from one moment, except that during a change
+ * of the file the diskseq may be the old one. A change takes longer than a try, so
+ * the loop ends.
  */
 static struct loop_backing *loop_entry_read(struct loop_ctl_entry *entry,
 					    struct loop_device *lo)
@@ -333,10 +333,10 @@ static struct loop_backing *loop_entry_read(struct loop_ctl_entry *entry,
 	for (;;) {
 		state = READ_ONCE(lo->state);
 		diskseq = READ_ONCE(lo->disk->diskseq);
-		smp_rmb();	/* so that neither is newer than the backing */
+		smp_rmb();	/* state and diskseq are not newer than the backing */
 		b = loop_state_is_attached(state) && !READ_ONCE(lo->death) ?
 		    loop_backing_hold(lo) : NULL;
-		smp_rmb();	/* nor older */
+		smp_rmb();	/* and they are not older */
 		if (state == READ_ONCE(lo->state) &&
 		    diskseq == READ_ONCE(lo->disk->diskseq))
 			break;
@@ -355,7 +355,7 @@ static struct loop_backing *loop_entry_read(struct loop_ctl_entry *entry,
 	return b;
 }
 
-/* Whether @list asks for @lo; if so, *@entry is about it. */
+/* Returns true if @list asks for @lo, and then *@entry describes the device. */
 static bool loop_list_match(struct loop_device *lo,
 			    const struct loop_ctl_list *list,
 			    struct file *file, struct loop_ctl_entry *entry)
@@ -368,7 +368,7 @@ static bool loop_list_match(struct loop_device *lo,
 	return !file || (b && b->file->f_mapping == file->f_mapping);
 }
 
-/* Nothing is held while user memory is written. */
+/* Writes the entries. It holds no lock and no reference while it writes them. */
 static int loop_list(struct loop_ctl_list *list, struct file *file)
 {
 	void __user *dst = u64_to_user_ptr(list->entries);
@@ -468,7 +468,7 @@ static long loop_control_ioctl(struct file *file, unsigned int cmd,
 }
 
 #ifdef CONFIG_COMPAT
-/* An argument is an int or, of those that say so, a pointer. */
+/* The argument is a pointer if the number of the ioctl has a direction, else an int. */
 static long loop_control_compat_ioctl(struct file *file, unsigned int cmd,
 				      unsigned long arg)
 {
@@ -488,7 +488,7 @@ static const struct file_operations loop_control_fops = {
 	.llseek		= noop_llseek,
 };
 
-/* What this driver has beyond LOOP_CTL_ADD, _REMOVE and _GET_FREE. */
+/* Lists what this driver can do beyond LOOP_CTL_ADD, _REMOVE and _GET_FREE. */
 static ssize_t features_show(struct device *dev, struct device_attribute *attr,
 			     char *buf)
 {
@@ -518,7 +518,7 @@ int __init loop_control_init(const struct loop_entries *entries)
 		return err;
 	err = misc_register(&loop_control);
 	if (err) {
-		/* the probe may have made some devices */
+		/* opens of nodes may have made devices meanwhile */
 		loop_index_exit();
 		return err;
 	}

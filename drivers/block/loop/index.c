@@ -3,9 +3,10 @@
  * The devices by number: made, found, reserved for one caller, removed; the module
  * parameters about numbers, and the devices that are made at load.
  *
- * This file calls attach.c for states, backing.c for limits and work.c for groups.
- * It takes open_mutex and, inside that, the lock of the index, and holds neither
- * across add_disk() or del_gendisk().
+ * This file calls attach.c for states, report.c for the attributes of a disk,
+ * backing.c for limits and work.c for groups. It takes the lock of the index, mostly
+ * alone, and inside open_mutex to remove a device. It holds neither across add_disk()
+ * or del_gendisk().
  */
 #include <linux/device_cgroup.h>
 #include <linux/major.h>
@@ -17,7 +18,7 @@
 #define LOOP_ACC_ATTACH		(DEVCG_ACC_READ | DEVCG_ACC_WRITE)
 
 static const struct loop_entries *loop_entries;
-static atomic_t loop_nr_devices;	/* whose memory is not freed yet */
+static atomic_t loop_nr_devices;	/* devices whose memory is not freed yet */
 static DECLARE_WAIT_QUEUE_HEAD(loop_number_freed);
 
 /*
@@ -40,7 +41,7 @@ void loop_device_free(struct loop_device *lo)
 		wake_up_var(&loop_nr_devices);
 }
 
-/* The highest number that has minors. */
+/* Returns the highest number that has minors. */
 static unsigned int loop_number_max(void)
 {
 	return MINORMASK >> loop_part_shift;
@@ -102,7 +103,7 @@ static struct loop_device *loop_device_alloc(int number, enum loop_state state)
 	return lo;
 }
 
-/* Reserves @number, or the lowest free one if it is negative. */
+/* Reserves @number, or the lowest free number if @number is negative. */
 static int loop_number_reserve(int number)
 {
 	u32 free;
@@ -125,7 +126,7 @@ static void loop_number_release(int number)
 	wake_up(&loop_number_freed);
 }
 
-/* The device is being removed, and its number is about to be free. */
+/* Returns true if the device is being removed, so that its number will be free. */
 static bool loop_number_is_removed(int number)
 {
 	struct loop_device *lo;
@@ -152,8 +153,8 @@ static void loop_number_publish(struct loop_device *lo)
 }
 
 /*
- * Makes the device @number, which is reserved; it is no longer if this fails. *@lop
- * may be used only if @state keeps others from removing the device again.
+ * Makes the device @number, which the caller has reserved. A failure releases the
+ * number. *@lop may be used only if @state keeps others from removing the device.
  */
 static int loop_device_create(int number, enum loop_state state,
 			      struct loop_device **lop)
@@ -181,14 +182,14 @@ out_release:
 	return err;
 }
 
-/* Waits until nobody removes the device @number. */
+/* Waits until the device @number is not being removed. */
 static int loop_number_wait(int number)
 {
 	return wait_event_killable(loop_number_freed,
 				   !loop_number_is_removed(number)) ? -EINTR : 0;
 }
 
-/* Adds the device @number, or the lowest that is absent if it is negative. */
+/* Adds the device @number, or the lowest absent one if @number is negative. */
 static int loop_device_add_nowait(int number)
 {
 	struct loop_device *lo;
@@ -214,7 +215,7 @@ int loop_device_add(int number)
 	return err;
 }
 
-/* The number is free again only when the device is gone from sysfs. */
+/* Removes the device. Its number is free only when the device is gone from sysfs. */
 static void loop_device_delete(struct loop_device *lo)
 {
 	struct gendisk *disk = lo->disk;
@@ -230,7 +231,10 @@ static void loop_remove_work(struct work_struct *work)
 	loop_device_delete(container_of(work, struct loop_device, remove_work));
 }
 
-/* Nobody has it open, and from now on nobody can. */
+/*
+ * Moves a free device that nobody has open to LOOP_REMOVING, so that nobody can open
+ * it any more. EBUSY if it is not free or is open, ENODEV if it is being removed.
+ */
 static int loop_device_retire(struct loop_device *lo)
 {
 	int err = -EBUSY;
@@ -248,7 +252,10 @@ static int loop_device_retire(struct loop_device *lo)
 	return err;
 }
 
-/* The index holds a reference on the disk of each device in it. */
+/*
+ * Returns the device with a reference on its disk, or NULL. The index itself holds a
+ * reference on the disk of each device.
+ */
 struct loop_device *loop_device_get(int number)
 {
 	struct loop_device *lo;
@@ -261,7 +268,7 @@ struct loop_device *loop_device_get(int number)
 	return lo;
 }
 
-/* The next device from *@number on, with a reference on its disk; or NULL. */
+/* Returns the first device from *@number on, with a reference on its disk, or NULL. */
 struct loop_device *loop_device_get_next(unsigned long *number)
 {
 	struct loop_device *lo;
@@ -296,7 +303,7 @@ int loop_device_remove(int number)
 	return err ?: number;
 }
 
-/* Whether the caller's device cgroup allows @access, DEVCG_ACC_*, to the device. */
+/* Returns 0 if the caller's device cgroup allows @access, DEVCG_ACC_*, else EPERM. */
 int loop_number_check_cgroup(int number, short access)
 {
 	return devcgroup_check_permission(DEVCG_DEV_BLOCK, LOOP_MAJOR,
@@ -304,8 +311,8 @@ int loop_number_check_cgroup(int number, short access)
 }
 
 /*
- * The lowest free device that nobody has open, or NULL. With @allowed, only those
- * that the caller's device cgroup lets it read and write.
+ * Returns the lowest free device that nobody has open, or NULL. With @allowed, it
+ * skips devices that the caller's device cgroup does not let it read and write.
  */
 static struct loop_device *loop_index_find_free(bool allowed)
 {
@@ -335,10 +342,10 @@ int loop_device_get_free(void)
 }
 
 /*
- * One caller attaches to it
+ * Devices that are reserved for one caller
  */
 
-/* Makes a device for the caller, or fails with EEXIST. */
+/* Makes a device in LOOP_ATTACHING. EEXIST if the number is in use. */
 static int loop_device_create_reserved(int number, struct loop_reserved *reserved)
 {
 	int err;
@@ -355,7 +362,7 @@ static int loop_device_create_reserved(int number, struct loop_reserved *reserve
 	return loop_device_create(number, LOOP_ATTACHING, &reserved->lo);
 }
 
-/* Moves a device that exists to LOOP_ATTACHING; reserved->lo is NULL if none does. */
+/* Moves an existing device to LOOP_ATTACHING. reserved->lo is NULL if there is none. */
 static int loop_device_reserve_existing(int number, struct loop_reserved *reserved)
 {
 	struct loop_device *lo;
@@ -375,9 +382,9 @@ static int loop_device_reserve_existing(int number, struct loop_reserved *reserv
 }
 
 /*
- * Reserves the device @number, or any if it is negative, in LOOP_ATTACHING: the
- * caller attaches or gives it back. With @fresh, a device that nobody has seen.
- * A device that is being removed is waited for.
+ * Reserves the device @number, or any one if @number is negative, in LOOP_ATTACHING.
+ * The caller then attaches a file or gives the device back. With @fresh, it makes a
+ * new device. It waits for a device that is being removed.
  */
 int loop_device_reserve(int number, bool fresh, struct loop_reserved *reserved)
 {
@@ -388,7 +395,7 @@ int loop_device_reserve(int number, bool fresh, struct loop_reserved *reserved)
 		err = fresh ? 0 : loop_device_reserve_existing(number, reserved);
 		if (!err && !reserved->lo) {
 			err = loop_device_create_reserved(number, reserved);
-			/* somebody has added it meanwhile, or does so right now */
+			/* another task has added the device meanwhile, or is adding it */
 			if (err == -EEXIST && !fresh)
 				err = -EBUSY;
 		}
@@ -411,7 +418,7 @@ void loop_device_give_back(struct loop_reserved *reserved)
 }
 
 /*
- * Numbers: parameters, the first devices, and those of nodes that are opened
+ * Numbers: parameters, the first devices, and devices that an open of a node makes
  */
 
 static unsigned int loop_max = CONFIG_BLK_DEV_LOOP_MIN_COUNT;
@@ -447,14 +454,14 @@ static int __init loop_max_setup(char *str)
 __setup("max_loop=", loop_max_setup);
 #endif
 
-/* Somebody opens a node in /dev that has no device behind it. */
+/* The block layer calls this when a node in /dev is opened that has no device. */
 static void loop_probe(dev_t dev)
 {
 	unsigned int number = MINOR(dev) >> loop_part_shift;
 
 	if (loop_max_given && loop_max && number >= loop_max)
 		return;
-	/* the block layer holds a lock of all drivers: nothing is waited for */
+	/* the block layer holds a lock that all drivers share, so this does not wait */
 	loop_device_add_nowait(number);
 }
 
@@ -462,7 +469,7 @@ static int __init loop_params_init(void)
 {
 	if (loop_max_part >= DISK_MAX_PARTS)
 		return -EINVAL;
-	/* the kernel's own driver takes a negative number for none, too */
+	/* a negative number means 0, as in the kernel's own driver */
 	loop_max_part = max(loop_max_part, 0);
 	loop_part_shift = fls(loop_max_part);
 	loop_max_part = (1U << loop_part_shift) - 1;
@@ -472,8 +479,8 @@ static int __init loop_params_init(void)
 }
 
 /*
- * Programs may use them from now on, so they cannot be taken back, and if one is
- * missing it can be made later.
+ * Makes the devices of max_loop. Programs may use each one at once, so a failure does
+ * not remove them again. A device that is missing can be added later.
  */
 void __init loop_index_add_first(void)
 {
@@ -481,7 +488,7 @@ void __init loop_index_add_first(void)
 
 	for (unsigned int i = 0; i < loop_max; i++) {
 		err = loop_device_add(i);
-		/* somebody else was faster */
+		/* another task has added it already */
 		if (err == -EEXIST)
 			continue;
 		if (err < 0) {
@@ -498,7 +505,7 @@ static void loop_device_delete_all(void)
 
 	xa_for_each(&loop_index, number, lo)
 		loop_device_delete(lo);
-	/* whoever looked a device up just now still has a reference on it */
+	/* a task that has just looked a device up may still hold a reference */
 	wait_var_event(&loop_nr_devices, !atomic_read(&loop_nr_devices));
 }
 
@@ -514,13 +521,13 @@ int __init loop_index_init(const struct loop_entries *entries)
 }
 
 /*
- * No device is attached or open: each such device holds the module. The control
- * device is gone and, after this, the probe: so nobody can add a device either.
+ * No device is attached or open, as each such device holds the module. The control
+ * device is gone, and unregister_blkdev() ends the probe, so nobody can add a device.
  */
 void loop_index_exit(void)
 {
 	unregister_blkdev(LOOP_MAJOR, "loop");
-	/* work items of devices end first */
+	/* these work items use the devices */
 	flush_workqueue(loop_remove_workqueue);
 	loop_device_delete_all();
 	xa_destroy(&loop_index);

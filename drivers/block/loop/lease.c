@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who holds an attachment, and its end: the lease that LOOP_CTL_ATTACH returns, and
- * the ways in which LOOP_CTL_DETACH detaches.
+ * The lease, which LOOP_CTL_ATTACH returns, and the ways in which LOOP_CTL_DETACH
+ * detaches.
  *
- * This file calls config.c for the ioctls of a device, and attach.c to detach. It takes
- * open_mutex and, inside that, the lock of the index.
+ * This file calls config.c for the ioctls of a device, attach.c to detach and to scan
+ * partitions, and backing.c to look at a backing. It takes the lock of the index,
+ * mostly alone, and inside open_mutex to detach. A partition scan claims the disk.
  */
 #include <linux/anon_inodes.h>
 #include <linux/compat.h>
@@ -16,7 +17,7 @@
 #include <linux/slab.h>
 #include "loop.h"
 
-/* How often a task looks whether it can have open_mutex, if its time is limited. */
+/* A task that waits for nothing but open_mutex tries to take it this often. */
 #define LOOP_OPEN_MUTEX_STEP	(20 * NSEC_PER_MSEC)
 
 struct loop_lease {
@@ -29,19 +30,19 @@ struct loop_lease {
  * Detach
  */
 
-/* With @detach, the caller has moved the device to LOOP_RUNDOWN. */
+/* With @detach, the caller has moved the device to LOOP_RUNDOWN: this detaches it. */
 static void loop_detach_unlock(struct loop_device *lo, bool detach)
 {
 	if (detach)
 		loop_device_detach(lo);
 	mutex_unlock(&lo->disk->open_mutex);
-	/* an ephemeral device is gone when its number is free */
+	/* when the call returns, the number of an ephemeral device is free */
 	flush_work(&lo->remove_work);
 }
 
 /*
- * Whether @lo has the attachment that *@arg is about, and the caller may detach it.
- * From then on it is about that one, whatever its medium is.
+ * Checks that @lo has the attachment that *@arg names, and that the caller may detach
+ * it. Later checks compare arg->attachment, as LOOP_CHANGE_FD changes the diskseq.
  */
 static int loop_detach_check(struct loop_device *lo, struct loop_detach_arg *arg)
 {
@@ -60,7 +61,7 @@ static int loop_detach_check(struct loop_device *lo, struct loop_detach_arg *arg
 	return 0;
 }
 
-/* One try, with open_mutex: nobody opens or closes the device meanwhile. */
+/* Makes one try. The caller holds open_mutex: nobody opens or closes the device. */
 static int loop_detach_locked(struct loop_device *lo, struct loop_detach_arg *arg,
 			      bool watch)
 {
@@ -99,7 +100,7 @@ static ktime_t loop_time_left(ktime_t deadline)
 	return deadline == KTIME_MAX ? KTIME_MAX : ktime_sub(deadline, ktime_get());
 }
 
-/* Looked at without a lock: a try will tell. */
+/* Tells whether a try is worthwhile. It takes no lock: the try itself decides. */
 static bool loop_detach_may_work(struct loop_device *lo, u64 attachment, bool watch)
 {
 	if (READ_ONCE(lo->attachment) != attachment ||
@@ -109,7 +110,7 @@ static bool loop_detach_may_work(struct loop_device *lo, u64 attachment, bool wa
 	return !watch && loop_device_seems_unused(lo) && !READ_ONCE(lo->death);
 }
 
-/* A try whose time is limited: EBUSY also if it could not have open_mutex. */
+/* Makes one try without waiting. It is EBUSY, too, if another task has open_mutex. */
 static int loop_detach_try(struct loop_device *lo, struct loop_detach_arg *arg,
 			   bool watch)
 {
@@ -127,8 +128,8 @@ static int loop_detach_try(struct loop_device *lo, struct loop_detach_arg *arg,
 }
 
 /*
- * Detaches as soon as nobody has the device open; with @watch, only waits until
- * others have detached it. Once it waits, it does not matter who ends the attachment.
+ * Detaches as soon as nobody has the device open. With @watch, it only waits until
+ * others have detached it. Once it waits, it succeeds whoever ends the attachment.
  */
 int loop_detach_wait(struct loop_device *lo, struct loop_detach_arg *arg,
 		     bool watch, ktime_t deadline)
@@ -142,7 +143,7 @@ int loop_detach_wait(struct loop_device *lo, struct loop_detach_arg *arg,
 
 		if (left <= 0)
 			return -ETIMEDOUT;
-		/* only open_mutex was in the way, and nobody tells when it is free */
+		/* only open_mutex was in the way, and nothing wakes us when it is free */
 		if (locked)
 			left = min(left, LOOP_OPEN_MUTEX_STEP);
 		err = wait_event_interruptible_hrtimeout(lo->events,
@@ -162,7 +163,7 @@ int loop_detach_wait(struct loop_device *lo, struct loop_detach_arg *arg,
 	return err;
 }
 
-/* Now, or at the last close: then *@pending says so. */
+/* Detaches now or at the last close. In the latter case it sets *@pending. */
 int loop_detach_lazily(struct loop_device *lo, struct loop_detach_arg *arg,
 		       u32 *pending)
 {
@@ -191,7 +192,7 @@ static bool loop_force_is_done(struct loop_device *lo, u64 attachment)
 	       READ_ONCE(lo->death) != LOOP_DYING;
 }
 
-/* Waits until the file is released; *@pending is what is left to be done. */
+/* Waits until the file is released, and sets *@pending to what is not done yet. */
 static int loop_force_wait(struct loop_device *lo, u64 attachment,
 			   ktime_t deadline, u32 *pending)
 {
@@ -214,7 +215,7 @@ static int loop_force_wait(struct loop_device *lo, u64 attachment,
 	return err == -ETIME ? 0 : err;
 }
 
-/* The device is dead at once, and what has to wait for its file is for a work item. */
+/* Kills the device at once. A work item does everything that may wait for the file. */
 int loop_detach_by_force(struct loop_device *lo, struct loop_detach_arg *arg,
 			 ktime_t deadline, u32 *pending)
 {
@@ -234,7 +235,7 @@ int loop_detach_by_force(struct loop_device *lo, struct loop_detach_arg *arg,
 		loop_device_bury(lo);
 	err = loop_force_wait(lo, arg->attachment, deadline, pending);
 	if (!err && !*pending) {
-		/* its number is free, or it can be attached again */
+		/* after these, its number is free or a file can be attached again */
 		flush_work(&lo->force_work);
 		flush_work(&lo->remove_work);
 	}
@@ -245,7 +246,7 @@ int loop_detach_by_force(struct loop_device *lo, struct loop_detach_arg *arg,
  * Lease
  */
 
-/* The attachment is over, or will be without an I/O in between. */
+/* The attachment has ended, or it is ending and no further I/O succeeds. */
 static bool loop_lease_has_ended(const struct loop_lease *lease)
 {
 	const struct loop_device *lo = lease->lo;
@@ -258,16 +259,16 @@ static bool loop_lease_has_ended(const struct loop_lease *lease)
 	return ended;
 }
 
-/* The partition table is read on request, also without LO_FLAGS_PARTSCAN. */
+/* Reads the partition table, also of a device without LO_FLAGS_PARTSCAN. */
 static int loop_lease_scan(struct loop_device *lo)
 {
 	struct block_device *bdev = lo->disk->part0;
 	int err;
 
-	/* the partitions would be announced before the disk */
+	/* a scan would announce the partitions before the disk is announced */
 	if (READ_ONCE(lo->quiet))
 		return -EBUSY;
-	/* nor may they come to be under somebody who has the disk for himself */
+	/* partitions must not appear while another task has the disk exclusively */
 	err = bd_prepare_to_claim(bdev, lo, NULL);
 	if (err)
 		return err;
@@ -276,7 +277,7 @@ static int loop_lease_scan(struct loop_device *lo)
 	return err;
 }
 
-/* Those of the device that work on a lease; see struct loop_ctl_attach. */
+/* Tells whether the ioctl works on a lease. struct loop_ctl_attach lists them. */
 static bool loop_lease_has_ioctl(unsigned int cmd)
 {
 	switch (cmd) {
@@ -295,7 +296,7 @@ static bool loop_lease_has_ioctl(unsigned int cmd)
 	return false;
 }
 
-/* The device is pinned. */
+/* Runs an ioctl of a lease. The caller has pinned the device. */
 static long loop_lease_call(struct loop_lease *lease, unsigned int cmd,
 			    unsigned long arg)
 {
@@ -378,7 +379,7 @@ static void loop_lease_show_fdinfo(struct seq_file *seq, struct file *file)
 
 	seq_printf(seq, "loop-device:\t%d\n", lo->number);
 	b = loop_backing_hold(lo);
-	/* what was held before is of this attachment, if that is still there */
+	/* if the attachment is still there now, the backing belongs to it */
 	if (!b || loop_lease_has_ended(lease))
 		return;
 	seq_printf(seq, "loop-diskseq:\t%llu\n", READ_ONCE(lo->diskseq));
@@ -387,7 +388,7 @@ static void loop_lease_show_fdinfo(struct seq_file *seq, struct file *file)
 	seq_putc(seq, '\n');
 }
 
-/* Ends the hold of the lease. Returns whether that may detach the device. */
+/* Ends the hold of the lease. Returns true if the device may have to be detached. */
 static bool loop_lease_end(struct loop_lease *lease)
 {
 	struct loop_device *lo = lease->lo;
@@ -396,7 +397,7 @@ static bool loop_lease_end(struct loop_lease *lease)
 	xa_lock(&loop_index);
 	if (lo->attachment == lease->attachment && loop_state_is_attached(lo->state)) {
 		WRITE_ONCE(lo->leased, false);
-		/* nobody is left who could announce it */
+		/* without the lease, nobody can announce the device */
 		if (lo->quiet)
 			WRITE_ONCE(lo->autoclear, true);
 		last = lo->autoclear;
@@ -413,7 +414,7 @@ static int loop_lease_release(struct inode *inode, struct file *file)
 
 	if (lo) {
 		if (loop_lease_end(lease)) {
-			/* as the last close of the device does */
+			/* the last close of the device does the same */
 			mutex_lock(&lo->disk->open_mutex);
 			loop_device_detach_if_due(lo);
 			mutex_unlock(&lo->disk->open_mutex);
@@ -436,7 +437,7 @@ static const struct file_operations loop_lease_fops = {
 	.llseek		= noop_llseek,
 };
 
-/* A lease that holds nothing yet: it is made before the attachment, and may fail. */
+/* Makes a lease that holds nothing yet. This can fail, so it precedes the attach. */
 struct file *loop_lease_create(void)
 {
 	struct loop_lease *lease = kzalloc_obj(*lease, GFP_KERNEL);
@@ -451,7 +452,7 @@ struct file *loop_lease_create(void)
 	return file;
 }
 
-/* Nobody else can see @file yet, and @lo is pinned. */
+/* Starts a lease. Nobody else can see @file yet, and the caller has pinned @lo. */
 void loop_lease_start(struct file *file, struct loop_device *lo)
 {
 	struct loop_lease *lease = file->private_data;

@@ -198,7 +198,7 @@ enum loop_state {
 /* How far a detach by force has come. */
 enum loop_death {
 	LOOP_ALIVE,
-	LOOP_DYING,	/* no bio reaches the file */
+	LOOP_DYING,	/* no further bio reaches the file */
 	LOOP_DEAD,	/* the file is released; the last close detaches */
 };
 
@@ -241,7 +241,7 @@ struct loop_device {
 	bool			leased;		/* X: there is a lease */
 	bool			held;		/* X: it keeps autoclear from detaching */
 	bool			quiet;		/* X: not announced yet */
-	unsigned int		pins;		/* X: tasks that change it by a lease */
+	unsigned int		pins;		/* X: ioctls of a lease, and LOOP_CTL_ATTACH */
 	atomic_t		changes;	/* A: counts what a lease tells by POLLPRI */
 	wait_queue_head_t	events;		/* A: a last close, a change, or an end */
 	struct work_struct	remove_work;	/* A */

@@ -11,14 +11,15 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-/* Sizes in bytes; a name takes at most LO_NAME_SIZE - 1, then a NUL. */
+/* Sizes in bytes. A name has at most LO_NAME_SIZE - 1 bytes before its NUL. */
 #define LO_NAME_SIZE	64
 #define LO_KEY_SIZE	32
 
 /**
  * enum - lo_flags of a device with a backing file
  * @LO_FLAGS_READ_ONLY: the device and its backing file are not written to.
- * @LO_FLAGS_AUTOCLEAR: the device is detached when its last opener closes it.
+ * @LO_FLAGS_AUTOCLEAR: the device is detached when its last opener has closed it
+ *	and its lease, if there is one, is closed as well.
  * @LO_FLAGS_PARTSCAN: the partition table is read, and read again on changes.
  * @LO_FLAGS_DIRECT_IO: the backing file is read and written past its page
  *	cache.
@@ -30,14 +31,14 @@ enum {
 	LO_FLAGS_DIRECT_IO	= 16,
 };
 
-/* What LOOP_SET_STATUS and LOOP_SET_STATUS64 take from lo_flags: set ... */
+/* LOOP_SET_STATUS and LOOP_SET_STATUS64 set these flags if they are in lo_flags. */
 #define LOOP_SET_STATUS_SETTABLE_FLAGS \
 	(LO_FLAGS_AUTOCLEAR | LO_FLAGS_PARTSCAN)
 
-/* ... and clear; other bits are ignored. */
+/* They clear these flags if they are not in lo_flags, and ignore other flags. */
 #define LOOP_SET_STATUS_CLEARABLE_FLAGS	(LO_FLAGS_AUTOCLEAR)
 
-/* What LOOP_CONFIGURE takes; another bit is EINVAL. */
+/* LOOP_CONFIGURE and LOOP_CTL_ATTACH take these flags; another one is EINVAL. */
 #define LOOP_CONFIGURE_SETTABLE_FLAGS \
 	(LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR | \
 	 LO_FLAGS_PARTSCAN | LO_FLAGS_DIRECT_IO)
@@ -59,7 +60,7 @@ enum {
  * @lo_init: no effect.
  * @reserved: no effect.
  *
- * Has no size limit and only a small offset: use struct loop_info64.
+ * This structure has no size limit and its offset is small: use struct loop_info64.
  */
 struct loop_info {
 	int			lo_number;
@@ -133,7 +134,7 @@ struct loop_config {
 	__u64			__reserved[8];
 };
 
-/* lo_encrypt_type: transformations that once were; only NONE is accepted. */
+/* Values of lo_encrypt_type. The driver accepts only LO_CRYPT_NONE. */
 #define LO_CRYPT_NONE		0
 #define LO_CRYPT_XOR		1
 #define LO_CRYPT_DES		2
@@ -148,7 +149,7 @@ struct loop_config {
 
 /* ioctls of /dev/loopN */
 #define LOOP_SET_FD		0x4C00	/* int fd: attach */
-#define LOOP_CLR_FD		0x4C01	/* detach, at the last close */
+#define LOOP_CLR_FD		0x4C01	/* detach at the last close */
 #define LOOP_SET_STATUS		0x4C02	/* struct loop_info * */
 #define LOOP_GET_STATUS		0x4C03	/* struct loop_info * */
 #define LOOP_SET_STATUS64	0x4C04	/* struct loop_info64 * */
@@ -159,7 +160,7 @@ struct loop_config {
 #define LOOP_SET_BLOCK_SIZE	0x4C09	/* unsigned long: bytes */
 #define LOOP_CONFIGURE		0x4C0A	/* struct loop_config *: attach */
 
-/* ioctls of /dev/loop-control; each returns a device number, or -1 and errno */
+/* ioctls of /dev/loop-control; these three return a number, or -1 and errno */
 #define LOOP_CTL_ADD		0x4C80	/* int number; negative: lowest free */
 #define LOOP_CTL_REMOVE		0x4C81	/* int number */
 #define LOOP_CTL_GET_FREE	0x4C82	/* no argument */
@@ -176,35 +177,36 @@ struct loop_config {
  * unknown flag and a reserved field that is not 0 are EINVAL. The fields whose
  * names start with out_ are answers: the caller sets them to 0, and another value
  * is EINVAL. All arguments are checked before a device is made. A call that fails
- * leaves the structure as it was, except for the answers that are named below.
+ * leaves the structure as it was, except for @out_unmet with EOPNOTSUPP and
+ * @out_busy with EBUSY.
  *
- * A number of a device is an __s32, from 0 to the highest that has minors.
+ * Devices have the numbers from 0 to the highest one that has minors.
  */
 
 /**
  * enum - attach_flags of struct loop_ctl_attach and struct loop_ctl_entry
  * @LOOP_ATTACH_LEASE: a lease of the attachment is returned in @out_lease.
  * @LOOP_ATTACH_HOLD: no uevent is sent and no partition table is read before
- *	LOOP_LEASE_ANNOUNCE is called on the lease, but for the event that adds a
- *	device which the call makes. If the lease is closed before that, the device
- *	is detached, as soon as nobody has it open, without an event. Only with
- *	LOOP_ATTACH_LEASE, else EINVAL.
- * @LOOP_ATTACH_EXCLUSIVE: while the file is attached, no other attachment of an
- *	overlapping range of the same file succeeds, whatever ioctl asks for it:
- *	EBUSY. Without a size limit the range has no end, as the file may grow. A
- *	file on overlayfs is the same as the file that it stands for, and a
- *	partition is a range of its disk.
+ *	LOOP_LEASE_ANNOUNCE is called on the lease. The event that adds a new device
+ *	is sent all the same. If the lease is closed before that, the device is
+ *	detached, as soon as nobody has it open, without an event. The flag needs
+ *	LOOP_ATTACH_LEASE, else the call fails with EINVAL.
+ * @LOOP_ATTACH_EXCLUSIVE: while the file is attached, each ioctl that would attach
+ *	an overlapping range of the same file fails with EBUSY. So does this call if
+ *	there is such an attachment already. Without a size limit the range has no
+ *	end, as the file may grow. A file on overlayfs is the same as the file that it
+ *	stands for, and a partition is a range of its disk.
  * @LOOP_ATTACH_EPHEMERAL: the call makes a new device, which is removed when it
  *	is detached, however that comes about. If @index names a device that
  *	exists, the call fails with EEXIST.
- * @LOOP_ATTACH_DIRECT_ALIGNED: direct I/O, now or later, is for those requests
- *	that the file takes with their offset, length and memory; the others go
- *	through the page cache of the file. The block size does not depend on
+ * @LOOP_ATTACH_DIRECT_ALIGNED: direct I/O, if it is on or turned on later, is used
+ *	for requests whose offset, length and memory the file accepts. Other requests
+ *	go through the page cache of the file. The block size does not depend on
  *	what direct I/O needs, and only the offset has to be aligned to that.
  * @LOOP_ATTACH_NO_INLINE: workers do all I/O on the file.
  * @LOOP_ATTACH_UNCACHED: buffered I/O leaves nothing in the page cache of the
- *	file, where kernel and file system can do that.
- * @LOOP_ATTACH_INTERNAL: the device is a program's own. Desktops and tools that
+ *	file, if the kernel and the file system support that.
+ * @LOOP_ATTACH_INTERNAL: the device belongs to a program. Desktops and tools that
  *	look for media should not show it: /sys/block/loopN/loop/internal is 1.
  * @LOOP_ATTACH_NO_DISCARD: the device offers no discard, and zeroes are written
  *	without making holes in the file.
@@ -256,9 +258,9 @@ enum {
  * @size: of this structure, in bytes.
  * @attach_flags: LOOP_ATTACH_*.
  * @lo_flags: LO_FLAGS_*. LO_FLAGS_AUTOCLEAR without LOOP_ATTACH_LEASE is EINVAL,
- *	as nobody would hold the device.
- * @require: LOOP_COND_* that have to be met, else the call fails with EOPNOTSUPP
- *	and @out_unmet has all conditions that are not met.
+ *	as nothing would hold the device.
+ * @require: LOOP_COND_* that have to be met. If one is not met, the call fails with
+ *	EOPNOTSUPP, and @out_unmet has all conditions that are not met.
  * @index: number of the device, which is added if it does not exist; -1: the
  *	lowest that is free and that nobody has open, or a new one.
  * @fd: the backing file, open for reading, and for writing if the device is to
@@ -279,14 +281,14 @@ enum {
  *	for.
  * @out_block_size: logical block size in force, in bytes.
  * @out_lo_flags: LO_FLAGS_* in force.
- * @out_unmet: LOOP_COND_* that are not met, required or not; also if the call fails
- *	with EOPNOTSUPP.
- * @out_busy: -1; if the call fails with EBUSY, the number of the device that is
- *	in the way, if there is one: @index itself, or one that has the same part
- *	of the file.
+ * @out_unmet: LOOP_COND_* that are not met, whether they are required or not. It is
+ *	also set if the call fails with EOPNOTSUPP.
+ * @out_busy: if the call fails with EBUSY, the number of the device that is in the
+ *	way, which is @index or a device that has the same part of the file; -1 if
+ *	there is none, and after a call that succeeds.
  *
- * Finds or makes a device and attaches the file to it in one step: nobody else
- * can attach a file to the device or remove it before this call returns. It needs
+ * The ioctl finds or makes a device and attaches the file in one step: nobody else
+ * can attach a file to the device or remove it before the call returns. It needs
  * the control device open for writing, and the device cgroup of the caller has to
  * allow that the device is read and written. A call that fails leaves no device
  * behind that did not exist before.
@@ -294,21 +296,22 @@ enum {
  * A lease is a file descriptor that holds the attachment, and neither opens the
  * device nor writes to it. With LO_FLAGS_AUTOCLEAR the device stays attached while
  * it is open or its lease is, and is detached with the last of them, however the
- * process ends. Without the flag the lease keeps nothing, and ends nothing when
- * it is closed. LOOP_CLR_FD and LOOP_CTL_DETACH end the attachment in spite of a
- * lease.
+ * process ends. Without the flag, the lease does not keep the device attached, and
+ * closing it does not detach the device, unless LOOP_ATTACH_HOLD is set and the
+ * device is not announced. LOOP_CLR_FD and LOOP_CTL_DETACH end the attachment in
+ * spite of a lease.
  *
- * poll() of a lease returns POLLHUP once the attachment has ended, and POLLPRI if
- * the size or a setting has changed since LOOP_GET_STATUS or LOOP_GET_STATUS64
- * was last called on the lease. These ioctls work on a lease as on the device that
+ * poll() of a lease returns POLLHUP once the attachment has ended, and as soon as a
+ * detach by force begins. It returns POLLPRI if the size or a setting has changed
+ * since the attachment, or since LOOP_GET_STATUS or LOOP_GET_STATUS64 was last
+ * called on the lease. These ioctls work on a lease as on the device that
  * is open for writing, and ask for no other right: LOOP_CLR_FD, LOOP_SET_STATUS,
  * LOOP_SET_STATUS64, LOOP_GET_STATUS, LOOP_GET_STATUS64, LOOP_CHANGE_FD,
  * LOOP_SET_CAPACITY, LOOP_SET_DIRECT_IO, LOOP_SET_BLOCK_SIZE; BLKRRPART, which
  * reads the partition table also of a device that is attached without
  * LO_FLAGS_PARTSCAN, and is EBUSY if somebody has the device exclusively or a
  * partition open, or before the device is announced; and LOOP_LEASE_ANNOUNCE.
- * Another ioctl is ENOTTY. Once the
- * attachment has ended, each of them is ENXIO.
+ * Another ioctl is ENOTTY. Once the attachment has ended, each of them is ENXIO.
  */
 struct loop_ctl_attach {
 	__u32			size;
@@ -335,25 +338,29 @@ struct loop_ctl_attach {
 #define LOOP_CTL_ATTACH_SIZE_VER0	152
 
 /*
- * Of a lease with LOOP_ATTACH_HOLD: sends the uevents and reads the partition
- * table. EALREADY if that has been done, or if nothing was held back.
+ * This ioctl of a lease sends the uevents and reads the partition table, which
+ * LOOP_ATTACH_HOLD holds back. EALREADY if nothing is held back.
  */
 #define LOOP_LEASE_ANNOUNCE	_IO(0x4C, 0x86)
 
 /**
  * enum - mode of struct loop_ctl_detach
- * @LOOP_DETACH_NOW: if nobody has the device open, else EBUSY. An open, a close or
- *	a partition scan that is under way is waited for. A device that was detached
- *	by force and is not free yet is EBUSY, too.
- * @LOOP_DETACH_WAIT: as soon as nobody has the device open.
- * @LOOP_DETACH_WATCH: the call only waits until the device is detached by others.
- * @LOOP_DETACH_LAZY: now, or at the last close, as LOOP_CLR_FD does.
- * @LOOP_DETACH_FORCE: now, although it may be open. No later I/O reaches the file:
- *	reads, direct writes and the sync of what is written fail with EIO. File
- *	systems on the device and its partitions are shut down where they know how,
- *	and those who have the device open keep a dead one. The call then waits, until @deadline,
- *	for what is in flight on the file and for the release of the file. What
- *	was synced before is in the file. The same call again waits on.
+ * @LOOP_DETACH_NOW: the call detaches the device if nobody has it open, and fails
+ *	with EBUSY otherwise. It waits for an open, a close or a partition scan that
+ *	is under way. It is EBUSY, too, while an ioctl on a lease of the device runs,
+ *	and if the device was detached by force and is not free yet.
+ * @LOOP_DETACH_WAIT: the call waits until nobody has the device open, and then
+ *	detaches it.
+ * @LOOP_DETACH_WATCH: the call only waits until others have detached the device.
+ * @LOOP_DETACH_LAZY: the call detaches the device if nobody has it open. Otherwise
+ *	the last close detaches it, as after LOOP_CLR_FD.
+ * @LOOP_DETACH_FORCE: the call detaches the device although it may be open. No later
+ *	I/O reaches the file: reads, direct writes and the sync of what is written
+ *	fail with EIO. File systems on the device and its partitions are shut down if
+ *	they support that, and a program that has the device open keeps a dead one.
+ *	The call then waits, until @deadline, for I/O in flight on the file and for
+ *	the release of the file. Data that were synced before are in the file. The
+ *	same call can be made again to wait longer.
  */
 enum {
 	LOOP_DETACH_NOW		= 0,
@@ -365,7 +372,7 @@ enum {
 
 /**
  * enum - flags of struct loop_ctl_detach
- * @LOOP_DETACH_ANY: whatever file is attached. Then @diskseq is 0.
+ * @LOOP_DETACH_ANY: the call does not compare the sequence number. @diskseq is 0.
  */
 enum {
 	LOOP_DETACH_ANY		= 1,
@@ -375,8 +382,9 @@ enum {
  * enum - out_pending of struct loop_ctl_detach
  * @LOOP_PENDING_OPEN: the device is still open, and can be attached or removed
  *	after its last close.
- * @LOOP_PENDING_FILE: the file has not been released yet. After LOOP_DETACH_FORCE,
- *	I/O on the file has not ended, or file systems are still being shut down.
+ * @LOOP_PENDING_FILE: the file has not been released yet. After LOOP_DETACH_FORCE
+ *	the reason is that I/O on the file has not ended, or that file systems are
+ *	still being shut down.
  */
 enum {
 	LOOP_PENDING_OPEN	= 1,
@@ -394,19 +402,20 @@ enum {
  * @deadline: for LOOP_DETACH_WAIT, _WATCH and _FORCE, the time of CLOCK_MONOTONIC,
  *	in nanoseconds, at which the call returns at the latest; 2^63 - 1 and above:
  *	no limit. For the other modes 0.
- * @out_pending: LOOP_PENDING_*: what is left to be done after the call has returned
+ * @out_pending: LOOP_PENDING_*: it tells what is not done yet when the call returns
  *	0. It is 0 for LOOP_DETACH_NOW, _WAIT and _WATCH.
  * @reserved: 0.
  *
- * Ends an attachment. It needs the control device open for writing. The device
- * cgroup of the caller has to allow that the device is read, and to end what another
- * user has attached takes CAP_SYS_ADMIN: else EPERM.
+ * The ioctl ends an attachment. It needs the control device open for writing. The
+ * device cgroup of the caller has to allow that the device is read, and to end the
+ * attachment of another user takes CAP_SYS_ADMIN: else the call fails with EPERM.
  *
- * When 0 is returned and @out_pending is 0 the file has been released; if another
- * task's close() has detached the device, by the time that close() returns.
- * LOOP_DETACH_WAIT and _WATCH fail with ETIMEDOUT at the deadline, and the device is
- * as it was. With a signal the call fails with EINTR or is restarted; a call that
- * is restarted finds ENXIO, ESTALE or ENODEV if the attachment has ended meanwhile.
+ * If the call returns 0 and @out_pending is 0, the file has been released. But if
+ * the close() of another task has detached the device, the file is certain to be
+ * released only when that close() has returned. LOOP_DETACH_WAIT and _WATCH fail
+ * with ETIMEDOUT at the deadline, and the device is as it was. With a signal the
+ * call fails with EINTR or is restarted. A call that is restarted fails with ENXIO,
+ * ESTALE or ENODEV if the attachment has ended meanwhile.
  */
 struct loop_ctl_detach {
 	__u32			size;
@@ -424,9 +433,9 @@ struct loop_ctl_detach {
 /**
  * enum - state of struct loop_ctl_entry
  * @LOOP_STATE_FREE: a file can be attached.
- * @LOOP_STATE_BUSY: the device is about to be attached or removed, or is dead and
- *	still open.
- * @LOOP_STATE_ATTACHED: has a backing file.
+ * @LOOP_STATE_BUSY: the device is about to be attached or removed, or is being
+ *	detached, or was detached by force and is not free yet.
+ * @LOOP_STATE_ATTACHED: the device has a backing file.
  */
 enum {
 	LOOP_STATE_FREE		= 0,
@@ -435,10 +444,10 @@ enum {
 };
 
 /**
- * struct loop_ctl_entry - a device, as LOOP_CTL_LIST tells it
+ * struct loop_ctl_entry - a device, as LOOP_CTL_LIST describes it
  * @index: number of the device.
- * @state: LOOP_STATE_*. All below but @openers and @diskseq is 0 unless it is
- *	LOOP_STATE_ATTACHED.
+ * @state: LOOP_STATE_*. Unless it is LOOP_STATE_ATTACHED, all members below except
+ *	@openers and @diskseq are 0.
  * @lo_flags: LO_FLAGS_*.
  * @block_size: logical block size in bytes.
  * @offset: start of the data in the backing file, in bytes.
@@ -454,8 +463,7 @@ enum {
  * @attach_flags: LOOP_ATTACH_* in force: LOOP_ATTACH_LEASE while a lease is open,
  *	LOOP_ATTACH_HOLD until the device is announced.
  * @unmet: LOOP_COND_* that are not met.
- * @owner: the user who attached the file, as the caller's user namespace knows
- *	him.
+ * @owner: the user who attached the file, in the caller's user namespace.
  * @name: the name, with a NUL.
  */
 struct loop_ctl_entry {
@@ -481,9 +489,9 @@ struct loop_ctl_entry {
 
 /**
  * enum - flags of struct loop_ctl_list
- * @LOOP_LIST_ATTACHED: only devices that have a backing file.
- * @LOOP_LIST_FD: only devices whose backing file is the one that @fd of struct
- *	loop_ctl_list is open on.
+ * @LOOP_LIST_ATTACHED: the call lists only devices that have a backing file.
+ * @LOOP_LIST_FD: the call lists only devices whose backing file is the one that @fd
+ *	of struct loop_ctl_list is open on.
  */
 enum {
 	LOOP_LIST_ATTACHED	= 1,
@@ -494,21 +502,20 @@ enum {
  * struct loop_ctl_list - argument of LOOP_CTL_LIST
  * @size: of this structure, in bytes.
  * @flags: LOOP_LIST_*.
- * @start: the lowest number to tell.
- * @count: entries that @entries has room for.
+ * @start: the lowest number to list.
+ * @count: the number of entries that @entries has room for.
  * @entry_size: size of one entry in bytes, as the caller knows it, from 4 to the
- *	page size; a larger one than the kernel's is filled up with zeroes, a
- *	smaller one is cut.
+ *	page size. If it is larger than the kernel's, the rest is zeroes; if it is
+ *	smaller, the entry is cut.
  * @fd: with LOOP_LIST_FD, an open file, else -1.
  * @entries: pointer to an array of struct loop_ctl_entry, @entry_size apart.
  * @out_count: entries filled.
- * @out_next: the number to go on with as @start; 2^32 - 1 when there is nothing more
- *	to tell.
+ * @out_next: the @start of the next call; 2^32 - 1 if there are no more devices.
  *
- * Tells the devices that the caller's device cgroup lets it read. Each entry is
- * true for one moment; devices may come and go between two. The control device may
- * be open for reading only. On EFAULT and EINTR some entries may have
- * been written.
+ * The ioctl lists the devices that the caller's device cgroup lets it read. Each
+ * entry is true for one moment; devices may come and go between two. The control
+ * device may be open for reading only. If the call fails with EFAULT or EINTR, some
+ * entries may have been written.
  */
 struct loop_ctl_list {
 	__u32			size;
