@@ -100,7 +100,7 @@ round_trip()
 	local at
 
 	at=$(losetup -f --show $files/image) && mount "$at" /mnt && [ -s /mnt/file ] &&
-		umount /mnt && losetup -d "$at" && same bound "" "$(losetup -n -O NAME)"
+		umount /mnt && losetup -d "$at" && same attached "" "$(losetup -n -O NAME)"
 }
 
 # Prints files that no package has installed or changed.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Binding and unbinding: what LOOP_SET_FD, LOOP_CONFIGURE, LOOP_CLR_FD,
+ * Attach and detach: what LOOP_SET_FD, LOOP_CONFIGURE, LOOP_CLR_FD,
  * LOOP_CHANGE_FD, LOOP_SET_CAPACITY and the last close do, when the file is
  * released, and which uevents, partitions and attributes come and go.
  */
@@ -72,7 +72,7 @@ TEST_F(attach, set_fd)
 	struct stat st;
 	char buf[512];
 
-	EXPECT_FALSE(lt_sysfs_bound(NUMBER));
+	EXPECT_FALSE(lt_sysfs_attached(NUMBER));
 	LT_EXPECT_ERR("ENXIO", ioctl(self->fd, LOOP_GET_STATUS64, &info));
 	ASSERT_EQ(0, ioctl(self->fd, LOOP_SET_FD, self->file));
 	EXPECT_EQ(SIZE, lt_size(self->fd));
@@ -83,7 +83,7 @@ TEST_F(attach, set_fd)
 	EXPECT_EQ(lt_huge_dev(st.st_dev), info.lo_device);
 	EXPECT_EQ(0, info.lo_rdevice);
 	EXPECT_EQ(0, info.lo_flags);
-	EXPECT_TRUE(lt_sysfs_bound(NUMBER));
+	EXPECT_TRUE(lt_sysfs_attached(NUMBER));
 	EXPECT_STREQ(self->path, lt_sysfs(NUMBER, "loop/backing_file", buf,
 					  sizeof(buf)));
 	ASSERT_EQ(512, pread(self->fd, buf, 512, 4096));
@@ -91,7 +91,7 @@ TEST_F(attach, set_fd)
 	LT_EXPECT_ERR("EBUSY", ioctl(self->fd, LOOP_SET_FD, self->parts));
 	EXPECT_EQ(0, ioctl(self->fd, LOOP_CLR_FD, 0));
 	close(self->fd);
-	EXPECT_FALSE(lt_sysfs_bound(NUMBER));
+	EXPECT_FALSE(lt_sysfs_attached(NUMBER));
 	EXPECT_EQ(0, lt_sysfs_num(NUMBER, "size"));
 }
 
@@ -161,7 +161,7 @@ TEST_F(attach, file_is_held)
 	close(self->fd);
 	close_files(self);
 	EXPECT_TRUE(files_in_use(self));
-	EXPECT_TRUE(lt_sysfs_bound(NUMBER));
+	EXPECT_TRUE(lt_sysfs_attached(NUMBER));
 	lt_detach(NUMBER);
 	EXPECT_FALSE(files_in_use(self));
 }
@@ -173,7 +173,7 @@ TEST_F(attach, autoclear_close_releases_file)
 	EXPECT_TRUE(files_in_use(self));
 	close(self->fd);
 	EXPECT_FALSE(files_in_use(self));
-	EXPECT_FALSE(lt_sysfs_bound(NUMBER));
+	EXPECT_FALSE(lt_sysfs_attached(NUMBER));
 }
 
 /* Not even once in many times is it late. */
@@ -217,12 +217,12 @@ TEST_F(attach, autoclear_set_and_unset)
 	ASSERT_EQ(0, ioctl(self->fd, LOOP_SET_STATUS64, &info));
 	EXPECT_EQ(0, lt_sysfs_num(NUMBER, "loop/autoclear"));
 	close(self->fd);
-	EXPECT_TRUE(lt_sysfs_bound(NUMBER));
+	EXPECT_TRUE(lt_sysfs_attached(NUMBER));
 	fd = dev_rw();
 	info.lo_flags = AUTOCLEAR;
 	ASSERT_EQ(0, ioctl(fd, LOOP_SET_STATUS64, &info));
 	close(fd);
-	EXPECT_FALSE(lt_sysfs_bound(NUMBER));
+	EXPECT_FALSE(lt_sysfs_attached(NUMBER));
 }
 
 TEST_F(attach, autoclear_waits_for_last)
@@ -232,10 +232,10 @@ TEST_F(attach, autoclear_waits_for_last)
 	ASSERT_EQ(0, lt_configure(self->fd, self->file, 0, AUTOCLEAR, 0, 0));
 	close_files(self);
 	close(self->fd);
-	EXPECT_TRUE(lt_sysfs_bound(NUMBER));
+	EXPECT_TRUE(lt_sysfs_attached(NUMBER));
 	EXPECT_TRUE(files_in_use(self));
 	close(fd);
-	EXPECT_FALSE(lt_sysfs_bound(NUMBER));
+	EXPECT_FALSE(lt_sysfs_attached(NUMBER));
 	EXPECT_FALSE(files_in_use(self));
 }
 
@@ -258,7 +258,7 @@ TEST_F(attach, exit_is_close)
 	}
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_TRUE(WIFSIGNALED(status));
-	EXPECT_FALSE(lt_sysfs_bound(NUMBER));
+	EXPECT_FALSE(lt_sysfs_attached(NUMBER));
 	EXPECT_FALSE(files_in_use(self));
 }
 
@@ -274,11 +274,11 @@ TEST_F(attach, clr_fd_with_others_open)
 	EXPECT_EQ(512, pread(fd, buf, 512, 4096));
 	close_files(self);
 	close(self->fd);
-	EXPECT_TRUE(lt_sysfs_bound(NUMBER));
+	EXPECT_TRUE(lt_sysfs_attached(NUMBER));
 	EXPECT_EQ(512, pread(fd, buf, 512, 8192));
 	EXPECT_TRUE(files_in_use(self));
 	close(fd);
-	EXPECT_FALSE(lt_sysfs_bound(NUMBER));
+	EXPECT_FALSE(lt_sysfs_attached(NUMBER));
 	EXPECT_FALSE(files_in_use(self));
 }
 
@@ -306,7 +306,7 @@ TEST_F(attach, clr_fd_by_sole_opener)
 	close_files(self);
 	EXPECT_TRUE(files_in_use(self));
 	close(self->fd);
-	EXPECT_FALSE(lt_sysfs_bound(NUMBER));
+	EXPECT_FALSE(lt_sysfs_attached(NUMBER));
 
 	file = open(self->path, O_RDONLY | O_CLOEXEC);
 	ASSERT_GE(file, 0);
@@ -348,9 +348,9 @@ TEST_F(attach, umount_releases_file)
 			SKIP(return, "no ext4");
 		}
 		close(self->fd);
-		EXPECT_TRUE(lt_sysfs_bound(NUMBER));
+		EXPECT_TRUE(lt_sysfs_attached(NUMBER));
 		EXPECT_EQ(0, umount2(at, 0));
-		EXPECT_FALSE(lt_sysfs_bound(NUMBER));
+		EXPECT_FALSE(lt_sysfs_attached(NUMBER));
 	}
 	close_files(self);
 	EXPECT_FALSE(files_in_use(self));
@@ -365,7 +365,7 @@ TEST_F(attach, exclusive_elsewhere)
 	ASSERT_GE(other, 0);
 	LT_EXPECT_ERR("EBUSY", ioctl(self->fd, LOOP_SET_FD, self->file));
 	LT_EXPECT_ERR("EBUSY", lt_configure(self->fd, self->file, 0, 0, 0, 0));
-	EXPECT_FALSE(lt_sysfs_bound(NUMBER));
+	EXPECT_FALSE(lt_sysfs_attached(NUMBER));
 	close(other);
 	ASSERT_EQ(0, ioctl(self->fd, LOOP_SET_FD, self->file));
 	other = lt_open(NUMBER, O_RDONLY | O_EXCL);
@@ -484,7 +484,7 @@ TEST_F(attach, open_partition)
 	EXPECT_TRUE(lt_filled(buf, 512, 2, 512 * LT_KIB + 4096));
 	close(part);
 	EXPECT_EQ(0, lt_parts(NUMBER));
-	EXPECT_FALSE(lt_sysfs_bound(NUMBER));
+	EXPECT_FALSE(lt_sysfs_attached(NUMBER));
 }
 
 /* Detaching also removes partitions that were added by hand. */
@@ -497,7 +497,7 @@ TEST_F(attach, blkpg_partitions)
 	EXPECT_EQ(0, ioctl(self->fd, LOOP_CLR_FD, 0));
 	close(self->fd);
 	EXPECT_EQ(0, lt_parts(NUMBER));
-	EXPECT_FALSE(lt_sysfs_bound(NUMBER));
+	EXPECT_FALSE(lt_sysfs_attached(NUMBER));
 }
 
 TEST_F(attach, no_stale_partitions)
@@ -946,10 +946,10 @@ TEST_F(attach, stacked)
 	/* The lower one is open: the upper one holds it. */
 	EXPECT_EQ(0, ioctl(self->fd, LOOP_CLR_FD, 0));
 	close(self->fd);
-	EXPECT_TRUE(lt_sysfs_bound(NUMBER));
+	EXPECT_TRUE(lt_sysfs_attached(NUMBER));
 	close(upper);
-	EXPECT_FALSE(lt_sysfs_bound(SECOND));
-	EXPECT_FALSE(lt_sysfs_bound(NUMBER));
+	EXPECT_FALSE(lt_sysfs_attached(SECOND));
+	EXPECT_FALSE(lt_sysfs_attached(NUMBER));
 	close_files(self);
 	EXPECT_FALSE(files_in_use(self));
 }
@@ -978,7 +978,7 @@ TEST_F_TIMEOUT(attach, killed_caller, 120)
 		usleep(5000 + i * 2333);
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
-		EXPECT_FALSE(lt_sysfs_bound(NUMBER));
+		EXPECT_FALSE(lt_sysfs_attached(NUMBER));
 		EXPECT_EQ(0, lt_parts(NUMBER));
 	}
 	fd = lt_open(NUMBER, O_RDWR | O_EXCL);
@@ -1001,7 +1001,7 @@ static void *set_status_on(void *arg)
 	return NULL;
 }
 
-/* Whatever LOOP_SET_STATUS64 does meanwhile, the last close unbinds. */
+/* Whatever LOOP_SET_STATUS64 does meanwhile, the last close detaches. */
 TEST_F_TIMEOUT(attach, clr_fd_is_final, 120)
 {
 	pthread_t t;
@@ -1018,7 +1018,7 @@ TEST_F_TIMEOUT(attach, clr_fd_is_final, 120)
 		EXPECT_EQ(0, ioctl(fd, LOOP_CLR_FD, 0));
 		pthread_join(t, NULL);
 		close(fd);
-		ASSERT_FALSE(lt_sysfs_bound(NUMBER));
+		ASSERT_FALSE(lt_sysfs_attached(NUMBER));
 	}
 }
 
@@ -1070,7 +1070,7 @@ static void *bind_and_close(void *arg)
 	for (i = 0; i < 15; i++) {
 		int fd = dev_rw();
 
-		/* Closing while another's last close unbinds it. */
+		/* Another's last close detaches it meanwhile. */
 		if (fd < 0) {
 			r->odd += errno != ENXIO;
 			continue;
@@ -1103,7 +1103,7 @@ TEST_F_TIMEOUT(attach, racing_callers, 120)
 		won += r[i].won;
 	}
 	EXPECT_GT(won, 0);
-	EXPECT_FALSE(lt_sysfs_bound(NUMBER));
+	EXPECT_FALSE(lt_sysfs_attached(NUMBER));
 	close_files(self);
 	EXPECT_FALSE(files_in_use(self));
 }

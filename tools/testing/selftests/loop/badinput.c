@@ -68,7 +68,7 @@ FIXTURE_SETUP(bad)
 /* For tests that make sense in one state only; the other comes first. */
 static bool want(struct _test_data_bad *self, bool bound)
 {
-	bool is_bound = lt_sysfs_bound(NUMBER);
+	bool is_bound = lt_sysfs_attached(NUMBER);
 
 	if (bound && !is_bound)
 		is_bound = !lt_configure(self->fd, self->file, 1024, PARTSCAN,
@@ -77,7 +77,7 @@ static bool want(struct _test_data_bad *self, bool bound)
 		ioctl(self->fd, LOOP_CLR_FD, 0);
 		close(self->fd);
 		self->fd = lt_open(NUMBER, O_RDWR);
-		is_bound = lt_sysfs_bound(NUMBER);
+		is_bound = lt_sysfs_attached(NUMBER);
 	}
 	remember(self);
 	return bound == is_bound;
@@ -110,20 +110,20 @@ static bool unchanged(struct __test_metadata *_metadata,
 	return same && !now.s[0];
 }
 
-/* Whether it binds, scans and speaks as if nothing had happened. */
+/* Whether it attaches, scans and speaks as if nothing had happened. */
 static void still_works(struct __test_metadata *_metadata,
 			struct _test_data_bad *self)
 {
 	char buf[512];
 	int fd;
 
-	if (lt_sysfs_bound(NUMBER)) {
+	if (lt_sysfs_attached(NUMBER)) {
 		EXPECT_EQ(0, ioctl(self->fd, LOOP_CLR_FD, 0));
 		close(self->fd);
 		self->fd = lt_open(NUMBER, O_RDWR);
 		ASSERT_GE(self->fd, 0);
 	}
-	EXPECT_FALSE(lt_sysfs_bound(NUMBER));
+	EXPECT_FALSE(lt_sysfs_attached(NUMBER));
 	fd = lt_open(NUMBER, O_RDONLY | O_EXCL);
 	EXPECT_GE(fd, 0);
 	close(fd);
@@ -135,7 +135,7 @@ static void still_works(struct __test_metadata *_metadata,
 	EXPECT_TRUE(lt_filled(buf, 512, 1, 4096));
 	EXPECT_EQ(0, ioctl(self->fd, LOOP_CLR_FD, 0));
 	close(self->fd);
-	EXPECT_FALSE(lt_sysfs_bound(NUMBER));
+	EXPECT_FALSE(lt_sysfs_attached(NUMBER));
 	EXPECT_EQ(0, lt_parts(NUMBER));
 	/* The file is not held by whatever failed. */
 	close(self->file);
@@ -693,8 +693,8 @@ TEST_F(bad, unknown_ioctls)
 }
 
 /*
- * Without CAP_SYS_ADMIN, with an fd that was opened for reading only, nothing
- * that changes what is bound.
+ * Without CAP_SYS_ADMIN, with an fd that was opened for reading only, no call
+ * that changes the attachment works.
  */
 
 static int denied(int rc)

@@ -58,34 +58,34 @@ calls()
 	_last=$((FIRST + MANY - 1))
 	# as many devices as the calls below leave attached below FIRST
 	"$BENCH" add "$file" 8 50 > /dev/null || die "$driver: add"
-	call "get-free, none bound" get-free 1 2000
+	call "get-free, none attached" get-free 1 2000
 	call "get-free, open, configure, autoclear" cycle 1 200
 	_before=$(used)
 	call "add" add $FIRST $_last
-	row "an unbound device" KiB $((($(used) - _before) / MANY))
-	call "bind, the first time" bind $FIRST $_last
-	"$BENCH" bind "$file" 0 50 > /dev/null || die "$driver: bind"
-	call "get-free, $MANY bound" get-free 1 300
-	call "the same cycle, $MANY bound" cycle 1 200
-	call "unbind" unbind $FIRST $_last
-	call "bind, again" bind $FIRST $_last
+	row "a device without a file" KiB $((($(used) - _before) / MANY))
+	call "LOOP_CONFIGURE, the first time" configure $FIRST $_last
+	"$BENCH" configure "$file" 0 50 > /dev/null || die "$driver: configure"
+	call "get-free, $MANY attached" get-free 1 300
+	call "the same cycle, $MANY attached" cycle 1 200
+	call "LOOP_CLR_FD" clear $FIRST $_last
+	call "LOOP_CONFIGURE, again" configure $FIRST $_last
 	[ "$driver" = stock ] || more_calls
-	"$BENCH" unbind "$file" 0 50 > /dev/null || die "$driver: unbind"
-	[ "$driver" != stock ] || "$BENCH" unbind "$file" $FIRST $_last > /dev/null
+	"$BENCH" clear "$file" 0 50 > /dev/null || die "$driver: clear"
+	[ "$driver" != stock ] || "$BENCH" clear "$file" $FIRST $_last > /dev/null
 	call "remove" remove $FIRST $((FIRST + 99))
 }
 
 # Stock does not have these calls, or takes too long.
 more_calls()
 {
-	call "attach and close, autoclear" attach 1 200
-	call "detach" detach $FIRST $_last
+	call "LOOP_CTL_ATTACH and close, autoclear" attach 1 200
+	call "LOOP_CTL_DETACH" detach $FIRST $_last
 	"$BENCH" add "$file" $((_last + 1)) $((FIRST + 19999)) > /dev/null ||
 		die "$driver: add 20000"
-	"$BENCH" bind "$file" $FIRST $((FIRST + 19999)) > /dev/null ||
-		die "$driver: bind 20000"
-	call "get-free, 20000 bound" get-free 1 2000
-	call "list, 20000 bound, all of them" list 20000 20000
+	"$BENCH" configure "$file" $FIRST $((FIRST + 19999)) > /dev/null ||
+		die "$driver: configure 20000"
+	call "get-free, 20000 attached" get-free 1 2000
+	call "list, 20000 attached, all of them" list 20000 20000
 	"$BENCH" detach "$file" $FIRST $((FIRST + 19999)) > /dev/null ||
 		die "$driver: detach"
 }
@@ -132,7 +132,7 @@ losetups()
 together()
 {
 	_ns=$("$BENCH" together "$file" 1 1) || die "$driver: together"
-	row "48 processes bind a device each" us $((_ns / 1000))
+	row "48 processes attach a file each" us $((_ns / 1000))
 	losetup -D
 }
 

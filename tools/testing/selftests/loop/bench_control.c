@@ -98,7 +98,7 @@ static void bind_free(void)
 	}
 }
 
-/* 48 processes, each of which binds a device; they begin at the same time. */
+/* 48 processes, each of which attaches a file; they begin at the same time. */
 static void together(int n)
 {
 	int go[2], i, status;
@@ -189,7 +189,7 @@ static const struct {
 	void (*call)(int n);
 } calls[] = {
 	{ "add", add }, { "remove", remove_device }, { "get-free", get_free },
-	{ "bind", bind_device }, { "unbind", unbind }, { "cycle", cycle },
+	{ "configure", bind_device }, { "clear", unbind }, { "cycle", cycle },
 	{ "together", together }, { "attach", attach }, { "detach", detach }, { "list", list },
 };
 

@@ -101,7 +101,7 @@ beside()
 claim "losetup -f, mount -o loop and LOOP_CTL_ATTACH in loops beside each other" beside 3000
 # A device that LOOP_CTL_GET_FREE has returned stays until losetup has opened it.
 claim "the same with ephemeral devices of any number" beside
-claim "nothing is left bound" wait_for 10 nothing_bound
+claim "nothing is left attached" wait_for 10 nothing_bound
 
 # ---- by the one, off by the other ----
 

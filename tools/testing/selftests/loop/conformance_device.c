@@ -135,7 +135,7 @@ void release(void)
 		close(dev);
 	other = -1;
 	dev = -1;
-	if (lt_sysfs_bound(NUMBER))
+	if (lt_sysfs_attached(NUMBER))
 		lt_detach(NUMBER);
 }
 
@@ -179,7 +179,7 @@ void fresh(void)
 void renew(void)
 {
 	release();
-	if (spoiled || !lt_exists(NUMBER) || lt_sysfs_bound(NUMBER) ||
+	if (spoiled || !lt_exists(NUMBER) || lt_sysfs_attached(NUMBER) ||
 	    lt_parts(NUMBER)) {
 		fresh();
 		return;
@@ -191,7 +191,7 @@ void fresh_bound(enum image i, uint32_t flags)
 {
 	renew();
 	if (lt_configure(dev, image[i].rw, 0, flags, 0, 0))
-		lt_die("bind %s", image_names[i]);
+		lt_die("attach %s", image_names[i]);
 }
 
 void reopen(int flags)
@@ -209,7 +209,7 @@ void bind_number(int number, int backing)
 	new_device(number);
 	fd = open_number(number, O_RDWR);
 	if (ioctl(fd, LOOP_SET_FD, backing))
-		lt_die("bind loop%d", number);
+		lt_die("attach loop%d", number);
 	close(fd);
 }
 

@@ -57,7 +57,7 @@ void group_blocksize(void)
 	new_device(LOWER);
 	fd = open_number(LOWER, O_RDWR);
 	if (lt_configure(fd, image[IMG_A].rw, 4096, 0, 0, 0))
-		lt_die("bind below");
+		lt_die("attach below");
 	lt_know(fd, "lower");
 	fresh();
 	rc = did(lt_configure(dev, fd, 0, LO_FLAGS_DIRECT_IO, 0, 0));

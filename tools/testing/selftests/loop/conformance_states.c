@@ -50,7 +50,7 @@ static void enter_detached(void)
 	fresh();
 	if (lt_configure(dev, image[IMG_P].rw, 4096, LO_FLAGS_PARTSCAN,
 			 512 * 1024, LT_MIB))
-		lt_die("bind with an offset");
+		lt_die("attach with an offset");
 	ioctl(dev, LOOP_CLR_FD, 0);
 	close(dev);
 	dev = -1;
@@ -91,7 +91,7 @@ static void enter_window(void)
 	renew();
 	if (lt_configure(dev, image[IMG_P].rw, 1024, LO_FLAGS_PARTSCAN, 0,
 			 LT_MIB + 100 * 1024))
-		lt_die("bind with a limit");
+		lt_die("attach with a limit");
 }
 
 static void enter_nobody_unbound(void)

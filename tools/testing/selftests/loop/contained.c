@@ -149,7 +149,7 @@ TEST_F_TIMEOUT(contained, no_nodes, 120)
 	close(p[1]);
 	ASSERT_EQ(sizeof(a), read(p[0], &a, sizeof(a)));
 	EXPECT_EQ(FIRST, a.out_index);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	/* Outside there is a node, as ever. */
 	status = lt_open(FIRST, O_RDONLY);
 	ASSERT_GE(status, 0);
@@ -347,11 +347,11 @@ TEST_F(contained, cgroup_refuses_detach)
 		d.diskseq = seq;
 		LT_EXPECT_ERR("EPERM", ioctl(lt_control(), LOOP_CTL_DETACH, &d));
 	}
-	EXPECT_TRUE(lt_sysfs_bound(FIRST + 1));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST + 1));
 	leave_cgroup(self);
 	d = lt_to_detach(FIRST + 1, LOOP_DETACH_NOW, 0);
 	EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_DETACH, &d));
-	EXPECT_FALSE(lt_sysfs_bound(FIRST + 1));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST + 1));
 }
 
 static uint32_t minor_of(int index)
@@ -400,8 +400,8 @@ TEST_F(contained, cgroup_reads)
 	a = lt_to_attach(FIRST, self->file, 0, LO_FLAGS_READ_ONLY);
 	LT_EXPECT_ERR("EPERM", ioctl(lt_control(), LOOP_CTL_ATTACH, &a));
 	leave_cgroup(self);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST + 1));
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST + 1));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 }
 
 /* A container that has one device to itself. */
@@ -461,7 +461,7 @@ TEST_F(contained, cgroup_refuses)
 			EXPECT_EQ(0, memcmp(&in, &a, sizeof(a)));
 			EXPECT_FALSE(lt_exists(FIRST));
 			EXPECT_TRUE(lt_exists(FIRST + 1));
-			EXPECT_FALSE(lt_sysfs_bound(FIRST + 1));
+			EXPECT_FALSE(lt_sysfs_attached(FIRST + 1));
 			EXPECT_EQ(count, lt_count_devices());
 		}
 	}
@@ -512,7 +512,7 @@ TEST_F(contained, cgroup_lease)
 	EXPECT_EQ(0, ioctl(a.out_lease, LOOP_GET_STATUS64, &info));
 	EXPECT_EQ(0, ioctl(a.out_lease, LOOP_SET_CAPACITY, 0));
 	EXPECT_EQ(0, ioctl(a.out_lease, LOOP_CLR_FD, 0));
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 	leave_cgroup(self);
 }
 

@@ -191,7 +191,7 @@ TEST_F(control, remove_bound)
 	LT_EXPECT_ERR("EBUSY", lt_ctl(LOOP_CTL_REMOVE, FIRST));
 	close(fd);
 	LT_EXPECT_ERR("EBUSY", lt_ctl(LOOP_CTL_REMOVE, FIRST));
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	lt_detach(FIRST);
 	EXPECT_EQ(FIRST, lt_ctl(LOOP_CTL_REMOVE, FIRST));
 }
@@ -203,7 +203,7 @@ TEST_F(control, get_free_is_lowest_unbound)
 	ASSERT_GE(n, 0);
 	EXPECT_TRUE(lt_exists(n));
 	for (i = 0; i < n; i++)
-		EXPECT_TRUE(!lt_exists(i) || lt_sysfs_bound(i));
+		EXPECT_TRUE(!lt_exists(i) || lt_sysfs_attached(i));
 	EXPECT_EQ(n, lt_ctl(LOOP_CTL_GET_FREE, 0));
 	/* An opener is likely to attach a file, so the next call gets another one. */
 	fd = lt_open(n, O_RDWR);
@@ -216,7 +216,7 @@ TEST_F(control, get_free_is_lowest_unbound)
 	ASSERT_EQ(0, ioctl(fd, LOOP_SET_FD, self->backing));
 	next = lt_ctl(LOOP_CTL_GET_FREE, 0);
 	EXPECT_NE(n, next);
-	EXPECT_FALSE(lt_sysfs_bound(next));
+	EXPECT_FALSE(lt_sysfs_attached(next));
 	/* The device is not free before it is detached. */
 	EXPECT_EQ(0, ioctl(fd, LOOP_CLR_FD, 0));
 	EXPECT_EQ(next, lt_ctl(LOOP_CTL_GET_FREE, 0));
@@ -232,7 +232,7 @@ TEST_F(control, get_free_makes_one)
 	for (i = 0; i < 256; i++) {
 		char path[64];
 
-		if (!lt_exists(i) || lt_sysfs_bound(i))
+		if (!lt_exists(i) || lt_sysfs_attached(i))
 			continue;
 		snprintf(path, sizeof(path), "/dev/loop%d", i);
 		fds[count] = lt_open(i, O_RDWR);

@@ -51,7 +51,7 @@ TEST_F(ctl, attach)
 	/* The device stays attached. */
 	close(fd);
 	close(a.out_lease);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	EXPECT_EQ(0, lt_sysfs_num(FIRST, "loop/autoclear"));
 }
 
@@ -118,7 +118,7 @@ TEST_F(ctl, attach_adds_and_uses)
 	/* The device does not exist. */
 	EXPECT_STREQ("ok", attach_to(FIRST, self->file, 0, AUTOCLEAR));
 	EXPECT_TRUE(lt_exists(FIRST));
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 	/* The device exists. */
 	EXPECT_STREQ("ok", attach_to(FIRST, self->file, 0, AUTOCLEAR));
 	/* It is open, and nobody claims it. */
@@ -127,7 +127,7 @@ TEST_F(ctl, attach_adds_and_uses)
 	EXPECT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
 	EXPECT_EQ(SIZE, lt_size(fd));
 	close(fd);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 }
 
 /*
@@ -142,7 +142,7 @@ static int lowest(const bool *held, int size)
 		if (!lt_exists(n)) {
 			if (hole < 0)
 				hole = n;
-		} else if (!lt_sysfs_bound(n) && !held[n]) {
+		} else if (!lt_sysfs_attached(n) && !held[n]) {
 			return n;
 		}
 	}
@@ -296,7 +296,7 @@ TEST_F(ctl, attach_fault)
 	ASSERT_EQ(FIRST, lt_ctl(LOOP_CTL_ADD, FIRST));
 	EXPECT_STREQ("EFAULT", attach(ro));
 	EXPECT_TRUE(lt_exists(FIRST));
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 	EXPECT_EQ(0, openers(FIRST));
 	/* The device can be attached again. */
 	a.attach_flags = EXCLUSIVE;
@@ -513,10 +513,10 @@ TEST_F(ctl, attach_nested)
 	ASSERT_GE(top, 0);
 	EXPECT_EQ(SIZE, lt_size(top));
 	close(low);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	close(top);
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
-	EXPECT_FALSE(lt_sysfs_bound(FIRST + 1));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST + 1));
 }
 
 TEST_F(ctl, attach_no_fd_left)
@@ -543,7 +543,7 @@ TEST_F(ctl, attach_no_fd_left)
 	EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_ATTACH, &a));
 	EXPECT_EQ(-1, a.out_lease);
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &old));
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	EXPECT_STREQ("ok", detach_from(FIRST));
 	EXPECT_EQ(FIRST, lt_ctl(LOOP_CTL_REMOVE, FIRST));
 	EXPECT_EQ(before, trace());
@@ -559,7 +559,7 @@ TEST_F(ctl, attach_without_lease)
 	EXPECT_EQ(-1, a.out_lease);
 	EXPECT_EQ(FIRST, a.out_index);
 	EXPECT_EQ(fds, fcntl(self->file, F_DUPFD_CLOEXEC, 0));
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	EXPECT_EQ(0, openers(FIRST));
 	EXPECT_EQ(lt_sysfs_num(FIRST, "diskseq"), a.out_diskseq);
 }

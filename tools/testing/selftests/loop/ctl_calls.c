@@ -40,7 +40,7 @@ uint64_t trace(void)
 
 		if (sscanf(de->d_name, "loop%d", &n) != 1)
 			continue;
-		sum += lt_pattern(lt_sysfs_bound(n), n * 8);
+		sum += lt_pattern(lt_sysfs_attached(n), n * 8);
 	}
 	closedir(dir);
 	return sum;

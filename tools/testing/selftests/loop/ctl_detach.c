@@ -17,7 +17,7 @@ TEST_F(ctl, detach)
 	LT_EXPECT_ERR("EBUSY", umount2(self->dir, 0));
 	EXPECT_STREQ("ok", detach(&d));
 	EXPECT_EQ(0, memcmp(&in, &d, sizeof(d)));
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 	EXPECT_EQ(0, lt_sysfs_num(FIRST, "size"));
 	EXPECT_EQ(0, umount2(self->dir, 0));
 	EXPECT_STREQ("ENXIO", detach(&d));
@@ -36,7 +36,7 @@ TEST_F(ctl, detach_configured)
 		EXPECT_STREQ("EBUSY", detach_from(FIRST));
 		close(fd);
 		EXPECT_STREQ("ok", detach_from(FIRST));
-		EXPECT_FALSE(lt_sysfs_bound(FIRST));
+		EXPECT_FALSE(lt_sysfs_attached(FIRST));
 	}
 }
 
@@ -56,7 +56,7 @@ TEST_F(ctl, detach_leased)
 			d.deadline = FOREVER;
 		EXPECT_STREQ("ok", detach(&d));
 		EXPECT_EQ(0, d.out_pending);
-		EXPECT_FALSE(lt_sysfs_bound(FIRST));
+		EXPECT_FALSE(lt_sysfs_attached(FIRST));
 		close(lease);
 	}
 }
@@ -112,16 +112,16 @@ TEST_F(ctl, detach_fault)
 	LT_EXPECT_ERR("EFAULT", ioctl(lt_control(), LOOP_CTL_DETACH, NULL));
 	p = at_edge(&d, sizeof(d) - 1);
 	LT_EXPECT_ERR("EFAULT", ioctl(lt_control(), LOOP_CTL_DETACH, p));
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	/* A call that cannot give its answer has not detached the device. */
 	for (i = 0; i < ARRAY_SIZE(modes); i++) {
 		d = lt_to_detach(FIRST, modes[i], 0);
 		if (ioctl(lt_control(), LOOP_CTL_DETACH, unwritable(&d, sizeof(d)))) {
 			EXPECT_EQ(EFAULT, errno);
-			EXPECT_TRUE(lt_sysfs_bound(FIRST));
+			EXPECT_TRUE(lt_sysfs_attached(FIRST));
 		} else {
 			/* The answer is 0, as it was before. */
-			EXPECT_FALSE(lt_sysfs_bound(FIRST));
+			EXPECT_FALSE(lt_sysfs_attached(FIRST));
 			ASSERT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
 		}
 	}
@@ -175,7 +175,7 @@ TEST_F(ctl, detach_invalid)
 			EXPECT_STREQ("ENODEV", detach(&d));
 		}
 	}
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 }
 
 TEST_F(ctl, detach_free)
@@ -242,7 +242,7 @@ TEST_F(ctl, detach_watch)
 	ASSERT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
 	EXPECT_STREQ("ETIMEDOUT", detach_how(FIRST, WATCH, 0));
 	EXPECT_STREQ("ETIMEDOUT", detach_how(FIRST, WATCH, lt_in_ms(50)));
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	EXPECT_STREQ("ok", detach_from(FIRST));
 }
 
@@ -271,7 +271,7 @@ TEST_F(ctl, detach_lazy)
 	ASSERT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
 	EXPECT_STREQ("ok", detach(&d));
 	EXPECT_EQ(0, d.out_pending);
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 	EXPECT_STREQ("ENXIO", detach(&d));
 	/* At the last close. Until then I/O goes on, as after LOOP_CLR_FD. */
 	fd = lt_attach(&a, NULL);
@@ -286,7 +286,7 @@ TEST_F(ctl, detach_lazy)
 	close(self->file);
 	LT_EXPECT_ERR("EBUSY", umount2(self->dir, 0));
 	close(fd);
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 	EXPECT_EQ(0, umount2(self->dir, 0));
 }
 
@@ -321,7 +321,7 @@ TEST_F(ctl, detach_diskseq)
 		EXPECT_STREQ("ESTALE", detach(&d));
 	}
 	close(fd);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	d = to_detach_seq(FIRST, a.out_diskseq, NOW, 0);
 	EXPECT_STREQ("ok", detach(&d));
 }
@@ -385,7 +385,7 @@ TEST_F(ctl, detach_waits)
 			TH_LOG("%s", lt_errname(errno));
 		}
 		/* The ioctl has detached it, as nothing else does. */
-		EXPECT_FALSE(lt_sysfs_bound(FIRST));
+		EXPECT_FALSE(lt_sysfs_attached(FIRST));
 		EXPECT_EQ(deadline, d.deadline);
 		EXPECT_EQ(0, d.out_pending);
 		pthread_join(t, NULL);
@@ -410,7 +410,7 @@ TEST_F(ctl, detach_waits_for_partition)
 	close(fd);
 	ASSERT_EQ(0, pthread_create(&t, NULL, close_later, &c));
 	EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_DETACH, &d));
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 	pthread_join(t, NULL);
 }
 
@@ -447,7 +447,7 @@ TEST_F(ctl, detach_waits_for_others)
 		}
 		EXPECT_EQ(0, d.out_pending);
 		pthread_join(t, NULL);
-		EXPECT_FALSE(lt_sysfs_bound(FIRST));
+		EXPECT_FALSE(lt_sysfs_attached(FIRST));
 		if (flags)
 			EXPECT_TRUE(gone(FIRST));
 	}
@@ -469,7 +469,7 @@ TEST_F(ctl, detach_waits_after_clr_fd)
 		ASSERT_EQ(0, pthread_create(&t, NULL, close_later, &c));
 		EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_DETACH, &d));
 		pthread_join(t, NULL);
-		EXPECT_FALSE(lt_sysfs_bound(FIRST));
+		EXPECT_FALSE(lt_sysfs_attached(FIRST));
 	}
 }
 
@@ -501,7 +501,7 @@ TEST_F(ctl, detach_watched)
 		ASSERT_EQ(0, pthread_create(&t, NULL, detach_later, &modes[i]));
 		EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_DETACH, &d));
 		pthread_join(t, NULL);
-		EXPECT_FALSE(lt_sysfs_bound(FIRST));
+		EXPECT_FALSE(lt_sysfs_attached(FIRST));
 	}
 }
 
@@ -541,7 +541,7 @@ TEST_F(ctl, detach_waiters)
 			EXPECT_STREQ("ENXIO", lt_errname(w[i].err));
 	}
 	EXPECT_GE(done, 1);
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 }
 
 /* A signal ends the call, which changes nothing in the structure. */
@@ -574,7 +574,7 @@ TEST_F(ctl, detach_interrupted)
 	ASSERT_EQ(0, pthread_create(&t, NULL, close_later, &c));
 	EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_DETACH, &d));
 	pthread_join(t, NULL);
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 }
 
 /* The same structure has the same deadline. */
@@ -589,7 +589,7 @@ TEST_F(ctl, detach_interrupted_until_deadline)
 		interrupted++;
 	EXPECT_STREQ("ETIMEDOUT", lt_errname(errno));
 	EXPECT_GE(lt_in_ms(0), d.deadline);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	signal_each(0, 0);
 	close(fd);
 }
@@ -614,7 +614,7 @@ TEST_F(ctl, detach_restarts)
 	EXPECT_GT(signals, 0);
 	signal_each(0, 0);
 	pthread_join(t, NULL);
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 }
 
 TEST_F(ctl, detach_killed)
@@ -636,7 +636,7 @@ TEST_F(ctl, detach_killed)
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
 		EXPECT_TRUE(WIFSIGNALED(status));
 	}
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	EXPECT_EQ(1, openers(FIRST));
 	close(fd);
 	EXPECT_STREQ("ok", detach_from(FIRST));

@@ -16,7 +16,7 @@ TEST_F(ctl, ephemeral_autoclear)
 	again = lt_open(FIRST, O_RDWR);
 	ASSERT_GE(again, 0);
 	close(fd);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	close(again);
 	EXPECT_TRUE(gone(FIRST));
 	LT_EXPECT_ERR("ENODEV", lt_ctl(LOOP_CTL_REMOVE, FIRST));
@@ -31,7 +31,7 @@ TEST_F(ctl, ephemeral_lease)
 	int lease = attach_lease(FIRST, self->file, EPHEMERAL, AUTOCLEAR);
 
 	ASSERT_GE(lease, 0);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	close(lease);
 	EXPECT_TRUE(gone(FIRST));
 	/* A lease does not keep the number. */
@@ -48,7 +48,7 @@ TEST_F(ctl, ephemeral_clr_fd)
 
 	ASSERT_GE(fd, 0);
 	close(fd);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	fd = lt_open(FIRST, O_RDONLY);
 	ASSERT_EQ(0, ioctl(fd, LOOP_CLR_FD, 0));
 	EXPECT_TRUE(lt_exists(FIRST));
@@ -66,7 +66,7 @@ TEST_F(ctl, ephemeral_detach)
 		uint64_t deadline = i % 2 ? FOREVER : 0;
 
 		EXPECT_STREQ("ok", attach_to(FIRST, self->file, EPHEMERAL, 0));
-		EXPECT_TRUE(lt_sysfs_bound(FIRST));
+		EXPECT_TRUE(lt_sysfs_attached(FIRST));
 		EXPECT_STREQ("ok", detach_how(FIRST, modes[i], deadline));
 		EXPECT_TRUE(gone(FIRST));
 		EXPECT_STREQ("ENODEV", detach_from(FIRST));
@@ -92,7 +92,7 @@ TEST_F(ctl, ephemeral_existing)
 	/* It is the same if the device is attached. */
 	EXPECT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
 	EXPECT_STREQ("EEXIST", attach(&a));
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	EXPECT_STREQ("ok", detach_from(FIRST));
 }
 

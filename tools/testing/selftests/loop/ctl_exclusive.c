@@ -155,7 +155,7 @@ TEST_F(ctl, exclusive_against_old_ioctls)
 	LT_EXPECT_ERR("EBUSY", ioctl(fd, LOOP_CONFIGURE, &c));
 	c.info.lo_flags = READ_ONLY;
 	LT_EXPECT_ERR("EBUSY", ioctl(fd, LOOP_CONFIGURE, &c));
-	EXPECT_FALSE(lt_sysfs_bound(FIRST + 1));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST + 1));
 	/* Beside the range it can be attached, and cannot move into it. */
 	c.info.lo_flags = 0;
 	c.info.lo_offset = HALF;

@@ -49,7 +49,7 @@ TEST_F(ctl, force_unused)
 	ASSERT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
 	close(self->file);
 	EXPECT_EQ(0, force(FOREVER));
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 	EXPECT_TRUE(lt_exists(FIRST));
 	EXPECT_EQ(0, umount2(self->dir, 0));
 	EXPECT_STREQ("ENXIO", detach_how(FIRST, FORCE, FOREVER));
@@ -110,7 +110,7 @@ TEST_F(ctl, force_openers)
 	LT_EXPECT_ERR("ENXIO", lt_open(FIRST, O_RDONLY));
 	LT_EXPECT_ERR("ENXIO", lt_open(FIRST, O_RDWR));
 	LT_EXPECT_ERR("ENXIO", ioctl(fd, LOOP_GET_STATUS64, &info));
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 	EXPECT_EQ(4, openers(FIRST));
 
 	/* What was synced is in the file, and nothing holds it. */
@@ -205,7 +205,7 @@ TEST_F(ctl, force_after_clr_fd)
 				   ioctl(fd, LOOP_CLR_FD, 0) ? "" : "ok");
 		EXPECT_EQ(LOOP_PENDING_OPEN, force(FOREVER));
 		LT_EXPECT_ERR("EIO", pread(fd, lt_edge() - PAGE, PAGE, PAGE));
-		EXPECT_FALSE(lt_sysfs_bound(FIRST));
+		EXPECT_FALSE(lt_sysfs_attached(FIRST));
 		/* Nothing holds the file. */
 		EXPECT_STREQ("ok", attach_to(FIRST + 1, self->file, EXCLUSIVE, 0));
 		EXPECT_STREQ("ok", detach_from(FIRST + 1));
@@ -353,7 +353,7 @@ TEST_F_TIMEOUT(ctl, force_users, 600)
 		pthread_barrier_wait(&c.start);
 		lt_sleep_ms(round * 2);
 		EXPECT_EQ(0, force(FOREVER) & LOOP_PENDING_FILE);
-		EXPECT_FALSE(lt_sysfs_bound(FIRST));
+		EXPECT_FALSE(lt_sysfs_attached(FIRST));
 		/* Buffered reads and writes of cached pages may go on for a while. */
 		for (i = 0; i < ARRAY_SIZE(c.user); i++) {
 			pthread_join(c.user[i].thread, NULL);

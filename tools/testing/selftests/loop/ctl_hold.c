@@ -65,7 +65,7 @@ TEST_F(ctl, hold)
 		/* From now on it is as any other. */
 		close(lease);
 		close(fd);
-		EXPECT_TRUE(lt_sysfs_bound(FIRST));
+		EXPECT_TRUE(lt_sysfs_attached(FIRST));
 		ASSERT_STREQ("ok", detach_from(FIRST));
 	}
 	close(uevents);
@@ -112,10 +112,10 @@ TEST_F(ctl, hold_ends_first)
 		fd = i & 2 ? lt_open(FIRST, O_RDWR) : -1;
 		close(lease);
 		/* It is detached as soon as nobody has it open. */
-		EXPECT_EQ(fd >= 0, lt_sysfs_bound(FIRST));
+		EXPECT_EQ(fd >= 0, lt_sysfs_attached(FIRST));
 		if (fd >= 0)
 			close(fd);
-		EXPECT_FALSE(lt_sysfs_bound(FIRST));
+		EXPECT_FALSE(lt_sysfs_attached(FIRST));
 		EXPECT_TRUE(lt_exists(FIRST));
 		EXPECT_STREQ("", heard(uevents)) {
 			TH_LOG("%d", i);
@@ -161,7 +161,7 @@ TEST_F(ctl, hold_of_killed)
 	}
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_TRUE(WIFSIGNALED(status));
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 	EXPECT_STREQ("", heard(uevents));
 	close(uevents);
 }
@@ -186,7 +186,7 @@ TEST_F(ctl, hold_detached)
 		/* The lease of old does not touch the next one. */
 		EXPECT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
 		close(lease);
-		EXPECT_TRUE(lt_sysfs_bound(FIRST));
+		EXPECT_TRUE(lt_sysfs_attached(FIRST));
 		EXPECT_STREQ("ok", detach_from(FIRST));
 		heard(uevents);
 	}

@@ -37,14 +37,14 @@ TEST_F(ctl, lease_autoclear)
 	/* The lease alone */
 	lease = attach_lease(FIRST, self->file, 0, AUTOCLEAR);
 	ASSERT_GE(lease, 0);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	/* Openers come and go. */
 	fd = lt_open(FIRST, O_RDWR);
 	ASSERT_GE(fd, 0);
 	close(fd);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	close(lease);
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 	EXPECT_TRUE(lt_exists(FIRST));
 
 	/* The lease goes first. */
@@ -52,26 +52,26 @@ TEST_F(ctl, lease_autoclear)
 	ASSERT_GE(lease, 0);
 	fd = lt_open(FIRST, O_RDONLY);
 	close(lease);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	EXPECT_EQ(0, attach_flags(FIRST));
 	close(fd);
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 
 	/* The opener goes first. */
 	lease = attach_lease(FIRST, self->file, 0, AUTOCLEAR);
 	ASSERT_GE(lease, 0);
 	fd = lt_open(FIRST, O_RDONLY);
 	close(fd);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	/* A copy is the same lease. */
 	copy = dup(lease);
 	close(lease);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	EXPECT_EQ(LEASE, attach_flags(FIRST));
 	close(self->file);
 	LT_EXPECT_ERR("EBUSY", umount2(self->dir, 0));
 	close(copy);
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 	EXPECT_EQ(0, umount2(self->dir, 0));
 }
 
@@ -86,9 +86,9 @@ TEST_F(ctl, lease_autoclear_partition)
 	part = lt_open_part(FIRST, 2, O_RDONLY);
 	ASSERT_GE(part, 0);
 	close(lease);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	close(part);
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 }
 
 /* A mount holds it as well. */
@@ -109,9 +109,9 @@ TEST_F(ctl, lease_autoclear_mount)
 	ASSERT_EQ(0, mount(node, dir, "ext4", 0, NULL));
 	EXPECT_EQ(1, openers(FIRST));
 	close(lease);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	EXPECT_EQ(0, umount2(dir, 0));
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 }
 
 /* Without autoclear the lease keeps nothing, and ends nothing. */
@@ -121,7 +121,7 @@ TEST_F(ctl, lease_without_autoclear)
 
 	ASSERT_GE(lease, 0);
 	close(lease);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	EXPECT_STREQ("ok", detach_from(FIRST));
 }
 
@@ -133,23 +133,23 @@ TEST_F(ctl, lease_autoclear_changes)
 
 	ASSERT_GE(lease, 0);
 	ASSERT_EQ(0, ioctl(lease, LOOP_SET_STATUS64, &info));
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	EXPECT_EQ(1, lt_sysfs_num(FIRST, "loop/autoclear"));
 	close(lease);
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 
 	lease = attach_lease(FIRST, self->file, 0, AUTOCLEAR);
 	ASSERT_GE(lease, 0);
 	info.lo_flags = 0;
 	ASSERT_EQ(0, ioctl(lease, LOOP_SET_STATUS64, &info));
 	close(lease);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	/* It is turned on by one who has the node open. */
 	fd = lt_open(FIRST, O_RDWR);
 	info.lo_flags = AUTOCLEAR;
 	ASSERT_EQ(0, ioctl(fd, LOOP_SET_STATUS64, &info));
 	close(fd);
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 }
 
 /* However the process ends. */
@@ -176,7 +176,7 @@ TEST_F(ctl, lease_of_killed)
 				    WIFSIGNALED(status));
 		if (i & 1)
 			EXPECT_TRUE(gone(FIRST));
-		EXPECT_FALSE(lt_sysfs_bound(FIRST));
+		EXPECT_FALSE(lt_sysfs_attached(FIRST));
 		EXPECT_TRUE(lt_destroy(FIRST, 2000));
 	}
 }
@@ -200,9 +200,9 @@ TEST_F(ctl, lease_close_on_exec)
 	/* The end of the pipe is closed by exec. */
 	close(p[1]);
 	ASSERT_EQ(0, read(p[0], &c, 1));
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	close(lease);
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 }
@@ -379,12 +379,12 @@ TEST_F(ctl, lease_hangs_up)
 	EXPECT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
 	EXPECT_EQ(POLLHUP, events(lease) & POLLHUP);
 	close(lease);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	/* LOOP_CLR_FD of the lease of a device that nobody has open: now */
 	EXPECT_STREQ("ok", detach_from(FIRST));
 	lease = attach_lease(FIRST, self->file, 0, 0);
 	ASSERT_EQ(0, ioctl(lease, LOOP_CLR_FD, 0));
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 	EXPECT_EQ(POLLHUP, events(lease) & POLLHUP);
 	close(lease);
 }
@@ -609,10 +609,10 @@ TEST_F(ctl, lease_has_ended)
 	EXPECT_FALSE(lt_exists(FIRST));
 	EXPECT_STREQ("ok", attach_to(FIRST, self->file, EPHEMERAL, 0));
 	EXPECT_EQ(0, all_calls(lease, other, ENXIO));
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	/* The end of the lease ends nothing of others. */
 	close(lease);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 }
 
 /* The lease of one that is attached with autoclear does not end the next one. */
@@ -625,10 +625,10 @@ TEST_F(ctl, lease_old_one_closes)
 	next = attach_lease(FIRST, self->file, 0, AUTOCLEAR);
 	ASSERT_GE(next, 0);
 	close(lease);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	EXPECT_EQ(LEASE, attach_flags(FIRST));
 	close(next);
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 }
 
 /* The lease of an attachment that has ended keeps neither device nor number. */
@@ -794,8 +794,8 @@ TEST_F(ctl, lease_delegated)
 	close(lease);
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
-	EXPECT_TRUE(lt_sysfs_bound(FIRST + 1));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST + 1));
 }
 
 /* A lease that is under way, and one that nobody will ever receive */
@@ -808,16 +808,16 @@ TEST_F(ctl, lease_in_flight)
 	ASSERT_GE(lease, 0);
 	ASSERT_TRUE(send_fd(s[0], lease));
 	close(lease);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	got = receive_fd(s[1]);
 	ASSERT_GE(got, 0);
 	EXPECT_EQ(0, get_status64(got));
 	ASSERT_TRUE(send_fd(s[0], got));
 	close(got);
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	close(s[0]);
 	close(s[1]);
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 }
 
 /* Calls of many threads on one lease, while others end the attachment */
@@ -876,9 +876,9 @@ TEST_F_TIMEOUT(ctl, lease_threads, 600)
 		c.lease = -1;
 		close(lease);
 		/* Another thread may be in a call on the lease. */
-		for (i = 0; i < 6000 && lt_sysfs_bound(FIRST); i++)
+		for (i = 0; i < 6000 && lt_sysfs_attached(FIRST); i++)
 			lt_sleep_ms(10);
-		ASSERT_FALSE(lt_sysfs_bound(FIRST));
+		ASSERT_FALSE(lt_sysfs_attached(FIRST));
 		EXPECT_TRUE(lt_destroy(FIRST, 2000));
 	}
 	c.stop = true;

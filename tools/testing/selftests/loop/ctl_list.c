@@ -287,7 +287,7 @@ TEST_F(ctl, list_cursor)
 		if (i)
 			EXPECT_GT(all[i].index, all[i - 1].index);
 		EXPECT_TRUE(lt_exists(all[i].index));
-		EXPECT_EQ(lt_sysfs_bound(all[i].index),
+		EXPECT_EQ(lt_sysfs_attached(all[i].index),
 			  all[i].state == LOOP_STATE_ATTACHED);
 	}
 	for (chunk = 1; chunk < 8; chunk++) {

@@ -30,12 +30,12 @@ TEST_F(ctl, permission)
 		d = lt_to_detach(FIRST, modes[i], 0);
 		LT_EXPECT_ERR("EPERM", ioctl(ro, LOOP_CTL_DETACH, &d));
 	}
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	EXPECT_EQ(0, ioctl(ro, LOOP_CTL_LIST, &l));
 	EXPECT_EQ(1, l.out_count);
 	d = lt_to_detach(FIRST, NOW, 0);
 	EXPECT_EQ(0, ioctl(wo, LOOP_CTL_DETACH, &d));
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 	close(ro);
 	close(wo);
 }
@@ -93,15 +93,15 @@ TEST_F(ctl, permission_of_nobody)
 	ASSERT_EQ(0, chmod("/dev/loop-control", 0600));
 	EXPECT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
 	EXPECT_EQ(0, run_as_nobody(nobody_tries, &c));
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
-	EXPECT_FALSE(lt_sysfs_bound(FIRST + 1));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST + 1));
 	EXPECT_STREQ("ok", detach_from(FIRST));
 	/* The ioctls of the device make root the owner, too. */
 	fd = lt_open(FIRST, O_RDWR);
 	ASSERT_EQ(0, ioctl(fd, LOOP_SET_FD, self->file));
 	close(fd);
 	EXPECT_EQ(0, run_as_nobody(nobody_tries, &c));
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	close(c.ro);
 	close(c.wo);
 }
@@ -117,7 +117,7 @@ static int nobody_attaches_autoclear(void *arg)
 {
 	int lease = attach_lease(FIRST, *(int *)arg, EPHEMERAL, AUTOCLEAR);
 
-	return lease < 0 ? errno : !lt_sysfs_bound(FIRST);
+	return lease < 0 ? errno : !lt_sysfs_attached(FIRST);
 }
 
 /* Detaches as another user, with or without CAP_SYS_ADMIN. */
@@ -146,12 +146,12 @@ TEST_F(ctl, permission_of_owner)
 	ASSERT_EQ(0, run_as_nobody(nobody_attaches, &self->file));
 	/* Another user may not, the same may, and so may root. */
 	EXPECT_EQ(EPERM, other_detaches(1, false));
-	EXPECT_TRUE(lt_sysfs_bound(FIRST));
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	EXPECT_EQ(0, other_detaches(65534, false));
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 	ASSERT_EQ(0, run_as_nobody(nobody_attaches, &self->file));
 	EXPECT_EQ(0, other_detaches(0, true));
-	EXPECT_FALSE(lt_sysfs_bound(FIRST));
+	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 	/* Who was the owner before does not matter. */
 	ASSERT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
 	EXPECT_EQ(EPERM, other_detaches(65534, false));

@@ -62,7 +62,7 @@ fio_pass()
 	local io=$1 direct=$2
 
 	image "${on[ext4]}/fio.img" 8M
-	dev=$(bind_to "${on[ext4]}/fio.img" "$io") &&
+	dev=$(attach_to "${on[ext4]}/fio.img" "$io") &&
 		verify "$dev" "$direct" --do_verify=1 \
 			--name=readers --direct=1 --numjobs=2 "${readers[@]}" \
 			--name=cached --direct=0 "${readers[@]}" &&
@@ -98,7 +98,7 @@ stacked()
 
 	mkdir -p "$at"
 	image "$img" "$(fs_size "$upper")"
-	dev=$(bind_to "$img" "$io") && make_fs "$upper" "$dev" &&
+	dev=$(attach_to "$img" "$io") && make_fs "$upper" "$dev" &&
 		mount "$dev" "$at" && cp -r "$LOOP_SCRATCH/tree/." "$at" &&
 		rm "$at/d0/f5" && sync -f "$at" && cp "$LOOP_SCRATCH/tree/d0/f5" "$at/d0" &&
 		umount "$at" && check_fs "$upper" "$dev" && forget "$dev" "$img" &&
@@ -207,7 +207,7 @@ charged_io()
 {
 	local file=$1 lower=$2 d before_w before_r after
 
-	d=$(bind_to "$file" on) || return
+	d=$(attach_to "$file" on) || return
 	before_w=$(bytes a "$lower" wbytes)
 	before_r=$(bytes a "$lower" rbytes)
 	in_group a dd if=/dev/zero of="$d" bs=64k count=32 oflag=direct status=none &&
@@ -230,7 +230,7 @@ charged_memory()
 	local d before after
 
 	image "${on[ext4]}/memory.img" 4M
-	d=$(bind_to "${on[ext4]}/memory.img" off) || return
+	d=$(attach_to "${on[ext4]}/memory.img" off) || return
 	before=$(sed -n 's/^file //p' "$groups/a/memory.stat")
 	in_group a dd if=/dev/zero of="$d" bs=64k count=64 oflag=direct status=none || return
 	after=$(sed -n 's/^file //p' "$groups/a/memory.stat")

@@ -320,7 +320,7 @@ if null=$(null_make size=64); then
 	null_remove
 	null=$(null_make size=64)
 	bind "$null"
-	claim "a disk of the same name can be bound" write_at 0
+	claim "a disk of the same name can be attached" write_at 0
 	detach "$dev"
 	pull
 	null_remove

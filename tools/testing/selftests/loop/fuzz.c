@@ -344,7 +344,7 @@ static uint32_t bound_flags(const struct slot *s)
  */
 static bool unbound(const struct slot *s)
 {
-	return !lt_sysfs_bound(s->dev);
+	return !lt_sysfs_attached(s->dev);
 }
 
 /*
@@ -407,7 +407,7 @@ static void op_open(struct slot *s)
 		posix_fadvise(s->fd, 0, 0, POSIX_FADV_RANDOM);
 }
 
-/* Binding */
+/* Attach and detach */
 
 /* With two reasons to fail, it is not promised which one is told. */
 static void one_reason(const struct slot *s, long rc)
@@ -829,7 +829,7 @@ static void op_get_free(struct slot *s)
 
 	/* differs: control.get_free.open */
 	for (n = 0; trace && n < DEVICES; n++)
-		if (openers(n) && !lt_sysfs_bound(n))
+		if (openers(n) && !lt_sysfs_attached(n))
 			return;
 	result(lt_ctl(LOOP_CTL_GET_FREE, 0));
 }
@@ -1080,7 +1080,7 @@ static void forget_blkroset(int n, const struct slot *s)
 	static bool was_bound[DEVICES];
 	int off = 0;
 
-	if (lt_sysfs_bound(n)) {
+	if (lt_sysfs_attached(n)) {
 		was_bound[n] = true;
 	} else if (was_bound[n] && s) {
 		ioctl(s->fd, BLKROSET, &off);
@@ -1102,7 +1102,7 @@ static void print_devices(void)
 		lt_add_state(&now, n, s ? s->fd : -1);
 		limits_leave_out(now.s);
 		/* differs: states.*.close, states.detached.enter */
-		if (!lt_sysfs_bound(n)) {
+		if (!lt_sysfs_attached(n)) {
 			leave_out(now.s, " q=");
 			leave_out(now.s, " rofd=");
 			leave_out(now.s, " disk=");

@@ -238,7 +238,7 @@ static int state_of(int index)
 	return lt_entry(index, &e) ? e.state : -1;
 }
 
-static int bind_to(int index, const char *path, uint32_t flags)
+static int attach_to(int index, const char *path, uint32_t flags)
 {
 	int fd = lt_open(index, O_RDWR), file = open(path, O_RDWR | O_CLOEXEC);
 
@@ -254,19 +254,19 @@ static int bind_above(int index, int below, uint32_t flags)
 	char path[32];
 
 	snprintf(path, sizeof(path), "/dev/loop%d", below);
-	return bind_to(index, path, flags);
+	return attach_to(index, path, flags);
 }
 
 /* Functions that hang. Each opens all that it needs, and returns an errno or 0. */
 
 static int hang_configure(struct _test_data_hang *self)
 {
-	return bind_to(A, self->slow, 0);
+	return attach_to(A, self->slow, 0);
 }
 
 static int hang_configure_partscan(struct _test_data_hang *self)
 {
-	return bind_to(A, self->slow, LO_FLAGS_PARTSCAN);
+	return attach_to(A, self->slow, LO_FLAGS_PARTSCAN);
 }
 
 static int attach(struct _test_data_hang *self, uint32_t flags)
@@ -540,12 +540,12 @@ static int bind_other(struct _test_data_hang *self)
 {
 	int fd;
 
-	if (bind_to(UNBOUND, self->fast, LO_FLAGS_PARTSCAN))
+	if (attach_to(UNBOUND, self->fast, LO_FLAGS_PARTSCAN))
 		return errno;
 	fd = lt_open(UNBOUND, O_RDWR);
 	if (fd < 0 || ioctl(fd, LOOP_CLR_FD) || close(fd))
 		return errno;
-	return lt_sysfs_bound(UNBOUND) ? EBUSY : 0;
+	return lt_sysfs_attached(UNBOUND) ? EBUSY : 0;
 }
 
 static int bind_nested(struct _test_data_hang *self)
@@ -704,7 +704,7 @@ static int own_clear(struct _test_data_hang *self)
 /* A second caller that attaches the device does not wait for the first. */
 static int own_bind(struct _test_data_hang *self)
 {
-	return bind_to(A, self->fast, 0);
+	return attach_to(A, self->fast, 0);
 }
 
 /* These changes concern no bio, or change nothing. */
@@ -899,7 +899,7 @@ static const char *set_up(struct __test_metadata *_metadata,
 	ASSERT_EQ(A, lt_ctl(LOOP_CTL_ADD, A));
 	ASSERT_EQ(UNBOUND, lt_ctl(LOOP_CTL_ADD, UNBOUND));
 	ASSERT_EQ(BOUND, lt_ctl(LOOP_CTL_ADD, BOUND));
-	ASSERT_EQ(0, bind_to(BOUND, self->fast, 0));
+	ASSERT_EQ(0, attach_to(BOUND, self->fast, 0));
 	return NULL;
 }
 
@@ -922,7 +922,7 @@ FIXTURE_SETUP(hang)
 	if (variant->attach && !self->has_attach)
 		SKIP(return, "no LOOP_CTL_ATTACH");
 	if (variant->before >= 0)
-		ASSERT_EQ(0, bind_to(A, self->slow, variant->before));
+		ASSERT_EQ(0, attach_to(A, self->slow, variant->before));
 }
 
 FIXTURE_TEARDOWN_PARENT(hang)
@@ -1101,7 +1101,7 @@ static void kill_them(struct __test_metadata *_metadata,
 	kill(pid, SIGKILL);
 	EXPECT_EQ(128 + SIGKILL, ended(pid));
 	hold(self, 0);
-	EXPECT_EQ(!binding, lt_sysfs_bound(A));
+	EXPECT_EQ(!binding, lt_sysfs_attached(A));
 	EXPECT_EQ(what != hang_attach_new, lt_exists(A));
 	if (!binding) {
 		EXPECT_GOES_ON(own_read);
@@ -1110,7 +1110,7 @@ static void kill_them(struct __test_metadata *_metadata,
 	}
 	if (!lt_exists(A))
 		ASSERT_EQ(A, lt_ctl(LOOP_CTL_ADD, A));
-	EXPECT_EQ(0, bind_to(A, self->fast, 0));
+	EXPECT_EQ(0, attach_to(A, self->fast, 0));
 	lt_detach(A);
 }
 
@@ -1160,7 +1160,7 @@ TEST_F_TIMEOUT(hang, killed, 600)
 	EXPECT_NE(-1, status);
 	if (variant->at == FUSE_GETATTR) {
 		EXPECT_TRUE(status == ENOTCONN || status == ECONNABORTED);
-		EXPECT_EQ(variant->before >= 0, lt_sysfs_bound(A));
+		EXPECT_EQ(variant->before >= 0, lt_sysfs_attached(A));
 	}
 	lt_destroy(UPPER, 2000);
 	lt_destroy(A, 2000);
@@ -1197,7 +1197,7 @@ static void given_up(struct __test_metadata *_metadata,
 	ASSERT_LT(0, pid);
 	EXPECT_GOES_ON(give_up);
 	EXPECT_NE(-1, ended(pid));
-	if (lt_sysfs_bound(A))
+	if (lt_sysfs_attached(A))
 		EXPECT_ENDS(EIO, own_read);
 	lt_destroy(UPPER, 2000);
 	lt_destroy(A, 2000);
@@ -1337,7 +1337,7 @@ FIXTURE_SETUP(hang_mounted)
 	self->h.early = -1;
 	snprintf(self->above, sizeof(self->above), "%s/above", self->h.dir);
 	ASSERT_EQ(0, mkdir(self->above, 0700));
-	ASSERT_EQ(0, bind_to(A, self->h.slow, 0));
+	ASSERT_EQ(0, attach_to(A, self->h.slow, 0));
 	snprintf(node, sizeof(node), "/dev/loop%d", A);
 	snprintf(command, sizeof(command), "%s %s > /dev/null 2>&1", variant->mkfs,
 		 node);

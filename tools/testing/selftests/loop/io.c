@@ -728,7 +728,7 @@ TEST_F_TIMEOUT(io, reconfigured_while_used, 600)
 	}
 }
 
-/* Unbound again, nothing can be read or written. */
+/* After a detach, nothing can be read or written. */
 TEST_F(io, unbound)
 {
 	EXPECT_EQ(0, pread(self->fd, rbuf, 4096, 0));

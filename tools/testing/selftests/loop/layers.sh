@@ -47,7 +47,7 @@ same_kind()
 	local type=$1 file=${on[$1]}/img dev
 
 	image "$file" "$(fs_size "$type")"
-	dev=$(bind_to "$file" "$2") && make_fs "$type" "$dev" && snap "$dev" &&
+	dev=$(attach_to "$file" "$2") && make_fs "$type" "$dev" && snap "$dev" &&
 		mount "$dev" "$at" && load "$at" && umount "$at" &&
 		mount "$dev" "$at" && cp -r /etc/default "$at" && sync -f "$at" && umount "$at" &&
 		counted "$dev" worker_meta && check_fs "$type" "$dev" &&
@@ -161,7 +161,7 @@ deep_devices()
 	local low=$1 dev=$1 all=() i
 
 	for i in {1..8}; do
-		dev=$(bind_to "$dev" "$2") || return
+		dev=$(attach_to "$dev" "$2") || return
 		all+=("$dev")
 	done
 	"$paths" async aio "$dev" write 128 3 && "$paths" check "$dev" 128 3 &&
@@ -193,7 +193,7 @@ deep_files()
 		mib=$(((10 - i) * (2 + 6 * long)))
 		image "$dir/img" "${mib}M"
 		[ ! "$full" ] || written_image "$dir/img" $((mib * 256)) || return
-		dev=$(bind_to "$dir/img" "$mode") &&
+		dev=$(attach_to "$dir/img" "$mode") &&
 			mkfs.ext4 -q -F -b 4096 -N 64 -E lazy_itable_init=0 "${options[@]}" "$dev" &&
 			mkdir -p "$LOOP_SCRATCH/at$i" &&
 			mount -o noatime "$dev" "$LOOP_SCRATCH/at$i" || return
@@ -270,7 +270,7 @@ dm_below()
 {
 	local dev
 
-	stack "$1" "$ram" "$ram2" && dev=$(bind_to "$mapper-$1" "$2") && through "$dev" 6 &&
+	stack "$1" "$ram" "$ram2" && dev=$(attach_to "$mapper-$1" "$2") && through "$dev" 6 &&
 		detach "$dev" && forget "$mapper-$1" && "$paths" check "$mapper-$1" 256 6 &&
 		unstack "$1"
 }
@@ -280,7 +280,7 @@ dm_above()
 	local low low2
 
 	image "${on[ext4]}/low" 16M && image "${on[ext4]}/low2" 16M
-	low=$(bind_to "${on[ext4]}/low" "$2") && low2=$(bind_to "${on[ext4]}/low2" "$2") &&
+	low=$(attach_to "${on[ext4]}/low" "$2") && low2=$(attach_to "${on[ext4]}/low2" "$2") &&
 		stack "$1" "$low" "$low2" && through "$mapper-$1" 8 && unstack "$1" &&
 		stack_again "$1" "$low" "$low2" && "$paths" check "$mapper-$1" 256 8 direct &&
 		unstack "$1" && detach "$low" && detach "$low2"
@@ -326,10 +326,10 @@ inject()
 	for target in "${on[ext4]}/inject-on" "${on[ext4]}/inject-off" "${on[xfs]}/inject-on" \
 		"${on[xfs]}/inject-off" "${on[btrfs]}/inject-on" "$ram-off"; do
 		case $target in
-		*/ram*) dev=$(bind_to "$ram" off) || return ;;
+		*/ram*) dev=$(attach_to "$ram" off) || return ;;
 		*)
 			image "$target" 8M
-			dev=$(bind_to "$target" "${target##*-}") || return
+			dev=$(attach_to "$target" "${target##*-}") || return
 			;;
 		esac
 		was=()
@@ -391,7 +391,7 @@ cut_files()
 	cut_logged "$ram" "$ram2" &&
 		mkfs.ext4 -q -F -b 4096 -E lazy_itable_init=0 "$mapper-cut" && mount "$mapper-cut" "$at" &&
 		written_image "$at/on" $((2 * count)) && written_image "$at/off" $((2 * count)) &&
-		dev=$(bind_to "$at/on" on) && dev2=$(bind_to "$at/off" off) || return
+		dev=$(attach_to "$at/on" on) && dev2=$(attach_to "$at/off" off) || return
 	"$paths" log-write "$dev" loop-selftest-cut "$count" 0 &
 	"$paths" log-write "$dev2" loop-selftest-cut "$count" "$count" && wait $! &&
 		detach "$dev" && detach "$dev2" &&
@@ -403,7 +403,7 @@ cut_device()
 {
 	local dev
 
-	cut_logged "$ram" "$ram2" && dev=$(bind_to "$mapper-cut" "$1") &&
+	cut_logged "$ram" "$ram2" && dev=$(attach_to "$mapper-cut" "$1") &&
 		"$paths" log-write "$dev" loop-selftest-cut "$count" 0 && detach "$dev" &&
 		unmap_it cut && "$paths" log-check "$ram2" 32768 "$count" "$ram"
 }
@@ -416,7 +416,7 @@ cut_journal()
 
 	cut_logged "$ram" "$ram2" &&
 		mkfs.ext4 -q -F -b 4096 -E lazy_itable_init=0 "$mapper-cut" && mount "$mapper-cut" "$at" &&
-		written_image "$at/img" 2048 && dev=$(bind_to "$at/img" "$1") &&
+		written_image "$at/img" 2048 && dev=$(attach_to "$at/img" "$1") &&
 		mkfs.ext4 -q -F -b 1024 -E lazy_itable_init=0 "$dev" &&
 		mkdir -p "$LOOP_SCRATCH/at1" && mount "$dev" "$LOOP_SCRATCH/at1" &&
 		sync && dmsetup message loop-selftest-cut 0 mark 0 && snap "$dev" &&
@@ -438,7 +438,7 @@ cut_at()
 
 	files=$("$paths" log-cut "$ram2" 32768 "$1" "$cuts" "$LOOP_SCRATCH/cut") &&
 		low=$(attach "$LOOP_SCRATCH/cut") && mount "$low" "$at" &&
-		dev=$(bind_to "$at/img" "$2") && mount "$dev" "$LOOP_SCRATCH/at1" &&
+		dev=$(attach_to "$at/img" "$2") && mount "$dev" "$LOOP_SCRATCH/at1" &&
 		"$paths" files-check "$LOOP_SCRATCH/at1" "$files" &&
 		umount "$LOOP_SCRATCH/at1" && check_fs ext4 "$dev" > "$LOOP_SCRATCH/fsck" &&
 		detach "$dev" && umount "$at" && detach "$low"

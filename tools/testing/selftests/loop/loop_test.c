@@ -237,7 +237,7 @@ long long lt_sysfs_num(int number, const char *attr)
 	return buf[0] == '-' && !buf[1] ? -1 : strtoll(buf, NULL, 0);
 }
 
-bool lt_sysfs_bound(int number)
+bool lt_sysfs_attached(int number)
 {
 	char buf[8];
 
@@ -633,7 +633,7 @@ void lt_add_state(struct lt_buf *b, int number, int fd)
 	if (fd >= 0)
 		lt_add_ioctls(b, number, fd);
 	lt_add(b, " sys=");
-	if (lt_sysfs_bound(number))
+	if (lt_sysfs_attached(number))
 		lt_add_attrs(b, number, lt_loop_attrs);
 	else
 		lt_add(b, "-");

@@ -87,7 +87,7 @@ int lt_open_part(int number, int part, int flags);
 bool lt_exists(int number);
 const char *lt_sysfs(int number, const char *attr, char *buf, size_t size);
 long long lt_sysfs_num(int number, const char *attr);
-bool lt_sysfs_bound(int number);
+bool lt_sysfs_attached(int number);
 uint64_t lt_diskseq(int fd);
 uint64_t lt_size(int fd);
 void lt_sleep_ms(unsigned int ms);

@@ -131,7 +131,7 @@ no_trace()
 }
 udev_settle
 losetup -d "$dev"
-claim "losetup -d: unbound, size 0, no partitions" wait_for 5 no_trace
+claim "losetup -d: detached, size 0, no partitions" wait_for 5 no_trace
 
 # partitions DEVICE
 partitions()
@@ -321,7 +321,7 @@ claim "--nooverlap: reuses, refuses, and lets neighbours be" nooverlap
 detach_all()
 {
 	attach "$plain" && attach "$fs" && attach "$disk" && udev_settle &&
-		losetup -D && same bound "" "$(loop_bound)" && same list "" "$(losetup -a)"
+		losetup -D && same attached "" "$(loop_bound)" && same list "" "$(losetup -a)"
 }
 claim "losetup -D detaches everything" detach_all
 
@@ -345,7 +345,7 @@ unbound_status()
 	*) echo "$error"; return 1 ;;
 	esac
 }
-claim "an unbound device has no status; detach is ENXIO" unbound_status
+claim "a device without a file has no status; detach is ENXIO" unbound_status
 
 # ---- mount and umount ----
 

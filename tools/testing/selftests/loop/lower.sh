@@ -63,7 +63,7 @@ tries()
 {
 	local dev vain inline ok=0
 
-	written_image "$1/img" 128 && dev=$(bind_to "$1/img" on) || return
+	written_image "$1/img" 128 && dev=$(attach_to "$1/img" on) || return
 	snap "$dev"
 	io "$dev" || ok=1
 	all_since "$dev"
@@ -122,7 +122,7 @@ neighbours()
 {
 	local dev
 
-	dev=$(bind_to "$mapper" on -b 1024) && snap "$dev" || return
+	dev=$(attach_to "$mapper" on -b 1024) && snap "$dev" || return
 	"$helper" neighbours "$dev" 500 || return
 	[ "$(since "$dev" worker_align)" -ge 500 ] || { all_since "$dev"; return 1; }
 	detach "$dev"
@@ -158,7 +158,7 @@ as_linear()
 	local dev linear ok=0
 
 	map "0 8192 linear $1 $2" && linear=$(dm_disk) &&
-		dev=$(bind_to "$1" on -o $(($2 * 512))) || return
+		dev=$(attach_to "$1" on -o $(($2 * 512))) || return
 	[ -z "$(diff <(limits "$linear") <(limits "$dev"))" ] || {
 		diff <(limits "$linear") <(limits "$dev")
 		ok=1

@@ -103,7 +103,7 @@ int main(int argc, char **argv)
 	ksft_test_result(attach_all(), "%u devices are attached\n", devices);
 	ksft_test_result(all_listed(devices), "each is listed once, in order\n");
 	ksft_test_result(detach_all(), "each is detached\n");
-	ksft_test_result(all_listed(0), "none is left bound\n");
+	ksft_test_result(all_listed(0), "none is left attached\n");
 	ksft_test_result(remove_all(), "each is removed\n");
 	close(backing);
 	umount2(dir, 0);

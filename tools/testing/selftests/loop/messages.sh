@@ -185,7 +185,7 @@ refused_once()
 		grep -c 'operation not supported error.*(DISCARD)')"
 }
 claim "discards that are not supported, eight at a time: one line" refused_once first
-claim "the same in the next binding: one line again" refused_once second
+claim "the same in the next attachment: one line again" refused_once second
 
 # A page that readahead did not get is read again.
 readahead()

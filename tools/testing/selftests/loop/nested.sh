@@ -50,7 +50,7 @@ nested()
 {
 	local file=${on[$1]}/image dev
 
-	truncate -s "$(fs_size "$2")" "$file" && dev=$(bind_to "$file" "$3") &&
+	truncate -s "$(fs_size "$2")" "$file" && dev=$(attach_to "$file" "$3") &&
 		make_fs "$2" "$dev" > /dev/null && mount "$dev" "$top" && snap "$dev" &&
 		work "$top" && counted "$dev" inline && cp -r /usr/share/doc/fio "$top/" &&
 		cp /bin/bash "$top/file" && umount "$top" && mount "$dev" "$top" && snap "$dev" &&
@@ -78,7 +78,7 @@ chain()
 
 	for ((i = 0; i < $1; i++)); do
 		truncate -s "$((350 * ($1 - i)))M" "$at/image" &&
-			dev=$(bind_to "$at/image" on) && mkfs.xfs -q -f "$dev" &&
+			dev=$(attach_to "$at/image" on) && mkfs.xfs -q -f "$dev" &&
 			mkdir -p "$top-$i" && mount "$dev" "$top-$i" || return
 		devices+=("$dev") at=$top-$i
 	done

@@ -38,8 +38,8 @@ written_image()
 		forget "$1"
 }
 
-# bind_to FILE on|off [LOSETUP-ARGUMENT...]: attaches with that mode, or fails
-bind_to()
+# attach_to FILE on|off [LOSETUP-ARGUMENT...]: attaches with that mode, or fails
+attach_to()
 {
 	local d file=$1 mode=$2
 

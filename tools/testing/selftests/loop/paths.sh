@@ -58,7 +58,7 @@ inline_direct()
 
 	[ "$1" != btrfs ] || reads=worker_file:64
 	written_image "$file" 256
-	dev=$(bind_to "$file" on) && write_inline "$1" "$dev" 1 &&
+	dev=$(attach_to "$file" on) && write_inline "$1" "$dev" 1 &&
 		snap "$dev" && "$paths" check "$dev" 64 1 direct && counted "$dev" "$reads" &&
 		untried "$dev" && detach "$dev" && forget "$file" &&
 		"$paths" check "$file" 64 1
@@ -78,7 +78,7 @@ inline_buffered()
 	local file=${on[$1]}/buffered dev
 
 	written_image "$file" 256
-	"$paths" write "$file" 64 2 && dev=$(bind_to "$file" off) &&
+	"$paths" write "$file" 64 2 && dev=$(attach_to "$file" off) &&
 		forget "$file" && snap "$dev" && "$paths" check "$dev" 64 2 direct &&
 		inline_done "$dev" 64 && counted "$dev" retry_again &&
 		"$paths" check "$dev" 64 2 direct && snap "$dev" &&
@@ -105,7 +105,7 @@ sparse()
 	local file=${on[ext4]}/sparse dev
 
 	image "$file" 4M
-	dev=$(bind_to "$file" on) && snap "$dev" &&
+	dev=$(attach_to "$file" on) && snap "$dev" &&
 		same result "submitted ok=256 again=0 other=0" \
 			"$(paste_of "$paths" async aio "$dev" write 256 4)" &&
 		counted "$dev" retry_again worker_backoff &&
@@ -119,7 +119,7 @@ uncached()
 	local file=${on[ext4]}/uncached dev
 
 	written_image "$file" 1024
-	"$paths" write "$file" 1024 4 && dev=$(bind_to "$file" off) && forget "$file" && snap "$dev" &&
+	"$paths" write "$file" 1024 4 && dev=$(attach_to "$file" off) && forget "$file" && snap "$dev" &&
 		same result "submitted ok=1024 again=0 other=0" \
 			"$(paste_of "$paths" async aio "$dev" read 1024 4)" &&
 		counted "$dev" retry_again worker_backoff &&
@@ -135,7 +135,7 @@ fua()
 	local file=${on[xfs]}/fua dev
 
 	written_image "$file" 64
-	dev=$(bind_to "$file" off) && snap "$dev" &&
+	dev=$(attach_to "$file" off) && snap "$dev" &&
 		dd if="$random" of="$dev" bs=4k count=8 oflag=direct,dsync status=none &&
 		inline_done "$dev" 8 && counted "$dev" worker_flush:8 flush:16 fsync:16 &&
 		snap "$dev" &&
@@ -200,7 +200,7 @@ unmap()
 	local file=${on[ext4]}/unmap dev
 
 	written_image "$file" 64
-	dev=$(bind_to "$file" on) && snap "$dev" && blkdiscard -l 65536 "$dev" &&
+	dev=$(attach_to "$file" on) && snap "$dev" && blkdiscard -l 65536 "$dev" &&
 		counted "$dev" worker_op:1 && uncounted "$dev" unmap_refused &&
 		cmp -n 65536 "$dev" /dev/zero && detach "$dev"
 }
@@ -212,7 +212,7 @@ refused()
 	local file dev
 
 	file=$(scratch_fs ext4 -O ^extent,^64bit)/refused && written_image "$file" 64 &&
-		dev=$(bind_to "$file" on) && dd if="$random" of="$dev" bs=64k count=1 \
+		dev=$(attach_to "$file" on) && dd if="$random" of="$dev" bs=64k count=1 \
 			oflag=direct status=none && snap "$dev" && blkdiscard -z -l 65536 "$dev" &&
 		counted "$dev" worker_op:1 unmap_refused:1 && cmp -n 65536 "$dev" /dev/zero &&
 		same "write zeroes" 0 "$(cat "/sys/block/${dev##*/}/queue/write_zeroes_max_bytes")" &&
@@ -226,7 +226,7 @@ rlimit()
 	local file=${on[$1]}/rlimit dev
 
 	written_image "$file" 64
-	dev=$(bind_to "$file" "$2") && snap "$dev" &&
+	dev=$(attach_to "$file" "$2") && snap "$dev" &&
 		prlimit --fsize=8192 dd if="$random" of="$dev" bs=4k count=16 \
 			oflag=direct status=none &&
 		counted "$dev" worker_rlimit:16 && uncounted "$dev" inline &&
@@ -248,7 +248,7 @@ access_times()
 	# "atime" undoes an earlier noatime
 	mount -o "remount,atime,$2" "${on[$1]}" && "$paths" write "$file" 16 14 &&
 		{ [ "$mode" = off ] || forget "$file"; } &&
-		touch -a -d @1 "$file" && dev=$(bind_to "$file" "$mode") && snap "$dev" &&
+		touch -a -d @1 "$file" && dev=$(attach_to "$file" "$mode") && snap "$dev" &&
 		"$paths" check "$dev" 16 14 direct && counted "$dev" inline:14 || return
 	case $2 in
 	noatime) uncounted "$dev" worker_atime && same atime 1 "$(stat -c %X "$file")" ;;
@@ -268,7 +268,7 @@ cache_only()
 	local dir file dev
 
 	dir=$(scratch_fs "$1") && file=$dir/cached && written_image "$file" 64 &&
-		"$paths" write "$file" 64 18 && dev=$(bind_to "$file" off) &&
+		"$paths" write "$file" 64 18 && dev=$(attach_to "$file" off) &&
 		"$paths" check "$dev" 64 18 direct && snap "$dev" &&
 		"$paths" check "$dev" 64 18 direct && counted "$dev" inline:62 &&
 		"$paths" write "$dev" 64 19 && "$paths" check "$dev" 64 19 direct &&
@@ -285,7 +285,7 @@ turned_off()
 {
 	local file=${on[ext4]}/off dev
 
-	written_image "$file" 64 && dev=$(bind_to "$file" on) && inline_io N && snap "$dev" &&
+	written_image "$file" 64 && dev=$(attach_to "$file" on) && inline_io N && snap "$dev" &&
 		"$paths" write "$dev" 64 20 && "$paths" check "$dev" 64 20 direct &&
 		counted "$dev" worker_off:128 && uncounted "$dev" inline && inline_io Y &&
 		snap "$dev" && "$paths" check "$dev" 64 20 direct &&
@@ -299,7 +299,7 @@ parked()
 	local file=${on[ext4]}/parked dev
 
 	written_image "$file" 256
-	dev=$(bind_to "$file" on) && map_to parked "0 1032 linear $dev 0" \
+	dev=$(attach_to "$file" on) && map_to parked "0 1032 linear $dev 0" \
 		"1032 1016 linear $dev 1032" && snap "$dev" &&
 		dd if="$random" of="$mapper-parked" bs=1M oflag=direct status=none &&
 		counted "$dev" worker_parked && cmp -n 1048576 "$random" "$mapper-parked" &&
@@ -313,7 +313,7 @@ above()
 {
 	local at=$LOOP_SCRATCH/at dev block
 
-	dev=$(bind_to "$1" "$2") && map_to above "0 16384 linear $dev 0" &&
+	dev=$(attach_to "$1" "$2") && map_to above "0 16384 linear $dev 0" &&
 		mkfs.ext4 -q -F -O ^has_journal -N 64 "$mapper-above" && mkdir -p "$at" &&
 		mount "$mapper-above" "$at" && written_image "$at/img" 64 || return
 	for ((block = 0; block < 64; block += 2)); do
@@ -332,10 +332,10 @@ unaligned()
 	map_to align "0 16384 crypt aes-xts-plain64 $(printf '%064d' 7) 0 $1 0 1 sector_size:4096" &&
 		mkfs.ext4 -q -F -O ^has_journal -E lazy_itable_init=1 -N 64 "$mapper-align" && mkdir -p "$at" &&
 		mount "$mapper-align" "$at" && written_image "$at/img" 16 &&
-		dev=$(bind_to "$at/img" on -b 4096) && snap "$dev" &&
+		dev=$(attach_to "$at/img" on -b 4096) && snap "$dev" &&
 		"$paths" unaligned "$dev" && counted "$dev" worker_align:2 &&
 		uncounted "$dev" inline && detach "$dev" && umount "$at" &&
-		dev=$(bind_to "$mapper-align" on -b 4096) && snap "$dev" &&
+		dev=$(attach_to "$mapper-align" on -b 4096) && snap "$dev" &&
 		"$paths" unaligned "$dev" && uncounted "$dev" cloned &&
 		detach "$dev" && unmap_it align
 }
@@ -364,7 +364,7 @@ watched()
 			"$("$paths" watch "$file" losetup -c "$dev")" &&
 		same "direct I/O" "opened 0, closed 0" \
 			"$("$paths" watch "$file" losetup --direct-io=on "$dev")" &&
-		same "the unbinding" "opened 0, closed 1" \
+		same "the detach" "opened 0, closed 1" \
 			"$("$paths" watch "$file" losetup -d "$dev")" && rm "$file"
 }
 
@@ -394,7 +394,7 @@ cloned()
 {
 	local dev low=$1 at
 
-	"$paths" write "$low" 256 9 && forget "$low" && dev=$(bind_to "$low" on) &&
+	"$paths" write "$low" 256 9 && forget "$low" && dev=$(attach_to "$low" on) &&
 		snap "$dev" && "$paths" write "$dev" 64 5 &&
 		"$paths" check "$dev" 64 5 direct && counted "$dev" cloned:128 &&
 		snap "$dev" && dd if=/dev/zero of="$dev" bs=4k count=1 seek=200 \
@@ -451,7 +451,7 @@ coherent()
 {
 	local dev pid round
 
-	dev=$(bind_to "$ram" on) || return
+	dev=$(attach_to "$ram" on) || return
 	while :; do
 		dd if="$ram" of=/dev/null bs=64k count=16 status=none
 	done &
@@ -482,7 +482,7 @@ overtaken()
 {
 	local dev low=$mapper-delay new=$LOOP_SCRATCH/new pid before rc=0
 
-	map_to delay "0 8192 delay $ram 0 0 $ram 0 2000" && dev=$(bind_to "$low" on) || return
+	map_to delay "0 8192 delay $ram 0 0 $ram 0 2000" && dev=$(attach_to "$low" on) || return
 	for before in cloned worker_file; do
 		forget "$low"
 		[ "$before" = cloned ] || dd if="$low" of=/dev/null bs=4k count=1 status=none
@@ -504,7 +504,7 @@ read_of_old()
 
 	"$paths" write "$ram" 4 31 && written_image "$file" 1024 &&
 		map_to delay "0 8192 delay $ram 0 2000" && forget "$low" &&
-		dev=$(bind_to "$low" off -r) && exec {open}< "$dev" || return
+		dev=$(attach_to "$low" off -r) && exec {open}< "$dev" || return
 	dd if="$dev" of=/dev/null bs=4k count=1 status=none &
 	pid=$!
 	wait_for 10 in_flight "$dev" read && "$paths" change-fd "$dev" "$file" &&
@@ -529,7 +529,7 @@ late()
 {
 	local low=$1 dev out=$LOOP_SCRATCH/late
 
-	"$paths" write "$low" 64 15 && dev=$(bind_to "$low" on) &&
+	"$paths" write "$low" 64 15 && dev=$(attach_to "$low" on) &&
 		"$paths" check "$low" 64 15 && snap "$dev" &&
 		same result "submitted ok=64 again=0 other=0" \
 			"$(paste_of "$paths" async aio "$dev" read 64 15)" &&
@@ -586,7 +586,7 @@ failing_read()
 {
 	local dev inline
 
-	"$paths" write "$at/img" 256 16 && dev=$(bind_to "$at/img" "$1") && fault "$2" &&
+	"$paths" write "$at/img" 256 16 && dev=$(attach_to "$at/img" "$1") && fault "$2" &&
 		forget "$at/img" || return
 	[ "$1" = on ] || dd if="$at/img" of=/dev/null bs=4k skip=32 count=8 status=none ||
 		return
@@ -613,7 +613,7 @@ failing_write()
 	local dev all=() by
 
 	for by in inline worker; do
-		"$paths" write "$at/img" 256 16 && dev=$(bind_to "$at/img" on) &&
+		"$paths" write "$at/img" 256 16 && dev=$(attach_to "$at/img" on) &&
 			fault sector || return
 		if [ "$by" = inline ]; then
 			wait_for 10 write_fails_inline
@@ -674,7 +674,7 @@ frozen()
 	local file=${on[$1]}/frozen dev async rc=0
 
 	written_image "$file" 64
-	dev=$(bind_to "$file" "$3") && snap "$dev" || return
+	dev=$(attach_to "$file" "$3") && snap "$dev" || return
 	frozen_begin "$1" "$2" 12 7 "${4:-}" || return
 	wait_for 30 has_line submitted || rc=1
 	! has_line ok= || rc=1
@@ -710,7 +710,7 @@ killed()
 	for _ in {1..4}; do
 		cat "$random"
 	done > "$file"
-	dev=$(bind_to "$file" "$1") && forget "$file" && snap "$dev" &&
+	dev=$(attach_to "$file" "$1") && forget "$file" && snap "$dev" &&
 		failures_begin || return
 	# A task can be anywhere in a read by then.
 	for _ in {1..10}; do
@@ -782,7 +782,7 @@ full_cgroup()
 	local file=${on[$1]}/full dev rc=0
 
 	written_image "$file" 256
-	dev=$(bind_to "$file" off) && forget "$file" || return
+	dev=$(attach_to "$file" off) && forget "$file" || return
 	in_group b "$paths" full "$dev" "$groups/b/memory.max" 64 14 || rc=$?
 	echo max > "$groups/b/memory.max"
 	same "status of the writer" 0 "$rc" && "$paths" check "$dev" 64 14 direct &&
@@ -806,7 +806,7 @@ reclaim_swap()
 	kib=$(cat "$min")
 	[ -z "${4-}" ] || limit=4M use=(low-memory 6 20)
 	written_image "$file" "${4:-5120}" && truncate -s 20M "$file" || return
-	dev=$(bind_to "$file" "$2") && mkswap -q "$dev" && swapon "$dev" && sync "$file" &&
+	dev=$(attach_to "$file" "$2") && mkswap -q "$dev" && swapon "$dev" && sync "$file" &&
 		snap "$dev" && times=$(stat -c %y%z "$file") &&
 		echo "$limit" > "$groups/b/memory.max" || return
 	for _ in 1 2 3; do
@@ -829,7 +829,7 @@ swap_fails()
 
 	map_to bad "$table" && mkfs.ext4 -q -F -O ^has_journal -N 64 "$mapper-bad" &&
 		mkdir -p "$at" && mount "$mapper-bad" "$at" && written_image "$at/img" 1024 &&
-		dev=$(bind_to "$at/img" on) && mkswap -q "$dev" && swapon "$dev" &&
+		dev=$(attach_to "$at/img" on) && mkswap -q "$dev" && swapon "$dev" &&
 		sync "$at/img" && snap "$dev" && remap_to bad "0 16384 error" &&
 		echo 4M > "$groups/b/memory.max" || return
 	in_group b timeout -s KILL 20 "$paths" anonymous 6 0
@@ -888,7 +888,7 @@ throttled()
 	low=$(findmnt -no SOURCE "${on[$1]}") && n=$(lsblk -dnro MAJ:MIN "$low") &&
 		before=$(limited_bytes "$low") || return
 	written_image "$file" 4096
-	dev=$(bind_to "$file" "$2") && echo "$n wbps=$3 rbps=$3" > "$groups/a/io.max" || return
+	dev=$(attach_to "$file" "$2") && echo "$n wbps=$3 rbps=$3" > "$groups/a/io.max" || return
 	in_group a fio --name=limited --filename="$dev" --ioengine=libaio --iodepth=32 \
 		--direct=1 --bs=4k --rw=randrw --size=8M --offset=8M --time_based \
 		--runtime=3600 --output=/dev/null &
@@ -956,7 +956,7 @@ bound_nowait()
 	local file=${on[ext4]}/bound dev async rc=0
 
 	written_image "$file" 256
-	dev=$(bind_to "$file" on) && frozen_begin ext4 aio 200 10 nowait || return
+	dev=$(attach_to "$file" on) && frozen_begin ext4 aio 200 10 nowait || return
 	wait_for 30 has_line submitted || rc=1
 	frozen_end ext4 || rc=1
 	cat "$LOOP_SCRATCH/async"
@@ -969,7 +969,7 @@ bound_memory()
 {
 	local file=${on[ext4]}/bound dev async before rc=0
 
-	dev=$(bind_to "$file" on) && before=$(objects loop_io) || return
+	dev=$(attach_to "$file" on) && before=$(objects loop_io) || return
 	frozen_begin ext4 aio 256 11 || return
 	wait_for 30 stands_still "$dev" || rc=1
 	! has_line submitted || rc=1
@@ -995,7 +995,7 @@ sustained()
 {
 	local dev before pid n most=0 kib=0 samples=0 ratio
 
-	image "$at/img" 32M && dev=$(bind_to "$at/img" "$1") && before=$(objects loop_io) &&
+	image "$at/img" 32M && dev=$(attach_to "$at/img" "$1") && before=$(objects loop_io) &&
 		ratio=$(cat /proc/sys/vm/dirty_ratio) || return
 	echo $((2 << 20)) > /proc/sys/vm/dirty_bytes
 	fio --output-format=terse --name=writer --filename="$dev" --ioengine=libaio \

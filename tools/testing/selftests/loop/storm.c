@@ -438,7 +438,7 @@ static bool detach_all(void)
 			good = false;
 		}
 	} while (lt_list_next(&l));
-	ksft_print_msg("%u were left bound\n", count);
+	ksft_print_msg("%u were left attached\n", count);
 	return good;
 }
 
@@ -500,10 +500,10 @@ static bool remove_all(void)
 		if (!exists)
 			continue;
 		fd = lt_open(n, O_RDWR);
-		if (fd < 0 || lt_sysfs_bound(n)) {
-			ksft_print_msg("loop%d: open %s, bound %d\n", n,
+		if (fd < 0 || lt_sysfs_attached(n)) {
+			ksft_print_msg("loop%d: open %s, attached %d\n", n,
 				       fd < 0 ? lt_errname(errno) : "ok",
-				       lt_sysfs_bound(n));
+				       lt_sysfs_attached(n));
 			good = false;
 		}
 		close(fd);

@@ -43,7 +43,7 @@ on_file_system()
 
 	shift 2
 	image "$base/img" 300M
-	dev=$(bind_to "$base/img" "$mode") && make_fs "$type" "$dev" &&
+	dev=$(attach_to "$base/img" "$mode") && make_fs "$type" "$dev" &&
 		mount "$dev" "$at" || return
 	stress "$@" --temp-path "$at" --dev 1 --dev-file "$dev" || rc=$?
 	umount "$at" && check_fs "$type" "$dev" && detach "$dev" && return "$rc"
@@ -79,7 +79,7 @@ mkdir "$LOOP_SCRATCH/at"
 at=$LOOP_SCRATCH/at
 
 if [ "$long" ]; then
-	claim "eight add, bind, change and remove devices" stress $((long * 60)) --loop 8 --temp-path "$base"
+	claim "eight add, attach, change and remove devices" stress $((long * 60)) --loop 8 --temp-path "$base"
 	for type in ext4 xfs btrfs; do
 		for mode in on off; do
 			claim "all stressors of files and I/O on $type, direct $mode" \
@@ -88,7 +88,7 @@ if [ "$long" ]; then
 	done
 	seconds=$((long * 60))
 else
-	claim "eight add, bind, change and remove devices" stress 3 --loop 8 --temp-path "$base"
+	claim "eight add, attach, change and remove devices" stress 3 --loop 8 --temp-path "$base"
 	claim "a file system and the node, direct on" on_file_system ext4 on 3 "${at_once[@]}"
 	seconds=3
 fi
@@ -103,7 +103,7 @@ if [ -w "$cpu1" ]; then
 else
 	tap_skip "the same while a processor goes and comes back" "there is no second one"
 fi
-claim "nothing is left bound" same "devices that are" "" "$(loop_bound)"
+claim "nothing is left attached" same "devices that are" "" "$(loop_bound)"
 finish
 trap - EXIT
 claim "the module unloads" loop_unload

@@ -184,8 +184,8 @@ static bool check_removal(void)
 
 	for (n = first; n < first + NUMBERS; n++) {
 		lt_detach(n);
-		if (lt_sysfs_bound(n)) {
-			ksft_print_msg("loop%d is bound after LOOP_CLR_FD\n",
+		if (lt_sysfs_attached(n)) {
+			ksft_print_msg("loop%d is attached after LOOP_CLR_FD\n",
 				       n);
 			good = false;
 		}
@@ -218,7 +218,7 @@ static bool check_free(void)
 	for (n = 0; n < (int)sizeof(found_free); n++) {
 		if (!found_free[n] || (n >= first && n < first + NUMBERS))
 			continue;
-		if (!lt_exists(n) || lt_sysfs_bound(n)) {
+		if (!lt_exists(n) || lt_sysfs_attached(n)) {
 			ksft_print_msg("loop%d was free, and is not\n", n);
 			good = false;
 		}
@@ -252,7 +252,7 @@ int main(int argc, char **argv)
 	/* The lowest, so that LOOP_CTL_GET_FREE finds them too. */
 	for (i = 0; i < NUMBERS; i++) {
 		existed[i] = lt_exists(i);
-		if (lt_sysfs_bound(i))
+		if (lt_sysfs_attached(i))
 			first = 1000;
 	}
 	for (i = 0; i < NUMBERS; i++)
@@ -284,8 +284,8 @@ int main(int argc, char **argv)
 	good = check_index(&left);
 	ksft_print_msg("%d of %d devices were there\n", left, NUMBERS);
 	ksft_test_result(good, "sysfs and the index agree\n");
-	ksft_test_result(check_removal(), "all can be unbound and removed\n");
-	ksft_test_result(check_free(), "what was found free is unbound\n");
+	ksft_test_result(check_removal(), "all can be detached and removed\n");
+	ksft_test_result(check_free(), "devices that were found free have no file\n");
 	for (i = 0; i < IMAGES; i++)
 		close(images[i]);
 	good = !umount2(dir, 0);

@@ -37,7 +37,7 @@ under_pressure()
 {
 	local swap fs files rc=0
 
-	swap=$(bind_to "$1" "$2") && fs=$(bind_to "$at/fs.img" "$3") &&
+	swap=$(attach_to "$1" "$2") && fs=$(attach_to "$at/fs.img" "$3") &&
 		mkswap -q "$swap" && swapon "$swap" && mkfs.ext4 -q -F "$fs" &&
 		mount "$fs" "$at/fs" && snap "$swap" || return
 	files_change &

@@ -84,14 +84,14 @@ claim "nothing is there before" same traces "" "$(traces)"
 
 loop_load || bail_out "the module does not load"
 dev=$(attach "$LOOP_SCRATCH/img")
-claim "rmmod is refused while a device is bound" in_use
+claim "rmmod is refused while a device is attached" in_use
 claim "which works as before" still_works "$dev"
 mount "$dev" "$LOOP_SCRATCH/at"
 losetup -d "$dev"
 claim "rmmod is refused while a detached device is mounted" in_use
 umount "$LOOP_SCRATCH/at"
 exec 5< /dev/loop3
-claim "rmmod is refused while an unbound device is open" in_use
+claim "rmmod is refused while a device without a file is open" in_use
 exec 5<&-
 exec 5<> /dev/loop-control
 claim "rmmod is refused while the control device is open" in_use

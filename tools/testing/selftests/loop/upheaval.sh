@@ -120,7 +120,7 @@ begin()
 let_go()
 {
 	claim "$1: detached" detach "$dev"
-	claim "$1: bound again, to another file" works_again
+	claim "$1: attached again, to another file" works_again
 }
 
 # on_disk NAME DISK VALUE FILE.  I/O in flight may end with ENODEV. A disk that is gone
@@ -209,7 +209,7 @@ no_zeroes()
 {
 	local whole="0 2048 linear $disk 0" half="0 1024 linear $disk 0" rc=0
 
-	map_to small "$whole" && dev=$(bind_to "$mapper-small" "$1") || return
+	map_to small "$whole" && dev=$(attach_to "$mapper-small" "$1") || return
 	remap_to small "$half" && fails blkdiscard -f -z -l 1M "$dev" &&
 		remap_to small "$whole" && blkdiscard -f -z -l 1M "$dev" || rc=1
 	detach "$dev" && unmap_it small && return "$rc"
