@@ -86,6 +86,8 @@ off_loop()
 	local i
 
 	for ((i = $1; i > 0; i--)); do
+		# the file of the device above is on this file system
+		loop_detach_all
 		umount "$low-$i" || return
 	done
 	loop_detach_all
