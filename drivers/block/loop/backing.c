@@ -290,7 +290,7 @@ static void loop_backing_find_range(struct loop_backing *b)
 	b->range_start = b->params.offset;
 	b->range_end = end;
 	if (!bdev) {
-		b->range_mapping = d_real_inode(b->file->f_path.dentry)->i_mapping;
+		b->range_mapping = loop_file_data_inode(b->file)->i_mapping;
 		return;
 	}
 	b->range_mapping = bdev_whole(bdev)->bd_mapping;
