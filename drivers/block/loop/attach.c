@@ -761,6 +761,13 @@ void loop_device_detach_if_due(struct loop_device *lo)
 		wake_up(&lo->events);
 }
 
+/* Does the same for a caller that does not hold open_mutex. */
+void loop_device_lock_and_detach_if_due(struct loop_device *lo)
+{
+	guard(mutex)(&lo->disk->open_mutex);
+	loop_device_detach_if_due(lo);
+}
+
 /* Keeps the device attached until loop_device_unpin(), as an open device stays. */
 bool loop_device_pin(struct loop_device *lo, u64 attachment)
 {
@@ -783,13 +790,10 @@ void loop_device_unpin(struct loop_device *lo)
 	xa_lock(&loop_index);
 	due = !--lo->pins && lo->autoclear && !lo->held;
 	xa_unlock(&loop_index);
-	if (due) {
-		mutex_lock(&lo->disk->open_mutex);
-		loop_device_detach_if_due(lo);
-		mutex_unlock(&lo->disk->open_mutex);
-	} else if (wq_has_sleeper(&lo->events)) {
+	if (due)
+		loop_device_lock_and_detach_if_due(lo);
+	else if (wq_has_sleeper(&lo->events))
 		wake_up(&lo->events);
-	}
 	put_disk(lo->disk);
 }
 
@@ -844,9 +848,7 @@ void loop_force_work(struct work_struct *work)
 
 	if (READ_ONCE(lo->death) == LOOP_DYING)
 		loop_device_end(lo);
-	mutex_lock(&lo->disk->open_mutex);
-	loop_device_detach_if_due(lo);
-	mutex_unlock(&lo->disk->open_mutex);
+	loop_device_lock_and_detach_if_due(lo);
 	put_disk(lo->disk);
 }
 

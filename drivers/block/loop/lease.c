@@ -413,12 +413,9 @@ static int loop_lease_release(struct inode *inode, struct file *file)
 	struct loop_device *lo = lease->lo;
 
 	if (lo) {
-		if (loop_lease_end(lease)) {
-			/* the last close of the device does the same */
-			mutex_lock(&lo->disk->open_mutex);
-			loop_device_detach_if_due(lo);
-			mutex_unlock(&lo->disk->open_mutex);
-		}
+		/* the last close of the device does the same */
+		if (loop_lease_end(lease))
+			loop_device_lock_and_detach_if_due(lo);
 		put_disk(lo->disk);
 	}
 	kfree(lease);

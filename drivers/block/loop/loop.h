@@ -398,6 +398,7 @@ void loop_device_unpin(struct loop_device *lo);
 void loop_device_undo_attach(struct loop_device *lo, bool remove);
 void loop_device_detach(struct loop_device *lo);
 void loop_device_detach_if_due(struct loop_device *lo);
+void loop_device_lock_and_detach_if_due(struct loop_device *lo);
 void loop_detach_at_close(struct loop_device *lo);
 void loop_force_work(struct work_struct *work);
 void loop_device_kill_locked(struct loop_device *lo);
