@@ -18,7 +18,8 @@ import sys
 
 # From the highest to the lowest, as at the top of drivers/block/loop.c.
 ROOMS = ("loop.c", "loop/control.c", "loop/lease.c", "loop/index.c", "loop/config.c",
-         "loop/attach.c", "loop/report.c", "loop/backing.c", "loop/swap.c", "loop/work.c", "loop/inject.c")
+         "loop/attach.c", "loop/report.c", "loop/backing.c", "loop/swap.c", "loop/merge.c",
+         "loop/work.c", "loop/inject.c")
 MAX_LINES = 1400
 
 block = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else

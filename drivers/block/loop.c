@@ -27,6 +27,7 @@
  *   loop/report.c	 sysfs, the log, tracepoints
  *   loop/backing.c	 the backing file
  *   loop/swap.c	 bios that are swapped out to a file
+ *   loop/merge.c	 small writes that become a larger one
  *   loop/work.c	 groups and queues of bios, and their bounds
  *   loop/inject.c	 failures of file I/O, in builds for tests only
  *   loop/loop.h	 types, what guards each field, prototypes
@@ -844,8 +845,9 @@ static enum loop_path loop_io_path_rw(const struct loop_io *io)
 	}
 	if (current->flags & PF_MEMALLOC)
 		return LOOP_PATH_WORKER_RECLAIM;
-	if (!bio_list_empty(&current->bio_list[0]) ||
-	    !bio_list_empty(&current->bio_list[1]))
+	/* a worker that submits merged bios has no such list */
+	if (current->bio_list && (!bio_list_empty(&current->bio_list[0]) ||
+				  !bio_list_empty(&current->bio_list[1])))
 		return LOOP_PATH_WORKER_PARKED;
 	if (write && rlimit(RLIMIT_FSIZE) != RLIM_INFINITY)
 		return LOOP_PATH_WORKER_RLIMIT;
@@ -1177,14 +1179,12 @@ static void loop_bio_fail(struct bio *bio, int err)
 	bio_io_error(bio);
 }
 
-static void loop_submit_bio(struct bio *bio)
+/* Sends a bio on its path. */
+static void loop_bio_issue(struct bio *bio)
 {
 	struct loop_io *io;
 	enum loop_path path;
 
-	bio = bio_split_to_limits(bio);
-	if (!bio)
-		return;
 	io = loop_io_start(bio);
 	if (IS_ERR(io)) {
 		loop_bio_fail(bio, PTR_ERR(io));
@@ -1215,6 +1215,60 @@ static void loop_submit_bio(struct bio *bio)
 	default:
 		loop_io_to_worker(io);
 	}
+}
+
+/*
+ * The bio continues the last one of this processor, and belongs to the page cache: direct
+ * I/O has REQ_IDLE, and its submitter knows best how large a write is.
+ */
+static bool loop_bio_can_merge(struct loop_device *lo, const struct bio *bio)
+{
+	struct bvec_iter iter = bio->bi_iter;
+	sector_t next;
+
+	if (bio_op(bio) != REQ_OP_WRITE || !iter.bi_size)
+		return false;
+	next = this_cpu_xchg(lo->counters->next_write, bio_end_sector(bio));
+	return iter.bi_sector == next &&
+	       !(bio->bi_opf & (REQ_NOMERGE_FLAGS | REQ_IDLE | REQ_NOWAIT | REQ_SWAP |
+				REQ_INTEGRITY | REQ_ATOMIC | REQ_POLLED)) &&
+	       mp_bvec_iter_bvec(bio->bi_io_vec, iter).bv_len == iter.bi_size;
+}
+
+/* The bio waits for others that continue it. It is in flight meanwhile. */
+static bool loop_bio_plug(struct loop_device *lo, struct bio *bio)
+{
+	struct loop_backing *b = loop_backing_get(lo);
+
+	if (!b)
+		return false;
+	if (loop_bio_allowed(b, bio) && loop_plug_add(lo, bio))
+		return true;
+	loop_bio_count_end(lo);
+	return false;
+}
+
+/* Submits a bio that stands for @nr bios, which have waited in a plug. */
+static void loop_submit_merged(struct bio *bio, unsigned int nr)
+{
+	struct loop_device *lo = bio->bi_bdev->bd_disk->private_data;
+
+	if (nr > 1)
+		this_cpu_add(lo->counters->stats[LOOP_STAT_MERGED], nr);
+	loop_bio_issue(bio);
+	while (nr--)
+		loop_bio_count_end(lo);
+}
+
+static void loop_submit_bio(struct bio *bio)
+{
+	struct loop_device *lo = bio->bi_bdev->bd_disk->private_data;
+
+	bio = bio_split_to_limits(bio);
+	if (!bio)
+		return;
+	if (!loop_bio_can_merge(lo, bio) || !loop_bio_plug(lo, bio))
+		loop_bio_issue(bio);
 }
 
 /*
@@ -1256,6 +1310,7 @@ static const struct loop_entries loop_entries = {
 	.fops		= &loop_fops,
 	.write_work	= loop_write_work,
 	.flush_work	= loop_flush_work,
+	.submit		= loop_submit_merged,
 };
 
 /*
@@ -1282,14 +1337,19 @@ static int __init loop_init(void)
 	err = loop_work_init();
 	if (err)
 		return err;
-	err = loop_swap_init();
+	err = loop_merge_init();
 	if (err)
 		goto out_work;
+	err = loop_swap_init();
+	if (err)
+		goto out_merge;
 	err = loop_control_init(&loop_entries);
 	if (!err)
 		return 0;
 	loop_io_spares_free();
 	loop_swap_exit();
+out_merge:
+	loop_merge_exit();
 out_work:
 	loop_work_exit();
 	return err;
@@ -1300,6 +1360,7 @@ static void __exit loop_exit(void)
 	loop_control_exit();
 	loop_io_spares_free();
 	loop_swap_exit();
+	loop_merge_exit();
 	loop_work_exit();
 }
 

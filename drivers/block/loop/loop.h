@@ -60,6 +60,7 @@ enum loop_stat {
 struct loop_counters {
 	unsigned long		started;
 	unsigned long		ended;
+	sector_t		next_write;	/* the end of the last write */
 	unsigned long		stats[LOOP_NR_STATS];
 };
 
@@ -185,6 +186,7 @@ struct loop_entries {
 	const struct block_device_operations *fops;	/* C: of each disk */
 	work_func_t		write_work;	/* C: of each group */
 	work_func_t		flush_work;	/* C: of each backing */
+	void			(*submit)(struct bio *bio, unsigned int nr); /* C: merged */
 };
 
 enum loop_state {
@@ -483,6 +485,12 @@ static inline bool loop_bio_is_swap_out(const struct loop_backing *b,
 	return (bio->bi_opf & REQ_SWAP) && b->swap_out &&
 	       bio_op(bio) == REQ_OP_WRITE && !(bio->bi_opf & REQ_FUA);
 }
+
+/* merge.c */
+
+int loop_merge_init(void);
+void loop_merge_exit(void);
+bool loop_plug_add(struct loop_device *lo, struct bio *bio);
 
 /* work.c */
 

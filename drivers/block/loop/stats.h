@@ -28,6 +28,7 @@ LOOP_STAT(RETRY_LATE,		"retry_late")	/* its completion said so */
 LOOP_STAT(RETRY_SHORT,		"retry_short")	/* it did a part */
 LOOP_STAT(RETRY_ERROR,		"retry_error")	/* it failed otherwise */
 LOOP_STAT(RETRY_FROZEN,		"retry_frozen")	/* the file system is frozen */
+LOOP_STAT(MERGED,		"merged")	/* it went on as a part of a larger one */
 LOOP_STAT(BUFFERED,		"buffered")	/* the file refused direct I/O */
 LOOP_STAT(FLUSH,		"flush")	/* a flush was asked for */
 LOOP_STAT(FSYNC,		"fsync")	/* an fsync served some of them */
