@@ -77,10 +77,11 @@ def maintainers(files):
     write(path, re.sub(entry, lambda _: new, text, flags=re.MULTILINE))
 
 
-# What stands for a macro of compat/compat.h in the sources of a tree that lacks
-# it. A function is made the driver's own there.
+# In the sources of a tree that lacks a macro of compat/compat.h, this replaces its
+# uses. A function of compat.h is copied into the driver instead.
 BACKPORTS = {
-    "BLK_MAX_BLOCK_SIZE": (r"\bBLK_MAX_BLOCK_SIZE\b", r"PAGE_SIZE"),
+    "FOP_DONTCACHE": (r"\bFOP_DONTCACHE\b", r"0"),
+    "IOCB_DONTCACHE": (r"\bIOCB_DONTCACHE\b", r"0"),
     "blk_queue_rot": (r"\bblk_queue_rot\(", r"!blk_queue_nonrot("),
     "blk_mq_unfreeze_queue_nomemrestore": (r"_nomemrestore\b", r""),
     "kzalloc_obj": (r"\bkzalloc_obj\((\*?\w+), ", r"kzalloc(sizeof(\1), "),
