@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the newest mainline has and an older kernel lacks. Included before
- * every file of an external build, never part of the patch. Each entry probes
- * for the feature itself, so that distribution backports are recognised.
+ * This header supplies what the newest mainline has and an older kernel lacks. The
+ * build outside a tree includes it before every file; the patch does not contain it.
+ * Each entry probes for the feature itself, so that distribution backports are
+ * recognised.
  */
 #ifndef _LOOP_COMPAT_H
 #define _LOOP_COMPAT_H
@@ -14,7 +15,7 @@
 #include <linux/uaccess.h>
 #include <linux/writeback.h>
 
-/* A kernel that has no loop driver has no number either. */
+/* A kernel that is configured without a loop driver does not define this number. */
 #ifndef CONFIG_BLK_DEV_LOOP_MIN_COUNT
 #define CONFIG_BLK_DEV_LOOP_MIN_COUNT	8
 #endif
@@ -23,17 +24,17 @@
 #define blk_queue_rot(q)	(!blk_queue_nonrot(q))
 #endif
 
-/* Where there is one bit, it turns off all. */
+/* Kernels that lack this bit turn off all events with FMODE_NONOTIFY alone. */
 #ifndef FMODE_NONOTIFY_PERM
 #define FMODE_NONOTIFY_PERM	0
 #endif
 
-/* Where files cannot be filled on demand, none is. */
+/* Without this macro, the kernel fills no file on demand. */
 #ifndef FMODE_FSNOTIFY_HSM
 #define FMODE_FSNOTIFY_HSM(mode)	((mode) & 0)
 #endif
 
-/* Where buffered I/O cannot leave the page cache as it was, it does not. */
+/* Without these flags, buffered I/O always leaves its data in the page cache. */
 #ifndef IOCB_DONTCACHE
 #define IOCB_DONTCACHE	0
 #endif
@@ -41,7 +42,7 @@
 #define FOP_DONTCACHE	0
 #endif
 
-/* A new name of what the old function does; Kbuild looks for it. */
+/* The old function does what the new name stands for. Kbuild looks for the latter. */
 #ifndef LOOP_HAVE_FREEZE_NOMEMSAVE
 #define blk_mq_unfreeze_queue_nomemrestore(q)	blk_mq_unfreeze_queue(q)
 #endif
@@ -50,7 +51,7 @@
 #define kzalloc_obj(obj, gfp)	kzalloc(sizeof(typeof(obj)), gfp)
 #endif
 
-/* A function, which the preprocessor cannot see: Kbuild looks for it. */
+/* The preprocessor cannot see a function, so Kbuild looks for this one. */
 #ifndef LOOP_HAVE_COPY_STRUCT_TO_USER
 static inline int copy_struct_to_user(void __user *dst, size_t usize,
 				      const void *src, size_t ksize,
@@ -65,9 +66,10 @@ static inline int copy_struct_to_user(void __user *dst, size_t usize,
 #endif
 
 /*
- * Where __inode_attach_wb() is not exported, inode_attach_wb() does not link.
- * What marks an inode dirty attaches it to the cgroup of the task in the same
- * way. I_DIRTY_PAGES asks no file system, and the write that follows sets it.
+ * If the kernel does not export __inode_attach_wb(), inode_attach_wb() does not
+ * link. __mark_inode_dirty() attaches an inode to the cgroup of the task in the same
+ * way. With I_DIRTY_PAGES it does not call the file system, and the write that
+ * follows sets this flag anyway.
  */
 #if defined(LOOP_NO_INODE_ATTACH_WB) && defined(CONFIG_CGROUP_WRITEBACK)
 static inline void loop_inode_attach_wb(struct inode *inode,
