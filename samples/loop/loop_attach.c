@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Reads a file through a loop device: attaches it, copies what is on the device
- * to stdout, and detaches it by closing what holds it.
+ * This program reads a file through a loop device: it attaches the file, copies the data of
+ * the device to stdout, and closes the device and its lease, which detaches the device.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -56,7 +56,7 @@ static int attach(int control, int file, int *number, int *lease)
 	return device;
 }
 
-/* The same with a device that another program may attach a file to before. */
+/* The same with three calls. Another program may attach a file to the device before. */
 static int attach_once(int control, int file, int *number)
 {
 	struct loop_config config = {
@@ -75,7 +75,7 @@ static int attach_once(int control, int file, int *number)
 }
 
 /*
- * Each error here is one that goes away: EBUSY, as another program has attached
+ * Tries again after errors that do not last: EBUSY, as another program has attached
  * a file to the device; ENXIO, as the device is being detached or has been
  * removed; ENOENT, as udev has not made the node yet.
  */

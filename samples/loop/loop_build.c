@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Runs a command with an image as a block device, as programs do that build
- * images: on a device of its own, which nothing else shares the image with, and
- * which is gone before this program ends, or with it if it is killed.
+ * This program runs a command with an image as a block device, as programs that build
+ * images do. The device is a new one, no other device has the image meanwhile, and the
+ * device is removed before this program ends, or when it is killed.
  */
 #include <err.h>
 #include <errno.h>
@@ -18,7 +18,7 @@
 
 #define NSEC_PER_SEC 1000000000ULL
 
-/* The time in @seconds, as LOOP_CTL_DETACH wants it */
+/* Returns the time that is @seconds from now, for LOOP_CTL_DETACH. */
 static unsigned long long deadline(unsigned int seconds)
 {
 	struct timespec ts;
@@ -50,7 +50,7 @@ static void attach(int control, const char *image, struct loop_ctl_attach *a)
 	err(1, "%s: LOOP_CTL_ATTACH", image);
 }
 
-/* Waits for others, such as udev, to close the device; then it has to go. */
+/* Waits until others, such as udev, have closed the device, and then detaches it. */
 static void detach(int control, const struct loop_ctl_attach *a)
 {
 	struct loop_ctl_detach d = {
@@ -89,7 +89,7 @@ int main(int argc, char **argv)
 	snprintf(node, sizeof(node), "/dev/loop%d", a.out_index);
 	setenv("LOOP_DEVICE", node, 1);
 
-	/* The lease is close-on-exec, so that nothing of it leaks to COMMAND. */
+	/* The lease is close-on-exec, so COMMAND does not get it. */
 	switch (fork()) {
 	case -1:
 		err(1, "fork");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Attaches a file to a free loop device, and detaches a device, with nothing but
- * the ioctls of /dev/loop-control and /dev/loopN that all drivers have.
+ * This program attaches a file to a free loop device, and detaches a device. It uses only
+ * ioctls of /dev/loop-control and /dev/loopN that all loop drivers have.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,7 @@
 
 #define CONTROL "/dev/loop-control"
 
-/* Another program may take the device that was found free: look for another. */
+/* Another program may take the device that was found free. Then this looks for another. */
 #define ATTEMPTS 64
 
 /* udev may make the node of a new device a moment later than the kernel. */
@@ -33,7 +33,7 @@ enum status {
 
 static const char *program;
 
-/* What failed on @path, and why. */
+/* Prints what failed on @path, and why. */
 static void complain(const char *path, const char *call)
 {
 	fprintf(stderr, "%s: %s: %s: %s\n", program, path, call,
@@ -53,7 +53,7 @@ static enum status explain(void)
 	return STATUS_USAGE;
 }
 
-/* The number of a device that has no file now, or -1. */
+/* Returns the number of a device that has no file now, or -1. */
 static int find_free(int control)
 {
 	int number = ioctl(control, LOOP_CTL_GET_FREE);
@@ -75,7 +75,7 @@ static int open_device(const char *path, int flags)
 	}
 }
 
-/* Whether a device was lost to a program that took it after it was found. */
+/* Returns true if another program took the device after it was found. */
 static bool lost_race(int err)
 {
 	return err == EBUSY ||	/* has a file, or is held exclusively */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A container manager that lets a process without any privilege manage one
- * device. That process gets the lease and the image over a socket, and makes
- * both larger. It could as well run in a container that has no loop-control.
+ * This container manager lets a process without any privilege manage one device. That
+ * process gets the lease and the image over a socket, and enlarges the image and the
+ * device. It could also run in a container that has no /dev/loop-control.
  */
 #include <err.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 
 #define NOBODY 65534
 
-/* A message of one byte, and with it the lease and the image */
+/* The lease and the image, which go with a message of one byte */
 union fds {
 	struct cmsghdr header;
 	char space[CMSG_SPACE(2 * sizeof(int))];
@@ -76,7 +76,7 @@ static void receive_fds(int sock, int *lease, int *image)
 	*image = both[1];
 }
 
-/* What the process in the container does; it knows no number and no node. */
+/* The process in the container runs this. It knows no number and no node. */
 static void resize(int sock, off_t size)
 {
 	struct loop_info64 info;

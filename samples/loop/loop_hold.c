@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Attaches a disk image and locks the device before anybody knows of it, as
- * https://systemd.io/BLOCK_DEVICE_LOCKING wants it. The device is there until
+ * This program attaches a disk image and locks the device before udev knows of the image,
+ * as https://systemd.io/BLOCK_DEVICE_LOCKING recommends. The device stays attached until
  * another program detaches it, or until stdin ends.
  */
 #include <err.h>
@@ -62,7 +62,7 @@ int main(int argc, char **argv)
 	printf("%s\n", node);
 	fflush(stdout);
 
-	/* Events of 0: only that the attachment has ended counts. */
+	/* Without other events, poll() reports only POLLHUP of the lease. */
 	end[1].fd = a.out_lease;
 	do {
 		if (poll(end, 2, -1) < 0)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Mounts an image, as mount(8) does. The lease holds the device until the mount
- * does; with autoclear the umount then detaches it.
+ * This program mounts an image, as mount(8) does. The lease keeps the device attached until
+ * the mount holds it. With autoclear, the umount then detaches the device.
  */
 #include <err.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * "loopctl attach": one LOOP_CTL_ATTACH, and COMMAND, which inherits the lease.
- * "loopctl announce" is for COMMAND.
+ * "loopctl attach" calls LOOP_CTL_ATTACH once, and runs COMMAND, which inherits the
+ * lease. COMMAND can run "loopctl announce".
  */
 #include <err.h>
 #include <errno.h>
@@ -21,8 +21,8 @@ static const char attach_help[] =
 "\n"
 "Attaches FILE to a loop device and prints its name.  With COMMAND, nothing is\n"
 "printed, and the device is detached when COMMAND has ended: COMMAND inherits\n"
-"the lease of the device as the file descriptor $LOOP_LEASE, and the name of\n"
-"the device as $LOOP_DEVICE.\n"
+"the lease of the device as the file descriptor $LOOP_LEASE, and has the name of\n"
+"the device in $LOOP_DEVICE.\n"
 "\n"
 "  -i, --index DEVICE      use this device, and add it if it is not there\n"
 "  -o, --offset BYTES      start of the data in FILE\n"
@@ -39,7 +39,7 @@ static const char attach_help[] =
 "  -E, --ephemeral         use a new device, and remove it when it is detached\n"
 "      --no-discard        make no holes in FILE\n"
 "      --no-inline         let workers of the driver do all I/O\n"
-"  -R, --require LIST      fail unless all of these are so: direct-io,\n"
+"  -R, --require LIST      fail unless these conditions are met: direct-io,\n"
 "                          direct-align, write, sizelimit, discard, block-size,\n"
 "                          uncached\n"
 "  -S, --strict            require the first four of them\n"
@@ -73,7 +73,7 @@ static const struct option attach_options[] = {
 	{ }
 };
 
-/* What is set by the options that have no value */
+/* The flags that the options without a value set */
 static const struct {
 	int opt;
 	__u32 lo_flags, attach_flags, require;
@@ -93,7 +93,7 @@ static const struct {
 		     LOOP_COND_WRITE | LOOP_COND_SIZELIMIT },
 };
 
-/* The arguments: the structure, and what is not in it */
+/* The arguments: the structure, and the members that it does not have */
 struct request {
 	struct loop_ctl_attach a;
 	const char *file;
@@ -102,7 +102,7 @@ struct request {
 	int lock;		/* LOCK_SH, LOCK_EX or 0 */
 };
 
-/* Whether @word is @text; "-" and "_" are the same. */
+/* Returns true if @word is @text; "-" and "_" are the same. */
 static bool is_word(const char *word, const char *text, size_t len)
 {
 	size_t i;
@@ -337,8 +337,8 @@ static const char announce_help[] =
 "usage: loopctl announce\n"
 "\n"
 "Lets others know of the device that \"loopctl attach --hold\" holds back: reads\n"
-"the partition table and sends the events for udev.  It is for the COMMAND of\n"
-"that, and uses the file descriptor $LOOP_LEASE.\n"
+"the partition table and sends the events for udev.  The COMMAND of \"loopctl\n"
+"attach --hold\" runs it.  It uses the file descriptor $LOOP_LEASE.\n"
 "\n"
 "  -h, --help  print this text\n";
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* "loopctl detach" and "loopctl wait": the ends of an attachment */
+/* "loopctl detach" and "loopctl wait" end an attachment, or wait for its end. */
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +11,7 @@
 /* How long --force waits for I/O on the file that may never end */
 #define FORCE_SECONDS 5
 
-/* What is asked for each device; the structure's deadline is set at its turn. */
+/* The request for each device. The structure's deadline is set at the device's turn. */
 struct request {
 	struct loop_ctl_detach d;
 	unsigned long long timeout;
@@ -65,8 +65,8 @@ static const char detach_help[] =
 "  -t, --timeout SECONDS  wait no longer for each DEVICE; without --force, it\n"
 "                         implies --wait\n"
 "  -q, --diskseq NUMBER   detach only the file with this sequence number\n"
-"  -a, --any              detach whatever file DEVICE has then, and not only the\n"
-"                         one that it has when loopctl starts\n"
+"  -a, --any              detach any file that DEVICE has, also one that was\n"
+"                         attached after loopctl looked at DEVICE\n"
 "  -h, --help             print this text\n";
 
 static const struct option detach_options[] = {

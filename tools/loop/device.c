@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the driver tells about devices: LOOP_CTL_LIST, and sysfs for the path
- * of a backing file and for counters.
+ * This file reads what the driver tells about devices: LOOP_CTL_LIST, and from sysfs
+ * the path of a backing file and the counters.
  */
 #include <err.h>
 #include <fcntl.h>
@@ -37,13 +37,15 @@ const struct word attach_flag_words[NR_ATTACH_FLAGS] = {
 	{ LOOP_ATTACH_HOLD, "hold", "the device has not been announced yet" },
 	{ LOOP_ATTACH_EXCLUSIVE, "exclusive",
 	  "no other device has the same part of the file" },
-	{ LOOP_ATTACH_EPHEMERAL, "ephemeral", "is removed when it is detached" },
+	{ LOOP_ATTACH_EPHEMERAL, "ephemeral",
+	  "the device is removed when it is detached" },
 	{ LOOP_ATTACH_DIRECT_ALIGNED, "direct-aligned",
 	  "direct I/O where the file takes it" },
 	{ LOOP_ATTACH_NO_INLINE, "no-inline", "workers do all I/O" },
 	{ LOOP_ATTACH_UNCACHED, "uncached", "buffered I/O is not cached" },
-	{ LOOP_ATTACH_INTERNAL, "internal", "a program's own device" },
-	{ LOOP_ATTACH_NO_DISCARD, "no-discard", "makes no holes in the file" },
+	{ LOOP_ATTACH_INTERNAL, "internal", "the device belongs to a program" },
+	{ LOOP_ATTACH_NO_DISCARD, "no-discard",
+	  "the device makes no holes in the file" },
 };
 
 int open_control(int flags)
@@ -108,7 +110,7 @@ enum status read_entry(int control, unsigned int index, __u32 flags,
 	return STATUS_OK;
 }
 
-/* Takes the arguments that come after the options. */
+/* Reads the names of devices that come after the options. */
 enum status selection_init(struct selection *s, int argc, char **argv)
 {
 	s->count = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The sector size of an image with a GUID partition table.  The header of that
- * is in the second sector, so that its place tells the size.
+ * This file finds the sector size of an image with a GUID partition table. The header
+ * of the table is in the second sector, so its offset is the sector size.
  */
 #include <err.h>
 #include <errno.h>
@@ -25,7 +25,7 @@ static bool is_header(const struct gpt_header *h)
 	       !memcmp(h->own_sector, one, 8);
 }
 
-/* @size becomes 0 if @file has no such table from @offset on. */
+/* Sets *@size, to 0 if there is no such table in @file from @offset on. */
 enum status gpt_sector_size(int file, const char *name, __u64 offset,
 			    __u32 *size)
 {

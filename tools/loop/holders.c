@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who has a device or a partition of it in use: processes, mounts in any mount
- * namespace, swap, devices above.  The kernel has no list of them, so this reads
- * what /proc and /sys tell.  It looks at no file that is not on the device: an
- * image may lie on a server that does not answer.
+ * This file finds the users of a device and its partitions: processes, mounts in any
+ * mount namespace, swap, devices above. The kernel has no list of them, so this reads
+ * /proc and /sys. It accesses no other file, as an image may lie on a server that does
+ * not answer.
  */
 #include <dirent.h>
 #include <err.h>
@@ -28,7 +28,7 @@ struct parts {
 static void add(struct holders *h, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* Adds a line, unless it is there. */
+/* Adds a line, unless the list has it already. */
 static void add(struct holders *h, const char *format, ...)
 {
 	char **lines, *line;
@@ -87,7 +87,7 @@ static bool parts_have(const struct parts *p, unsigned int major,
 	return false;
 }
 
-/* Whether @name is "/dev/loopN", or "/dev/loopNp" and a number. */
+/* Returns true if @name is "/dev/loopN", or "/dev/loopNp" and a number. */
 static bool parts_named(const struct parts *p, const char *name)
 {
 	char device[32];
@@ -200,8 +200,8 @@ static void read_comm(unsigned int pid, char *comm, size_t size)
 }
 
 /*
- * Whether a link in @sub, of file descriptors or of mappings, is to the device.
- * No file system's server is asked about a file.
+ * Returns true if a link in @sub, a directory of file descriptors or mappings, leads to
+ * the device. AT_STATX_DONT_SYNC asks no server about a file.
  */
 static bool process_has(const struct parts *p, unsigned int pid,
 			const char *sub)
@@ -229,7 +229,7 @@ static bool process_has(const struct parts *p, unsigned int pid,
 
 /* Mounts */
 
-/* The mount namespace as a number; 0 if it cannot be read. */
+/* Returns the mount namespace as a number, or 0 if it cannot be read. */
 static ino_t mount_namespace(unsigned int pid)
 {
 	struct stat st;
@@ -239,10 +239,7 @@ static ino_t mount_namespace(unsigned int pid)
 	return stat(path, &st) ? 0 : st.st_ino;
 }
 
-/*
- * btrfs has device numbers of its own; there, and for others as well, the
- * source tells.
- */
+/* A mount of btrfs has a device number of its own, so this looks at the source, too. */
 static void find_mounts(struct holders *h, const struct parts *p,
 			unsigned int pid, bool own)
 {
@@ -323,7 +320,7 @@ static void find_in_proc(struct holders *h, const struct parts *p)
 	free(seen.of);
 }
 
-/* What the commands use */
+/* The functions that the commands use */
 
 void holders_init(struct holders *h, int control, unsigned int index)
 {
@@ -344,7 +341,7 @@ void holders_free(struct holders *h)
 	free(h->line);
 }
 
-/* Tells on stderr who has the device in use. */
+/* Prints on stderr who uses the device. */
 void holders_report(int control, unsigned int index)
 {
 	struct holders h;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * "loopctl list", "loopctl show" and "loopctl find".  They only read: the
- * columns come from LOOP_CTL_LIST, the path and the counters from sysfs.
+ * "loopctl list", "loopctl show" and "loopctl find" only read: the columns come from
+ * LOOP_CTL_LIST, the path and the counters from sysfs.
  */
 #include <err.h>
 #include <fcntl.h>
@@ -48,7 +48,7 @@ static const struct column list_columns[NR_COLUMNS] = {
 	[COL_SIZELIMIT] = { "SIZELIMIT", TYPE_NUMBER,
 			    "size limit; without one, 0" },
 	[COL_AUTOCLEAR] = { "AUTOCLEAR", TYPE_BOOLEAN,
-			    "is detached at the last close of it and its lease" },
+			    "the last close of it and its lease detaches it" },
 	[COL_PARTSCAN] = { "PARTSCAN", TYPE_BOOLEAN, "partitions are read" },
 	[COL_RO] = { "RO", TYPE_BOOLEAN, "read-only device" },
 	[COL_DIO] = { "DIO", TYPE_BOOLEAN, "direct I/O on the file" },
@@ -60,7 +60,7 @@ static const struct column list_columns[NR_COLUMNS] = {
 			  "how many times the device is open" },
 	[COL_DISK_SEQ] = { "DISK-SEQ", TYPE_NUMBER, "disk sequence number" },
 	[COL_UNMET] = { "UNMET", TYPE_TEXT,
-			"what was asked for and is not so" },
+			"conditions that are not met" },
 	[COL_OWNER] = { "OWNER", TYPE_TEXT, "user who attached the file" },
 	[COL_BACK_MAJ_MIN] = { "BACK-MAJ:MIN", TYPE_TEXT,
 			       "device number of the file's file system" },
@@ -100,7 +100,7 @@ static void format_dev(__u64 dev, char *text, size_t size)
 	snprintf(text, size, "%u:%u", dev_major(dev), dev_minor(dev));
 }
 
-/* The name of the user, or the number if there is none. */
+/* Formats the name of the user, or the number if there is no name. */
 static void format_owner(const struct loop_ctl_entry *e, char *text,
 			 size_t size)
 {
@@ -262,11 +262,11 @@ int cmd_list(int argc, char **argv)
 static const char show_help[] =
 "usage: loopctl show [OPTION]... DEVICE\n"
 "\n"
-"Prints everything about DEVICE: all columns of \"loopctl list\", the reason of\n"
-"what is unmet, and the counters of its I/O that are not 0.\n"
+"Prints, about DEVICE, all columns of \"loopctl list\", the reason for each\n"
+"condition that is not met, and the counters of its I/O that are not 0.\n"
 "\n"
 "  -b, --bytes    print sizes in bytes rather than with a unit\n"
-"  -H, --holders  print who has DEVICE in use as well\n"
+"  -H, --holders  print who uses DEVICE as well\n"
 "  -J, --json     print JSON, with sizes in bytes and all counters\n"
 "  -h, --help     print this text\n";
 
@@ -283,15 +283,15 @@ static const struct {
 	const char *name, *what;
 } stat_names[] = {
 	{ "inline", "reads and writes that their submitter tried" },
-	{ "cloned", "I/Os that the block device below got as they are" },
+	{ "cloned", "I/Os that were passed on to the block device below" },
 	{ "worker_op", "worker: discard or write zeroes" },
 	{ "worker_flush", "worker: a flush, or a write that a flush precedes" },
 	{ "worker_swap", "worker: swap in, or swap out to ext4 or xfs" },
 	{ "worker_off", "worker: inline I/O is turned off" },
-	{ "worker_file", "worker: the file cannot do it without waiting" },
+	{ "worker_file", "worker: the file would wait, or no-inline is set" },
 	{ "worker_align", "worker: direct I/O that the file does not take" },
 	{ "worker_kworker", "worker: a buffered write of a kernel worker" },
-	{ "worker_backoff", "worker: an I/O after those that would have waited" },
+	{ "worker_backoff", "worker: the I/Os before it would have waited" },
 	{ "worker_transaction", "worker: a file system's transaction is open" },
 	{ "worker_meta", "worker: metadata of a file system" },
 	{ "worker_reclaim", "worker: the submitter is freeing memory" },
@@ -430,7 +430,7 @@ static enum status show(const struct loop_ctl_entry *e, const struct holders *h,
 	return status;
 }
 
-/* One text of all lines, for the cell of a list */
+/* Returns all lines as one text, for the cell of a list. */
 static char *join(const struct holders *h)
 {
 	size_t size;
@@ -445,7 +445,7 @@ static char *join(const struct holders *h)
 	return text;
 }
 
-/* Prints the object of list --json --output-all, and a member per counter. */
+/* Prints the object of list --json --output-all, with a member for each counter. */
 static enum status show_json(const struct loop_ctl_entry *e,
 			     const struct holders *h, struct table *t)
 {

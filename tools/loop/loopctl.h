@@ -48,7 +48,7 @@ int cmd_stat(int argc, char **argv);
 enum status gpt_sector_size(int file, const char *name, __u64 offset,
 			    __u32 *size);
 
-/* holders.c: who has a device in use, in one line of text each */
+/* holders.c: who uses a device, one line of text for each user */
 
 struct holders {
 	char **line;
@@ -59,7 +59,7 @@ void holders_init(struct holders *h, int control, unsigned int index);
 void holders_report(int control, unsigned int index);
 void holders_free(struct holders *h);
 
-/* device.c: what the driver tells about devices */
+/* device.c: devices as the driver describes them */
 
 #define CONTROL "/dev/loop-control"
 #define CHUNK 64		/* entries that one LOOP_CTL_LIST returns */
@@ -79,7 +79,7 @@ struct selection {
 	bool *found;
 };
 
-/* The name of a bit, and what it means */
+/* The name of a bit, and its meaning */
 struct word {
 	__u32 bit;
 	const char *word, *what;
@@ -147,7 +147,7 @@ struct option;
 struct libscols_table;
 struct libscols_line;
 
-/* A table: what is printed, and how. JSON always has sizes in bytes. */
+/* A table: its contents, and how it is printed. JSON always has sizes in bytes. */
 struct table {
 	const struct column *columns;
 	unsigned int nr_columns;

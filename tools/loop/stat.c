@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * "loopctl stat": rates, which are the difference of two samples of the
- * counters in sysfs.
+ * "loopctl stat" prints rates: the difference of two samples of the counters in sysfs,
+ * for each second between them.
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -42,7 +42,7 @@ static const struct column stat_columns[NR_COLUMNS] = {
 	[COL_INLINE] = { "INLINE%", TYPE_NUMBER,
 			 "I/O that its submitter did, without a worker" },
 	[COL_CLONED] = { "CLONED%", TYPE_NUMBER,
-			 "I/O that the block device below got as it is" },
+			 "I/O that was passed on to the block device below" },
 	[COL_FLUSHES] = { "FLUSH/S", TYPE_NUMBER, "flushes per second" },
 	[COL_FSYNCS] = { "FSYNC/S", TYPE_NUMBER,
 			 "syncs of the file that served flushes, per second" },

@@ -81,7 +81,7 @@ static const struct option shared[] = {
 	{ }
 };
 
-/* A command's own options, and these */
+/* Returns a command's own options followed by these. */
 struct option *table_options(const struct option *own, unsigned int count)
 {
 	struct option *all = must(calloc(count + ARRAY_SIZE(shared), sizeof(*all)));
@@ -137,7 +137,7 @@ static const char table_text[] =
 "\n"
 "Columns:\n";
 
-/* Prints the help of a command: its own text, these options, the columns. */
+/* Prints the help of a command: its own text, these options and the columns. */
 int table_help(const struct table *t, const char *text)
 {
 	unsigned int i;
@@ -191,7 +191,7 @@ void table_row(struct table *t)
 	t->row = must(scols_table_new_line(t->scols, NULL));
 }
 
-/* The length of the UTF-8 sequence at @s, or 0 if there is none. */
+/* Returns the length of the UTF-8 sequence at @s, or 0 if there is none. */
 static unsigned int utf8_length(const unsigned char *s)
 {
 	unsigned int len, i;
@@ -292,7 +292,7 @@ enum status table_end_line(struct table *t)
 	return status;
 }
 
-/* Formats a size in bytes, or as lsblk does: rounded to a tenth of a unit. */
+/* Formats a size in bytes, or rounded to a tenth of a unit, as lsblk does. */
 void format_bytes(const struct table *t, unsigned long long bytes, char *text,
 		  size_t size)
 {
