@@ -8,7 +8,7 @@ set -eu
 top=$(cd "$(dirname "$0")/.." && pwd -P)
 cd "$top"
 scripts/build.sh
-# The VM sees these, and cannot write there.
+# The VM cannot build these, as it cannot write to the checkout.
 scripts/build-tests.sh bench_control
 
 out=build/bench/control

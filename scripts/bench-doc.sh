@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Takes the results of the last "make bench ROWS=all" and "make bench-smp ROWS=all" of
-# each kernel, and of "make bench-control", into the documents: the tables between the
-# comments in loop.rst, and the charts. README.md shows one of them.
+# "make bench-doc" puts the results of the last "make bench ROWS=all" and "make bench-smp
+# ROWS=all" of each kernel, and of "make bench-control", into the documents: the tables
+# between the comments in loop.rst, and the charts. README.md shows one of the charts.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -13,8 +13,8 @@ new=$(mktemp)
 trap 'rm -f "$new" "$tables"' EXIT
 found=''
 
-# whole NAME: the directories of results that have all rows of our module; the VM's own
-# kernel is the first
+# whole NAME: prints the directories of results that have all rows and are for our module;
+# the directory of the VM's own kernel is the first
 whole()
 {
 	for json in build/bench/"$1".json build/bench/*/"$1".json; do
@@ -23,7 +23,8 @@ whole()
 	done
 }
 
-# take NAME FILE...: the chart of another kernel comes before its tables
+# take NAME FILE...: replaces the tables of NAME by the files. The chart of another kernel
+# comes before its tables.
 take()
 {
 	name=$1

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Makes tables and a chart of what tools/testing/selftests/loop/bench.sh left.
+"""Makes tables and a chart of the results of tools/testing/selftests/loop/bench.sh.
 
 usage: bench-report.py DIRECTORY OUTPUT KEY=VALUE...
 
-The table goes to stdout, the rest to OUTPUT.json (with the KEYs), OUTPUT.rst
-and OUTPUT.svg.  Where a row was measured several times, in rounds, only ratios
-within a round mean something; their medians are shown, and there is no chart.
+Prints the tables on stdout, and writes OUTPUT.json (with the KEYs), OUTPUT.rst
+and OUTPUT.svg.  If a row was measured several times, in rounds, only ratios
+within a round mean something: the tables have their medians, and there is no
+chart.
 """
 
 import collections
@@ -142,7 +143,7 @@ def label(row):
 
 
 def table(rows, columns, line, out):
-    """A table as reStructuredText knows it for each set; line is for rules."""
+    """Prints a table for each set, in reStructuredText if line is "="."""
     width = max(len(label(row)) for row in rows)
     for name, title in SETS.items():
         lines = [row for row in rows if row["set"] == name]
@@ -168,7 +169,7 @@ def heading(name, column):
     return "/".join(reversed(column.split("/"))) if name in COSTS else column
 
 
-# The chart: a column for each of these sets, a row for each job.
+# The chart has a column for each of these sets, and a row for each job.
 COLUMNS = {
     "direct-ext4": ("Direct I/O", "ext4 file"),
     "buffered-ext4": ("Buffered, cached", "ext4 file"),
@@ -183,7 +184,7 @@ TOP, PITCH, BAR = 104, 30, 11  # of the first row, from row to row, of a bar
 
 
 def chart(rows, path, kernel):
-    """How much of the limit is reached, as an SVG file."""
+    """Writes an SVG file with the share of the limit that each driver reaches."""
     share = {(row["set"], row["job"], variant): row[variant] / row["limit"]
              for row in rows for variant in COLOURS if row[variant] and row["limit"] and row["target"] == "-"}
     names = [name for name in COLUMNS if any(key[0] == name for key in share)]

@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# "make bench", "make bench-smp": boots a VM in which the kernel's own driver
-# and ours do the same I/O on the same files, and prints both beside what the
-# file itself does. Results go to build/bench. Argument: bench or bench-smp.
-# Environment: ROWS, patterns as tools/testing/selftests/loop/bench.sh takes
-# them; KERNEL, another of Debian's kernels, named as fetch-binary.sh does, whose
-# results go to build/bench/KERNEL; and LOOP_KO, a module to be measured instead
-# of the one of this checkout.
+# usage: bench.sh bench|bench-smp
+# "make bench" and "make bench-smp" call this. It boots a VM in which the kernel's own driver
+# and ours do the same I/O on the same files, and prints the results of both beside those of
+# the file itself. Results go to build/bench.
+# Environment: ROWS has patterns for tools/testing/selftests/loop/bench.sh. KERNEL is another
+# of Debian's kernels, named as in fetch-binary.sh, whose results go to build/bench/KERNEL.
+# LOOP_KO is a module to be measured instead of the module of this checkout.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -57,4 +57,4 @@ scripts/bench-report.py "$log/$name.run/share" "$out/$name" \
 	"qemu=$(qemu-system-x86_64 --version | sed -n 's/.*version \([^ ]*\).*/\1/p')" \
 	"fio=$(fio --version)" \
 	"commit=$(git describe --always --dirty 2>/dev/null || true)"
-echo "== $out/$name.rst, .json$([ "$name" != bench ] || echo ', .svg'); \"make bench-doc\" takes those of ROWS=all into the documents"
+echo "== $out/$name.rst, .json$([ "$name" != bench ] || echo ', .svg'); \"make bench-doc\" puts those of ROWS=all into the documents"

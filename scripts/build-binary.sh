@@ -13,7 +13,7 @@ dir=$kernel/module
 root=$(realpath "$kernel/root")
 headers=/usr/src/linux-headers-$(cat "$kernel/release")
 
-# The machine and its compiler, if it is another machine
+# If the kernel is for another machine, this names the machine and its compiler.
 cross=()
 [ ! -e "$kernel/cross" ] || read -ra cross < "$kernel/cross"
 

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # usage: build-tests.sh [PROGRAM]...
-# Builds all test programs, or those that are named, in build/selftests. With
-# VM_KERNEL=DIR in the environment, see qemu/vm, it builds them for the machine of that
-# kernel, in build/selftests-MACHINE if it is another one than this.
+# Builds all test programs, or only each PROGRAM, in build/selftests. With VM_KERNEL=DIR in
+# the environment, see qemu/vm, it builds them for the machine of that kernel, in
+# build/selftests-MACHINE if that is another machine than this one.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)

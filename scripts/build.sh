@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Installs missing packages, fetches the VM's kernel and builds loop.ko for it, and prints
-# its steps. All scripts that boot a VM begin with this one. Arguments are those of
-# deps.sh. With CONFIG_BLK_DEV_LOOP_INJECT=y in the environment, the module has the
-# parameter for tests.
+# usage: build.sh [PURPOSE]
+# Installs the packages that PURPOSE needs, see deps.sh, fetches the VM's kernel and builds
+# loop.ko for it. It prints its steps. Scripts that boot a VM with this kernel begin with it.
+# With CONFIG_BLK_DEV_LOOP_INJECT=y in the environment, the module has the parameter for
+# tests.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)

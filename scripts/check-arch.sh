@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # usage: check-arch.sh FLAVOUR...
-# Does what check-kernels.sh does on other machines, on the newest kernel that Debian 13
-# has of each FLAVOUR: arm64, which has pages of 4 KiB, arm64-16k, or s390x, which is
-# big-endian. These machines are emulated, and each takes an hour.
+# Does what check-kernels.sh does on other machines, with the newest kernel of each FLAVOUR
+# in Debian 13: arm64, which has pages of 4 KiB, arm64-16k, which has pages of 16 KiB, or
+# s390x, which is big-endian. These machines are emulated, and each takes an hour or more.
 # Environment: GROUPS_ONLY="a b" runs only these groups.
 set -eu -o pipefail
 

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # usage: check-debug.sh KIND VERSION [GROUP]...
-# Runs all test groups, or those that are named, on a kernel that tree-kernel.sh builds.
-# KIND "plain" has no debugger. For another KIND it is checked first, once, that all of
-# qemu/KIND.config is on and that a mistake of each kind fails a run.
+# Runs all test groups, or only each GROUP, on a kernel that tree-kernel.sh builds. KIND
+# "plain" has no debugger. For another KIND, this first checks, once, that all options of
+# qemu/KIND.config are on and that a mistake of each kind fails a run.
 # Environment: VERIFY_ONLY=1 ends after this check.
 set -eu
 
@@ -23,8 +23,8 @@ if [ -z "${VM_LOCKED-}" ]; then
 	export VM_LOCKED=1
 fi
 
-# Each line has a mistake, and a pattern of the report in the kernel log; a leak is in the
-# verdict. Reports need not differ from each other, as only one mistake is made at a time.
+# Each line has a mistake, and a pattern of its report in the kernel log. kmemleak reports a
+# leak elsewhere. Two mistakes may have the same report, as each has a run of its own.
 case $kind in
 plain) mistakes= ;;
 kcsan) mistakes="
@@ -62,7 +62,7 @@ configuration() {
 		> "$logs/config" || return
 	missing=$(grep -vxFf "$logs/config" "$dir/config") || true
 	[ -z "$missing" ] || { echo "not on: $missing"; return 1; }
-	# The debug kernel takes these two from its command line only.
+	# Only the command line of the debug kernel turns these two on.
 	[ "$kind" = kcsan ] || { grep -q " page_poison=1 " "$logs/config" &&
 		grep -q "panic_on_warn=1 " "$logs/config"; }
 }
@@ -82,7 +82,7 @@ provoke() {
 	if [ "$2" ]; then
 		grep -aEq "$2" "$logs/$name.kmsg"
 	else
-		# the module is gone, and its names with it
+		# the module is unloaded, so the report has none of its names
 		grep -q 'comm "insmod"' "$logs/$name.run/share/kmemleak"
 	fi
 }
@@ -100,7 +100,7 @@ verify() {
 	local what regex
 
 	echo "== what is on, and what is found"
-	# Also the first boot, which makes what all of them share.
+	# This is also the first boot, which makes the initramfs that all VMs share.
 	verified "all that is to be on is" configuration > "$logs/verify"
 	mkdir -p "$dir/provoke"
 	cp -a qemu/provoke/* "$dir/provoke"
@@ -118,7 +118,7 @@ verify() {
 	! grep -q '^not ok ' "$logs/verify"
 }
 
-# The checksum of what it was verified with
+# The checksum of the files on which the check depends
 with=$(cat qemu/vm qemu/*-init qemu/provoke/* "$0" | sha256sum)
 if [ "$mistakes" ] && [ "$with" != "$(cat "$dir/verified" 2>/dev/null)" ]; then
 	verify

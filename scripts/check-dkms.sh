@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# usage: check-dkms.sh; in a root of its own, which it changes: check-fresh.sh
-# Installs, upgrades and removes the packages of build/deb where the module does
-# not build for one of three kernels, and installs a kernel for which it does not
-# build either. All of that has to succeed, and the other kernels get the module.
+# usage: check-dkms.sh
+# Run this only in a root that may change, as check-fresh.sh does. It installs, upgrades and
+# removes the packages of build/deb with three kernels, for one of which the module does not
+# build, and installs another kernel for which it does not build either. All of this has to
+# succeed, and the other kernels have to get the module.
 
 # claims call functions by name
 # shellcheck disable=SC2317
@@ -24,7 +25,7 @@ claim() {
 	fi
 }
 
-# step WHAT COMMAND...: it succeeds, and leaves no package half installed
+# step WHAT COMMAND...: claims that it succeeds, and leaves no package half installed
 step() {
 	local rc=0
 
@@ -38,7 +39,7 @@ said() {
 	grep -qF -- "$1" "$log"
 }
 
-# has KERNEL VERSION: of our module; "" if there is none
+# has KERNEL VERSION: KERNEL has that version of our module, or with "" no module of ours
 has() {
 	local file
 
@@ -46,7 +47,7 @@ has() {
 	[ "$([ ! "$file" ] || modinfo -F version "$file")" = "$2" ]
 }
 
-# Once, with a reason.
+# told KERNEL: the log says once that KERNEL keeps its own driver, and why
 told() {
 	[ "$(grep -c "Linux $1 keeps its own loop driver" "$log")" = 1 ] &&
 		said "The module does not build for it" && said "this kernel is broken"
@@ -69,7 +70,7 @@ scripts/deb.sh "$v1.1" > $log 2>&1 || { cat $log; exit 1; }
 mv build/deb /tmp/2
 v2=$(version /tmp/2)
 
-# An initramfs with all modules takes long.
+# It takes long to make an initramfs with all modules, so this has only one.
 step "initramfs-tools" apt-get -q=2 install -y --no-install-recommends initramfs-tools
 sed -i 's/^MODULES=.*/MODULES=list/; s/^COMPRESS=.*/COMPRESS=gzip/' \
 	/etc/initramfs-tools/initramfs.conf
@@ -90,7 +91,7 @@ claim "the second has not" has "$broken" ""
 claim "why is said, once" told "$broken"
 claim "the third has it" has "$third" "$v1"
 
-# DKMS calls make like this.
+# This make fails when DKMS builds the module for the later kernel.
 mv /usr/bin/make /usr/bin/make.real
 cat > /usr/bin/make <<-END2
 	#!/bin/sh

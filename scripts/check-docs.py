@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """Compares the names in the code with those in the documents, both ways.
 
-Those of ioctls and their errors, flags, structures, module parameters, sysfs
-attributes, counters, tracepoints, options of loopctl, targets of the Makefile
-and groups of tests. Prints a line for each that the other side does not have.
+These are the names of ioctls and their errors, flags, structures, module
+parameters, sysfs attributes, counters, tracepoints, options of loopctl, targets
+of the Makefile and groups of tests. Prints a line for each name that the other
+side does not have.
 """
 
 import pathlib
@@ -35,7 +36,7 @@ def words(text):
 
 
 def block(text, start):
-    """What is in the braces after start."""
+    """The text in the braces after start."""
     return text.split(start, 1)[1].split("};", 1)[0]
 
 
@@ -44,12 +45,12 @@ def strings(text):
 
 
 def section(text, title):
-    """Of a document, up to the next title of the same kind."""
+    """The section of a document, up to the next title of the same kind."""
     return re.split(r"\n[^\n]+\n=+\n\n", text.split(f"\n{title}\n=", 1)[1])[0]
 
 
 def subsection(text, title):
-    """Of a document, the one whose title starts so, up to the next title."""
+    """The subsection whose title starts with title, up to the next title."""
     return re.split(r"\n[^\n]+\n(?:-+|=+)\n\n",
                     re.split(rf"\n{re.escape(title)}[^\n]*\n-+\n\n", text, maxsplit=1)[1])[0]
 
@@ -95,7 +96,7 @@ UAPI = "include/uapi/linux/loop.h"
 MAN = "man/ioctl_loop_control.2"
 CODE = "drivers/block/loop"
 
-# Constants of the ABI; in the documents, all that looks like one.
+# Constants of the ABI, and words in the documents that look like one.
 ioctls = re.findall(r"^#define (LOOP_\w+)\s+(?:0x4C|_IO)", uapi, re.M)
 flags = re.findall(r"^\t((?:LO_FLAGS|LOOP_[A-Z]+)_\w+)\s*= \d", uapi, re.M)
 expect(ioctls + flags, words(rst), RST)
@@ -119,7 +120,7 @@ for name, members in structures(uapi).items():
 
 # The errors of its ioctls
 def shared_errors():
-    """Those that the user document has under a name of their own."""
+    """The errors that the guide gives a name, such as *bad file*."""
     shared = {"bad structure": re.findall(r"^(E[A-Z0-9]+) ", subsection(rst, "Structures that grow"),
                                           re.M)}
     name = None
@@ -190,7 +191,7 @@ completed = re.findall(r"--([\w-]+)", completion)
 
 
 def in_manual(command):
-    """What the manual page tells about a command."""
+    """The section of the manual page about a command."""
     return re.split(r"\n\.S[SH] ", manual.split(f"\n.SS {command}\n")[1])[0]
 
 

@@ -1,13 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# usage: check-fresh.sh; environment: SUITES and TARGETS, words of those below
-# Runs each target in a minimal Debian of each suite that has nothing but make, in a clone
-# of the last commit here, as its own root directory. So a missing package shows. The logs
-# are build/fresh/SUITE-TARGET.log.
-# Two targets are not of the Makefile: "install" runs README's commands for another
-# kernel, and "dkms" runs check-dkms.sh.
-# The minimal systems and downloaded packages stay in build/fresh; the copies that the
-# targets change do not.
+# usage: check-fresh.sh
+# Runs each target in a minimal Debian of each suite that has only make in addition, in a
+# clone of the last commit here. Each has a root directory of its own, so a missing package
+# shows. The logs are build/fresh/SUITE-TARGET.log.
+# Two targets are special: "install" runs README's commands to install the driver for
+# Debian's kernel, and "dkms" runs check-dkms.sh.
+# The minimal systems and downloaded packages stay in build/fresh. The copies that the
+# targets change stay only if the target fails.
+# Environment: SUITES and TARGETS are some of the suites and targets below.
 set -eu -o pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -19,19 +20,17 @@ targets=${TARGETS:-deb dkms install htmldocs patch lint demo check bench check-p
 scripts/deps.sh roots
 mirror=$(scripts/mirror.sh)
 [ "$mirror" ] || { echo "$0: apt knows no Debian mirror" >&2; exit 1; }
-# shellcheck disable=SC2016 # apt replaces it
-security=$(apt-get indextargets --format '$(REPO_URI)' \
-	'Created-By: Packages' 'Label: Debian-Security' | sed -n 1p)
+security=$(scripts/mirror.sh Debian-Security)
 mkdir -p "$fresh"
 
-# quiet LOG COMMAND...: its output in LOG, and the end of that if it fails
+# quiet LOG COMMAND...: writes its output to LOG, and prints the end of it if it fails
 quiet() {
 	"${@:2}" > "$1" 2>&1 && return
 	tail -n 20 "$1" | sed 's/^/  /'
 	return 1
 }
 
-# A command in a root has these file systems, which go away with it.
+# A command in a root has these mounts, which end with it.
 # shellcheck disable=SC2016 # expanded there
 in_root='
 	set -e
@@ -65,7 +64,7 @@ make_base() {
 		echo "deb $mirror $suite-updates main"
 		[ ! "$security" ] || echo "deb $security $suite-security main"
 	} > "$root/etc/apt/sources.list"
-	# These systems need not survive a crash; the packages of one serve the next.
+	# These systems need not survive a crash. All share the downloaded packages.
 	echo force-unsafe-io > "$root/etc/dpkg/dpkg.cfg.d/unsafe-io"
 	rm -f "$root/etc/apt/apt.conf.d/docker-clean" "$root"/var/cache/apt/archives/*.deb
 	: > "$root.done"
@@ -75,7 +74,7 @@ make_base() {
 commands() {
 	case $target in
 	install) cat <<-'END'
-		# make install is to see Debian's kernel, whatever kernel runs here.
+		# make install has to see Debian's kernel, and not the one that runs here.
 		apt-get -q=2 update
 		headers=$(apt-cache search --names-only '^linux-headers-6\.12\.[0-9][^-]*-amd64$' |
 			sed 's/ .*//' | sort -V | tail -n 1)
@@ -95,7 +94,7 @@ commands() {
 		;;
 	dkms) echo "make deb; scripts/check-dkms.sh" ;;
 	bench) echo "make bench ROWS=direct-ext4/randread-1" ;;
-	# These targets depend on the userland, which is that of the suite in VMs as well.
+	# These groups depend on the userland, and VMs have that of the suite.
 	check) echo "make check GROUPS='control losetup uevents autoload'" ;;
 	*) echo "make $target" ;;
 	esac

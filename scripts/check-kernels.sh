@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # usage: check-kernels.sh [NAME]...
-# Builds loop.ko for each of Debian's binary kernels from 6.12 on, or for those that are
-# named as fetch-binary.sh does, and runs the test groups on it: all of them on the oldest
-# and the newest, some on the others. It prints a table at the end.
-# Environment: GROUPS_ONLY="a b" runs only these groups on each of them.
+# Builds loop.ko for each of Debian's binary kernels from 6.12 on, or only for each NAME, see
+# fetch-binary.sh, and runs the test groups on it: all groups on the oldest and the newest
+# kernel, and some on the others. It prints a table at the end.
+# Environment: GROUPS_ONLY="a b" runs only these groups on each kernel.
 set -eu -o pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -65,7 +65,7 @@ check() {
 	fi
 	if ! modprobe -q -d "build/binary/$name" -S "$(release "$name")" \
 		--show-depends 9p > /dev/null; then
-		row "$name" "$(release "$name")" - - 1 "builds; has no 9p, of which a VM has its root"
+		row "$name" "$(release "$name")" - - 1 "builds; lacks 9p, which a VM needs for its root"
 		skipped=$((skipped + 1))
 		return
 	fi

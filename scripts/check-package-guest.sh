@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Runs in the VM of check-package.sh: what a user does with the packages, on a system that
-# has only the kernel's own driver. There are four kernels: the running one, 6.1, one for
-# which nothing can be built, and one that claims to have loop built in.
-# usage: check-package-guest.sh DIRECTORY, which has the packages of two versions, in 1/
-# and 2/, and two keys, of which the kernel trusts one.
+# usage: check-package-guest.sh DIRECTORY
+# check-package.sh runs this in its VM. It does what a user does with the packages, on a
+# system that has only the kernel's own driver. There are four kernels: the running one, 6.1,
+# one for which nothing can be built, and one that claims to have loop built in.
+# DIRECTORY has the packages of two versions, in 1/ and 2/, and two keys; the kernel trusts
+# one of them.
 
 # claims call functions by name
 # shellcheck disable=SC2317,SC2119
@@ -82,7 +83,7 @@ use()
 	dev=$(losetup -f --show $files/image) && mount "$dev" /mnt
 }
 
-# Nothing has changed for users: version VERSION is loaded, and the device works.
+# undisturbed VERSION: this version is loaded, and the device works
 undisturbed()
 {
 	same "version loaded" "$1" "$(loaded_version)" &&

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Builds the Debian packages twice, as they are and as their next version, and runs
-# lintian on them. Then check-package-guest.sh installs, upgrades and removes them in a
-# VM. The VM's root is that of fetch-root.sh with an overlay, and its kernel trusts a key
-# that is made here.
+# Builds the Debian packages twice, with this version and the next, and runs lintian on
+# them. Then check-package-guest.sh installs, upgrades and removes them in a VM. The VM has
+# the root of fetch-root.sh with an overlay, and its kernel trusts a key that this script
+# makes.
 set -eu -o pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)

@@ -4,8 +4,8 @@
 # Makes build/loop-VERSION.patch, applies it to the pristine tree with "git am", and runs
 # checkpatch, the compilers and sparse on each step of the series and each configuration.
 # Prints "ok", "not ok" or "skip" for each, and the findings in the driver's own files.
-# With PATTERN, an extended regex, it does only those whose names match. Everything is in
-# build/linux-VERSION: the patched tree in tree/, build directories in o/, make's output
+# With PATTERN, an extended regex, it does only the checks whose names match. Its files are
+# in build/linux-VERSION: the patched tree in tree/, build directories in o/, make's output
 # in log/.
 set -eu
 
@@ -57,8 +57,8 @@ check() {
 
 # ---- the tree ----
 
-# git makes new files where it changes some, so the links to the pristine ones
-# are harmless. The repository has only the files that are changed.
+# git replaces a file that it changes by a new one, so the pristine files, which are hard
+# links, stay as they are. The repository has only the files that the patch changes.
 echo "== applying build/loop-$version.patch"
 rm -rf "$tree"
 cp -al "$dir/src" "$tree"
@@ -76,9 +76,9 @@ in_tree am -q "$patch"
 check "git am" true
 mapfile -t commits < <(in_tree rev-list --reverse pristine..)
 
-# This runs in the pristine tree, as checkpatch in a repository needs more Python than is
-# here. Unknown commands of the control device have always been ENOSYS. As in "make lint",
-# some rules are not for tracepoints and programs; and checkpatch reads shell as C.
+# This runs in the pristine tree, as checkpatch in a repository needs Python modules that may
+# be missing. ENOSYS for unknown commands of the control device is part of the ABI. As in
+# "make lint", some rules are not for tracepoints and programs; checkpatch reads shell as C.
 one_checkpatch() {
 	in_tree format-patch -q --stdout -1 "$1" |
 		(cd "$dir/src" && perl scripts/checkpatch.pl --strict --quiet \
@@ -125,8 +125,7 @@ target() {
 		"ARCH=$1" "CROSS_COMPILE=$cross" "CC=$cc" W=1)
 }
 
-# sparse of Debian 12 is too old for the newest trees, which do not use it unless they are
-# told so.
+# The newest trees reject sparse of Debian 12 as too old. sparse.h makes it work.
 sparse=sparse
 valid=$tree/scripts/checker-valid.sh
 if [ -e "$valid" ] && [ "$("$valid" sparse)" != 1 ]; then
@@ -150,7 +149,7 @@ configure() {
 	[ -z "$unmet" ]
 }
 
-# Headers of the kernel have findings of their own under sparse.
+# Prints only findings in our files, as sparse also has findings in the kernel's headers.
 ours() {
 	grep -E '(drivers/block/loop(/[a-z./]+)?\.[ch]|(linux|events)/loop\.h):[0-9]+|error:|Error [0-9]' ||
 		true
@@ -171,7 +170,7 @@ object() {
 	"${kbuild[@]}" C=1 CHECK="$sparse" drivers/block/loop/ > "$1" 2>&1 || status=1
 	grep "not available or not up to date" "$1" || ours < "$1"
 	ls "${objects[@]}" > /dev/null || return 1
-	# A division by a function of gcc links on 64 bits only.
+	# A 64-bit division by a function of gcc does not link on 32-bit machines.
 	nm -u "${objects[@]}" | grep -E ' __u?(div|mod|divmod)[dt]i[34]$' ||
 		return $status
 	return 1
@@ -193,7 +192,7 @@ compile() {
 	fi
 }
 
-# The driver at each step; later ones do not change it.
+# Builds the driver at one step of the series.
 build_step() {
 	local status=0 goal=drivers/block/loop/
 
@@ -214,7 +213,7 @@ for commit in "${commits[@]}"; do
 done
 in_tree checkout -q check
 
-# "No finding" has a meaning only if a planted error is found.
+# Checks that sparse finds an error: otherwise "no finding" means nothing.
 planted() {
 	local status=0
 
@@ -339,7 +338,7 @@ done
 
 # ---- booted, with the driver built in ----
 
-# The kernel has what a VM needs, and nothing that only tests of the module need.
+# This kernel has the options that a VM needs, and none that only tests of the module need.
 booted() {
 	local vm=$dir/builtin config=$dir/log/builtin.config
 

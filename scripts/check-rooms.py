@@ -5,10 +5,10 @@
 usage: check-rooms.py [DIRECTORY]
 
 Looks at the symbols of the objects that a build has left in drivers/block and
-drivers/block/loop of DIRECTORY, by default this one. Prints a line for each
-symbol that is used by an object below the one that defines it, for each symbol
-that others could use and none does, and for each file that is too long or is no
-room; and then fails.
+drivers/block/loop of DIRECTORY, which is this checkout by default. Prints a line
+for each symbol that an object below its room uses, for each global symbol that no
+other object uses, and for each file that is too long or is no room. A line makes
+it fail.
 """
 
 import pathlib
@@ -28,7 +28,7 @@ findings = []
 
 
 def symbols(room):
-    """Those that the room's object defines for all, and those that it looks for."""
+    """The global symbols that the room's object defines, and those that it needs."""
     path = (block / room).with_suffix(".o")
     if not path.exists():
         sys.exit(f"{sys.argv[0]}: {path} is not built")

@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Builds everything and runs all test groups, or those that are named, each in a VM of its
-# own. tools/testing/selftests/loop/groups lists them. With --long first, it runs those in
-# groups.long, and with --debug also those in groups.debug, which replace groups of the
-# same name.
-# A line there is NAME|OPTIONS OF qemu/vm|COMMAND; a command "host:COMMAND" runs on this
-# machine, and boots the VMs it needs itself. A group's output is TAP.
+# usage: check.sh [--long | --debug] [GROUP]...
+# Builds everything and runs the test groups in tools/testing/selftests/loop/groups, or only
+# each GROUP, each in a VM of its own. With --long, it runs the groups in groups.long instead,
+# and with --debug also the groups in groups.debug, which replace groups of the same name.
+# A line of these files is NAME|OPTIONS OF qemu/vm|COMMAND. A command "host:COMMAND" runs on
+# this machine, and boots the VMs that it needs itself. A group's output is TAP.
 # Environment: ARGS is added to the commands of the groups. VM_KERNEL=DIR runs them on that
 # kernel, see qemu/vm, which must be built already. With LOOP_UNTIL=TIME, in seconds since
 # 1970, groups that have not ended by then are stopped, and are not counted.
@@ -40,7 +40,7 @@ esac
 [ "${VM_KERNEL-}" ] || CONFIG_BLK_DEV_LOOP_INJECT=y scripts/build.sh
 scripts/build-tests.sh
 
-# With this module, all of a VM can sleep except its root.
+# With this module, a VM can sleep, and its root and console stay awake.
 awake=$kernel/awake
 kdir=$kernel/headers
 [ ! -d "$kernel/o" ] || kdir=$kernel/o
@@ -59,8 +59,8 @@ environment=(env LOOP_TEST_BIN="$bin" LOOP_KO="$module" LOOP_STOCK_KO="/$stock" 
 
 mkdir -p "$logs"
 
-# No other VM runs meanwhile. As many groups run at a time as there are processors, as most
-# of them keep only one busy.
+# No other VM runs meanwhile. As many groups run at a time as there are processors, but at
+# most four, as most groups keep only one processor busy.
 if [ -z "${VM_LOCKED:-}" ]; then
 	exec 9> "$lock"
 	flock -n 9 || { echo "== waiting for another VM to end"; flock 9; }
@@ -68,7 +68,7 @@ if [ -z "${VM_LOCKED:-}" ]; then
 fi
 jobs=$(nproc)
 [ "$jobs" -le 4 ] || jobs=4
-# The first boot makes what all VMs share.
+# The first boot makes the initramfs that all VMs share, and finds out whether KVM works.
 echo "== first boot"
 qemu/vm --name first --smp 1 -- true
 

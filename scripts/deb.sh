@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0
 # usage: deb.sh [VERSION]
 # Builds the Debian packages in a copy of the sources, and leaves them in
-# build/deb/. The version is the driver's MODULE_VERSION, the only place that
-# has it; with VERSION, the copy and the packages get that one.
-# Whoever made the last commit is the maintainer, at that time: the same files
-# give the same packages.
+# build/deb/. The version of the packages is the driver's MODULE_VERSION; with VERSION, the
+# copy and the packages have that version.
+# The author of the last commit is the maintainer, and its date is the date of the
+# changelog, so the same commit makes the same packages.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Runs in the VM: a partitioned image on a loop device from the first open of
-# /dev/loop-control to rmmod, each command shown before its output.
+# "make demo" runs this in the VM. It uses a partitioned image on a loop device, from the
+# first open of /dev/loop-control to rmmod, and shows each command before its output.
 set -eu
 
 PATH=$(cd "$(dirname "$0")/../tools/loop" && pwd -P):$PATH
@@ -16,8 +16,8 @@ run() {
 	eval "$*"
 }
 
-# What a booting Debian does: nodes from modules.devname, then udev. A node made
-# so is not the driver's to remove, which the VM's leak check has to know.
+# This does what Debian does at boot: it makes nodes from modules.devname, and then starts
+# udev. The driver does not remove such a node, so the VM's leak check ignores it.
 mkdir -p /run/tmpfiles.d
 kmod static-nodes --format=tmpfiles --output=/run/tmpfiles.d/static-nodes.conf
 systemd-tmpfiles --boot --prefix=/dev --create /run/tmpfiles.d/static-nodes.conf
@@ -63,10 +63,10 @@ run "umount /mnt/1 /mnt/2"
 run "fsck.ext4 -fn \${dev}p1"
 run "xfs_repair -n \${dev}p2 > /dev/null 2>&1 && echo xfs is clean"
 
-say "All about the device, with the paths that its I/O took"
+say "The device, and the paths that its I/O took"
 run "loopctl show \$dev"
 
-say "Detached, attached again by other means, and the data is there"
+say "Detached, attached again with losetup, and the data are there"
 run "loopctl detach \$dev"
 run "dev=\$(losetup -f --show -P disk.img); echo \$dev"
 run "udevadm settle"

@@ -1,21 +1,23 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # usage: deps.sh [PURPOSE]
-# Installs the Debian packages that are needed for it; tools only, no kernel.
-# Does nothing where all of them are there. PURPOSE is one of
+# Installs the Debian packages that PURPOSE needs and that are missing; tools only, no
+# kernel. PURPOSE is one of
 #   tests	building, the VM, the tests, lint and the patch; the default
-#   demo	the same without what only tests, lint and the patch need
+#   demo	building and the VM, for make demo and make shell
 #   kernel	tests, and compiling a kernel
-#   docs, patch, deb	what the target of that name needs
+#   docs	make htmldocs
+#   patch	make patch
+#   deb		make deb
 #   roots	check-fresh.sh and check-kernels.sh, which make Debian roots
-#   arch		check-arch.sh, which boots other machines
+#   arch	check-arch.sh, which boots other machines
 #   package	building, the VM, and the Debian packages and their tests
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
 
-# A Debian kernel is compiled with its release's own gcc; pahole has the library
-# that objtool needs.
+# The module is compiled with gcc of the kernel's release. pahole brings the library that
+# objtool needs.
 module="make gcc libc6-dev pahole kmod bc zstd xz-utils"
 vm="$module qemu-system-x86 busybox-static cpio"
 loopctl="gcc libc6-dev libsmartcols-dev pkgconf"
@@ -33,7 +35,7 @@ roots) packages="debootstrap git" ;;
 arch) packages="$patch debootstrap cpio kmod qemu-system-arm qemu-system-misc" ;;
 package) packages="$vm $deb lintian debootstrap openssl python3" ;;
 tests | kernel)
-	# 32-bit test programs; lint; what the tests say they need.
+	# These are for 32-bit test programs and lint. The file packages has the others.
 	packages="$demo gcc-multilib $docs $patch mandoc sparse shellcheck"
 	tests=$top/tools/testing/selftests/loop/packages
 	packages="$packages $(sed 's/#.*//' "$tests" | tr '\n' ' ')"
@@ -41,12 +43,12 @@ tests | kernel)
 		clang-19 binutils-aarch64-linux-gnu"
 	;;
 *)
-	echo "$0: nothing is known about $1" >&2
+	echo "$0: no such purpose: $1" >&2
 	exit 1
 	;;
 esac
 
-# Prints those of the arguments that are not installed.
+# Prints the packages among the arguments that are not installed.
 missing() {
 	for package in "$@"; do
 		case $(dpkg-query -W -f '${db:Status-Status} ' "$package" 2>/dev/null) in

@@ -3,22 +3,22 @@
 # usage: fetch-binary.sh list [RELEASE]...
 #        fetch-binary.sh newest RELEASE FLAVOUR
 #        fetch-binary.sh NAME...
-# Debian's binary kernels from 6.12 on, found by the names of their packages. A
-# NAME is RELEASE-SERIES or RELEASE-SERIES-FLAVOUR, such as trixie-7.3 or
+# This finds and downloads Debian's binary kernels from 6.12 on, by the names of their
+# packages. A NAME is RELEASE-SERIES or RELEASE-SERIES-FLAVOUR, such as trixie-7.3 or
 # trixie-6.12-rt, and means the newest package of that series whose headers the
-# release has, in its updates, security updates or backports. "list" prints the
-# names, and "newest" that of another machine's newest, whose FLAVOUR is arm64,
-# arm64-16k or s390x: the compiler for it is then one of this machine.
+# release has, in its updates, security updates or backports. "list" prints the names.
+# "newest" prints the name of the newest kernel for another machine, whose FLAVOUR is arm64,
+# arm64-16k or s390x; a cross compiler then builds the module.
 # Each NAME is unpacked once, under build/binary/NAME:
-#   release, vmlinux or vmlinuz, lib	what qemu/vm takes
-#   root		the release itself in a directory, with what building a module
-#			for the kernel takes, see build-binary.sh
+#   release, vmlinux or vmlinuz, lib	the files that qemu/vm needs
+#   root		the release in a directory, with the packages that are needed
+#			to build a module for the kernel, see build-binary.sh
 #   headers		the kernel's headers, a directory inside root
-#   machine, cross	for another machine: what Debian calls it, and what make
-#			takes to build for it
+#   machine, cross	for another machine: its name in Debian, and the arguments of
+#			make to build for it
 #   stamp		the name of the image's package and its version
-# Nothing is downloaded for a kernel that is there, whatever the release has by
-# now. To have newer ones, remove build/binary, and build/roots for newer lists.
+# A kernel that has been unpacked stays, also if the release has a newer one. To have newer
+# ones, remove build/binary, and build/roots for newer lists.
 set -eu -o pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -36,7 +36,7 @@ in_root() {
 		LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
 }
 
-# What a command says is shown if it fails three times.
+# retry COMMAND...: runs it up to three times, and prints its output if all of them fail
 retry() {
 	local log=$top/build/roots/log
 
@@ -53,13 +53,13 @@ sources() {
 
 	mirror=$(scripts/mirror.sh)
 	security=$(scripts/mirror.sh Debian-Security)
-	# A mirror may stand still, and sid, which is signed anew each day, expires.
+	# The lists of sid expire after some days, and a mirror may not be updated for longer.
 	if [ "$release" = sid ]; then
 		echo "deb [check-valid-until=no] $mirror sid main"
 		return
 	fi
 	echo "deb $mirror $release main"
-	# Others than these have neither.
+	# The mirrors have no updates and backports of other machines.
 	case $machine in
 	amd64 | arm64) ;;
 	*) return 0 ;;
@@ -70,7 +70,7 @@ sources() {
 }
 
 # use_release RELEASE [MACHINE]: makes its root, once, and sets release, root and
-# machine. For another machine it has the cross compiler and that one's packages.
+# machine. The root for another machine has the cross compiler, and packages of that machine.
 use_release() {
 	release=$1
 	machine=${2:-amd64}
@@ -89,20 +89,20 @@ use_release() {
 	retry make_root || fail "cannot make a Debian $release"
 	sources > "$root/etc/apt/sources.list"
 	rm -f "$root"/etc/apt/sources.list.d/*
-	# What a crash would spoil is made again.
+	# The root need not survive a crash.
 	echo force-unsafe-io > "$root/etc/dpkg/dpkg.cfg.d/unsafe-io"
 	[ "$machine" = amd64 ] || in_root dpkg --add-architecture "$machine"
 	retry in_root apt-get -q=2 update || fail "cannot read what Debian $release has"
 	: > "$root.stamp"
 }
 
-# newest SERIES FLAVOUR: the kernel release of that
+# newest SERIES FLAVOUR: prints the newest kernel release
 newest() {
 	in_root apt-cache pkgnames "linux-headers-$1." |
 		sed -n "s/^linux-headers-\([^-]*-$2\)\$/\1/p" | sort -V | tail -n 1
 }
 
-# The series that have headers of FLAVOUR, from 6.12 on.
+# series FLAVOUR: prints the series from 6.12 on that have headers of FLAVOUR
 series() {
 	in_root apt-cache pkgnames linux-headers- |
 		sed -n "s/^linux-headers-\([0-9]*\.[0-9]*\)\.[^-]*-$1\$/\1/p" |
@@ -111,7 +111,8 @@ series() {
 	done
 }
 
-# The other flavours are those of the series that a stable release came with.
+# Prints the names of the release. Only the series with which trixie was released also has
+# its other flavours here.
 list() {
 	local version flavour
 
@@ -127,17 +128,18 @@ list() {
 	done
 }
 
-# depends PACKAGE REGEX: what the package of the machine depends on that matches
+# depends PACKAGE REGEX: prints the dependencies of the machine's package that match
 depends() {
 	in_root apt-cache depends "$1:$machine" | sed -n 's/^[ |]*Depends: //p' | grep -E "$2" || true
 }
 
-# In a bzImage the boot protocol says where the payload is.
+# field OFFSET SIZE: prints a number of the image. In a bzImage, the boot protocol tells
+# where the payload is.
 field() {
 	od -An -j "$1" -N "$2" -t "u$2" "$tmp/vmlinuz" | tr -d ' '
 }
 
-# QEMU starts a decompressed kernel by its PVH entry in less time.
+# QEMU starts a decompressed kernel by its PVH entry, which takes less time.
 decompress() {
 	local start
 
@@ -147,8 +149,8 @@ decompress() {
 	[ "$(head -c 4 "$tmp/vmlinux" | tail -c 3)" = ELF ] || rm -f "$tmp/vmlinux"
 }
 
-# The image is a package of its own, or depends on others with the binary, the
-# modules, and the files that belong to both.
+# The package of the image contains all of it, or depends on packages with the binary, the
+# modules, and other files.
 download() {
 	local packages deb
 
@@ -170,24 +172,24 @@ download() {
 	rm -rf "$root/debs"
 }
 
-# install_tools PACKAGE...: that, and what building takes
+# install_tools PACKAGE...: installs these, and the packages that are needed to build
 install_tools() {
 	local suite from=()
 
-	# Only what comes from backports has to be taken from there by name.
+	# apt installs packages from backports only if that suite is named.
 	suite=$(suite_of "linux-headers-$kernel:$machine")
 	[[ $suite != *-backports ]] || from=(-t "$suite")
 	in_root apt-get -q=2 install -y --no-install-recommends "${from[@]}" \
 		make gcc libc6-dev kmod perl python3 "$@"
 }
 
-# What the GNU tools call the machine
+# Prints the name of the machine in GNU tools.
 gnu() {
 	echo "${machine/arm64/aarch64}-linux-gnu"
 }
 
-# The headers of another machine want its compiler as a program of that machine,
-# and are unpacked instead; what they need else is this machine's or anyone's.
+# The headers of another machine depend on a compiler that runs on that machine, so they are
+# unpacked and not installed. Their other dependencies are installed.
 download_headers() {
 	local needed
 
@@ -199,7 +201,7 @@ download_headers() {
 		sh "linux-headers-$kernel:$machine"
 }
 
-# The suite that has the newest version of a package.
+# suite_of PACKAGE: prints the suite that has its newest version
 suite_of() {
 	in_root apt-cache madison "$1" | sed -n '1s/.*| [^ ]* \([^ /]*\)\/.*/\1/p'
 }

@@ -3,8 +3,7 @@
 # Unpacks Debian's cross compiler for arm64 under build/cross, once, as
 #   build/cross/usr/bin/aarch64-linux-gnu-gcc-12
 # It cannot be installed beside gcc-multilib, which the 32-bit test programs
-# need, but works from where it is unpacked. binutils-aarch64-linux-gnu has to
-# be installed.
+# need, but works from this directory. binutils-aarch64-linux-gnu has to be installed.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -23,12 +22,12 @@ download() {
 }
 
 echo "== downloading gcc-12-aarch64-linux-gnu"
-# Lists may be missing, or older than what the mirror still has.
+# The lists may be missing, or name packages that the mirror does not have.
 download || { apt-get -q=2 update && download; }
 for deb in "$tmp"/*.deb; do
 	dpkg-deb -x "$deb" "$tmp"
 done
 rm "$tmp"/*.deb
-# The assembler, where the compiler looks for it.
+# The compiler looks for the assembler here.
 ln -s /usr/aarch64-linux-gnu "$tmp/usr/aarch64-linux-gnu"
 mv "$tmp" "$dir"

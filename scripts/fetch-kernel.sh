@@ -13,14 +13,14 @@ top=$(cd "$(dirname "$0")/.." && pwd -P)
 dir=$top/build/kernel
 series=6.12
 
-# The first dependency of package $1 that matches the extended regex $2.
+# Prints the first dependency of package $1 that matches the extended regex $2.
 depends() {
 	apt-cache depends "$1" 2>/dev/null |
 		sed -n 's/^[ |]*Depends: //p' | grep -Em1 "$2"
 }
 
-# The newest headers package of that series: Debian 12 and 13 have no name in
-# common that depends on it.
+# Prints the newest package of headers of that series. Debian 12 and 13 have no metapackage
+# with the same name that depends on it.
 newest_headers() {
 	apt-cache search --names-only "^linux-headers-$series\.[0-9][^-]*-amd64\$" |
 		sed 's/ .*//' | sort -V | tail -n 1
@@ -36,7 +36,7 @@ resolve() {
 	key="$image $version"
 }
 
-# What is there stays if apt knows nothing newer, or nothing at all.
+# An unpacked kernel stays if apt knows no newer one, or none at all.
 have=$(cat "$dir/stamp" 2>/dev/null || true)
 if ! resolve; then
 	[ -z "$have" ] || exit 0
@@ -58,7 +58,7 @@ download() {
 
 echo "== downloading $image $version, its headers and kbuild"
 if ! download; then
-	# Lists may be older than what the mirror still has.
+	# The lists may name packages that the mirror does not have.
 	echo "== updating the package lists"
 	if ! { apt-get -q=2 update && resolve && download; }; then
 		rm -rf "$tmp"
@@ -73,7 +73,7 @@ for deb in "$tmp"/debs/*.deb; do
 	dpkg-deb -x "$deb" "$tmp"
 done
 rm -rf "$tmp/debs"
-# Debian 13 has its modules below usr only.
+# Debian 13 has its modules only below usr.
 [ -d "$tmp/lib" ] || ln -s usr/lib "$tmp/lib"
 
 release=${image#linux-image-}

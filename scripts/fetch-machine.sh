@@ -31,7 +31,7 @@ for deb in "$root"/var/cache/apt/archives/*.deb; do
 done
 rm "$root"/var/cache/apt/archives/*.deb
 rm -rf "$root/debootstrap"
-# In a container debootstrap makes it a link.
+# In a container, debootstrap makes proc a link.
 [ ! -L "$root/proc" ] || { rm "$root/proc" && mkdir "$root/proc"; }
 for name in passwd group; do
 	cp "$root/usr/share/base-passwd/$name.master" "$root/etc/$name"

@@ -37,7 +37,7 @@ download() {
 
 echo "== downloading $package $key"
 if ! download; then
-	# Lists may be older than what the mirror still has.
+	# The lists may name packages that the mirror does not have.
 	echo "== updating the package lists"
 	if ! { apt-get -q=2 update && key=$(version) && download; }; then
 		rm -rf "$tmp"

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0
 # usage: fetch-tree.sh VERSION
 # Downloads Debian's linux-source-VERSION by package name and unpacks it, once:
-#   build/linux-VERSION/src	the tree, which nobody changes
+#   build/linux-VERSION/src	the tree, which stays as it is
 #   build/linux-VERSION/stamp	the version of the package
-# A VERSION that this machine's suites do not have is looked for in $suite, on
-# the mirror this machine uses, with an apt configuration under build/. To have
-# a newer package, remove build/linux-VERSION.
+# If this machine's suites do not have the package, this looks for it in $suite, on the
+# mirror that this machine uses, with an apt configuration under build/. To have a newer
+# package, remove build/linux-VERSION.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -22,7 +22,7 @@ tmp=$dir.tmp
 rm -rf "$tmp"
 mkdir -p "$tmp/src" "$tmp/apt/lists/partial" "$tmp/apt/cache/archives/partial"
 
-# What comes before apt's own arguments: nothing, or another configuration.
+# The options of apt that select another configuration, or nothing
 other=
 
 # apt's own user often cannot write here, hence the sandbox option.
@@ -69,7 +69,7 @@ fail() {
 
 have_lists
 if [ "$(package_version)" ]; then
-	# Lists may be older than what the mirror still has.
+	# The lists may name a package that the mirror does not have.
 	download || { get update && download; } || fail "cannot download $package"
 else
 	use_suite

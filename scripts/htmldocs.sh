@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Builds the documents that go into the kernel's with Sphinx, a warning being an
-# error: build/htmldocs/index.html. Prints nothing but warnings.
+# Builds build/htmldocs/index.html with Sphinx, from the documents that the patch adds to a
+# kernel tree. It prints only warnings, and a warning makes it fail.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -10,13 +10,13 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 src=$tmp/Documentation
 
-# The documents take parts of the samples in.
+# The documents include parts of the samples.
 cp -r Documentation samples "$tmp"
 rm -r "$src/ABI"
-# kernel-figure is the kernel's own; in HTML it is the same.
+# Only the kernel's Sphinx has kernel-figure. In HTML, figure does the same.
 sed -i 's/^\.\. kernel-figure::/.. figure::/' "$src"/*/*/loop.rst
-# As the kernel does, makes a section of each attribute in a file of Documentation/ABI, and
-# its description, which is in the same language.
+# As the kernel does, this makes a section of each attribute in a file of Documentation/ABI.
+# The descriptions are reStructuredText.
 for abi in Documentation/ABI/testing/*; do
 	awk '
 	NR == 1 { print FILENAME; gsub(/./, "=", FILENAME); print FILENAME }
@@ -36,6 +36,6 @@ cat > "$src/index.rst" <<-END
 	   block/loop
 	   sysfs-*
 END
-# -C: there is no configuration.
+# -C, as there is no file with a configuration.
 sphinx-build -q -C -W --keep-going -D project=loop -b html -d "$tmp/doctrees" \
 	"$src" build/htmldocs

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# checkpatch, sparse and shellcheck on everything here, the calls between the rooms
-# of the driver, and the documents: do they agree with the code, and do Sphinx and
-# mandoc take them? Prints nothing but what it does ("== ...") and what it finds; a
-# finding makes it fail.
+# "make lint" runs checkpatch, sparse and shellcheck on all files, and checks the calls
+# between the rooms of the driver, and the documents: whether they agree with the code, and
+# whether Sphinx and mandoc accept them. It prints the names of its steps ("== ...") and its
+# findings. A finding makes it fail.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -15,9 +15,9 @@ shopt -s nullglob globstar
 status=0
 
 echo "== checkpatch"
-# Not applicable out of tree:
+# These do not apply to the driver outside a tree:
 # UNDOCUMENTED_SETUP	looks a parameter up in the tree's documentation
-# ENOSYS		today's ABI returns it for unknown control commands
+# ENOSYS		is part of the ABI, for unknown commands of the control device
 checkpatch() {
 	perl build/linux-source/scripts/checkpatch.pl --no-tree --strict --quiet \
 		--no-summary --terse --show-types --ignore "$1" -f "${@:2}" || status=1
@@ -26,16 +26,17 @@ checkpatch UNDOCUMENTED_SETUP,ENOSYS drivers/block/*.c drivers/block/loop/*.[ch]
 	include/uapi/linux/*.h compat/*.h qemu/*/*.c
 # Tracepoints are not written as C is.
 checkpatch OPEN_ENDED_LINE,COMPLEX_MACRO,PARENTHESIS_ALIGNMENT include/trace/events/*.h
-# Not applicable to programs, which have the C library's headers only:
-# CAMELCASE		names of C itself, like PRIx64 and _Noreturn
-# PREFER_DEFINED_ATTRIBUTE_MACRO	no __aligned and the like there
-# ENOSYS		as above
+# These do not apply to programs, which have only the C library's headers:
+# CAMELCASE		complains about names of C itself, like PRIx64 and _Noreturn
+# PREFER_DEFINED_ATTRIBUTE_MACRO	wants macros like __aligned, which programs lack
+# MACRO_ARG_REUSE	complains about macros whose arguments have no side effects
+# ENOSYS		see above
 checkpatch CAMELCASE,PREFER_DEFINED_ATTRIBUTE_MACRO,MACRO_ARG_REUSE,ENOSYS samples/loop/*.c \
 	tools/loop/*.[ch] tools/testing/selftests/loop/*.[ch]
 
 echo "== sparse"
-# -s leaves only warnings, of the compiler as well; the kernel's own headers
-# have some under sparse. The build is the one for tests, which has all rooms.
+# With -s, the output is warnings only, also of the compiler. sparse warns about the kernel's
+# own headers, too. The build is the one for tests, which has all rooms.
 found=$(make -s --no-print-directory KDIR=build/kernel/headers CONFIG_BLK_DEV_LOOP_INJECT=y \
 	C=2 W=1 2>&1) || status=1
 found=$(grep -vE "^($top/)?build/kernel/" <<< "$found" || true)

@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # usage: patch.sh VERSION
-# Writes build/loop-VERSION.patch: the files of the overlay, and what a tree
-# says about them elsewhere, as a series for "git am" on Debian's kernel source
-# of that version. A step of the series is scripts/patch/N-STEP.msg, its commit
-# message; overlay() has its files, edit.py its changes to the tree's own.
+# Writes build/loop-VERSION.patch, a series for "git am" on Debian's kernel source of that
+# version. It has the files of the overlay, and changes of other files of the tree. Each step
+# of the series has a commit message in scripts/patch/N-STEP.msg; overlay() lists its files,
+# and edit.py changes the tree's own files.
 set -eu -o pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -18,8 +18,8 @@ src=$top/build/linux-$version/src
 patch=$top/build/loop-$version.patch
 edit=$top/scripts/patch/edit.py
 
-# The author of the last commit here is the author, at that time: the same files give the
-# same series.
+# The author and the date of each step are those of the last commit here, so the same commit
+# makes the same series.
 author=$(git log -1 --format='%an <%ae>')
 GIT_AUTHOR_NAME=$(git log -1 --format=%an)
 GIT_AUTHOR_EMAIL=$(git log -1 --format=%ae)
@@ -32,8 +32,8 @@ export GIT_COMMITTER_NAME GIT_COMMITTER_EMAIL GIT_COMMITTER_DATE
 # git uses no settings but these.
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
 
-# These files are laid out like the tree and do not belong in it: miscdevice.h is edited
-# where it has to be; the others are about the VM, or start one.
+# These files have a path of the tree and do not belong in it. edit.py changes the tree's own
+# miscdevice.h; the others are about the VM, or start one.
 not_for_the_tree='^include/linux/miscdevice\.h$
 ^tools/testing/selftests/loop/(groups(|\.debug|\.long)|packages)$
 ^Documentation/block/loop-stock-bugs\.rst$'
@@ -45,7 +45,7 @@ for_the_tree() {
 	done
 }
 
-# The overlay's files of a step.
+# overlay STEP: prints the overlay's files of a step
 overlay() {
 	case $1 in
 	uapi) git ls-files include/linux include/uapi ;;

@@ -1,8 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # usage: root-make.sh ROOT DIRECTORY [ARGUMENT]...
-# Runs make with the arguments in the Debian root ROOT, with DIRECTORY as /build
-# there.
+# Runs make with the arguments in the Debian root ROOT, where DIRECTORY is /build.
 set -eu
 
 # make runs in a mount namespace of its own, so its mounts go with it.

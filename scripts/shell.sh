@@ -5,6 +5,6 @@ set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
 "$top/scripts/build.sh" demo
-echo "== booting the VM; exit or ^D ends it, what is written there is gone then"
+echo "== booting the VM; exit or ^D ends it, and its changes are lost"
 exec "$top/qemu/vm" --name shell --interactive -- \
 	sh -c 'modprobe loop; exec bash -i'

@@ -1,16 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # usage: tree-kernel.sh KIND VERSION
-# Builds Debian's linux-source-VERSION for the VM, once, with qemu/kernel.config
-# and, if KIND is not "plain", qemu/KIND.config, and then loop.ko for it, from the
-# files that build/loop-VERSION.patch makes. A kernel is kept in build/kernels/KEY,
-# KEY a hash of what it is made of, so that a change of the driver makes only
-# loop.ko anew; build/KIND-VERSION is the one in use:
+# Builds Debian's linux-source-VERSION for the VM, once, with qemu/kernel.config and, if
+# KIND is not "plain", qemu/KIND.config, and then loop.ko for it, from the files that
+# build/loop-VERSION.patch makes. The kernel is in build/kernels/KEY. KEY is a hash of its
+# source, its configuration and the compiler, so a change of the driver builds only loop.ko
+# again. build/KIND-VERSION is a link to the kernel in use:
 #   o			the build directory, to be used as KDIR
-#   config		what was asked for
+#   config		the options that were asked for
 #   module		the driver's sources and objects
-#   release, vmlinux, lib, loop.ko, options	what qemu/vm takes
-#   verified		what check-debug.sh has seen to work with it
+#   release, vmlinux, lib, loop.ko, options	the files that qemu/vm needs
+#   verified		the checksum of the files that check-debug.sh has checked it with
 set -eu -o pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -33,8 +33,8 @@ key=$({
 dir=$top/build/kernels/$key
 mkdir -p "$dir"
 
-# A debugger takes time, and memory for its records. The first report of most debuggers
-# ends the run, as later ones mean little. A report of KCSAN does not.
+# Debuggers take time and memory. The first report of most debuggers ends the run, as later
+# ones mean little. A report of KCSAN does not end it.
 {
 	echo "# shellcheck shell=bash disable=SC2034,SC2154"
 	case $kind in
@@ -49,7 +49,7 @@ mkdir -p "$dir"
 	esac
 } > "$dir/options"
 
-# KCSAN_SANITIZE: see qemu/kcsan.config. Nothing else looks at it.
+# qemu/kcsan.config tells why KCSAN_SANITIZE is n. Only KCSAN looks at it.
 make_kernel() {
 	make -s --no-print-directory -C "$source/src" O="$dir/o" "-j$(nproc)" \
 		KCSAN_SANITIZE=n "$@"
@@ -86,7 +86,7 @@ build_kernel() {
 [ -e "$dir/stamp" ] || build_kernel
 ln -sfn "kernels/$key" "build/$kind-$version"
 
-# The patch needs nothing of compat.h.
+# The patched files need nothing from compat.h, so an empty one serves.
 echo "== building loop.ko for $(cat "$dir/release")"
 mkdir -p "$dir/module/compat"
 cp -a Kbuild "$dir/module"

@@ -5,8 +5,8 @@
 usage: trust-key.py VMLINUX KEY CERTIFICATE
 
 Writes the KEY (PEM) and the CERTIFICATE (DER), and puts the certificate into the
-decompressed image VMLINUX where the kernel build has left its own. It is padded
-to the length of that.
+decompressed image VMLINUX in the place of the one that the kernel build has left
+there. It is padded to the same length.
 """
 import pathlib
 import re
@@ -46,7 +46,7 @@ def find(image):
 
 
 def make(key, length):
-    """A certificate of that length; a signature has not always the same."""
+    """A certificate of that length. Signatures differ in length, so this retries."""
     pad = 1
     for _ in range(100):
         config = CONFIG.format("x" * pad)

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""The changes of the series to files that are the tree's own.
+"""Makes the changes of the series to files that are the tree's own.
 
-usage: edit.py files SRC            prints which files these are
+usage: edit.py files SRC            prints the names of these files
        edit.py STEP SRC AUTHOR FILE...
-                                    makes those of a step in the directory it
-                                    is called in
+                                    makes the changes of a step in the current
+                                    directory
 
-SRC is the pristine tree, FILEs are the overlay's. A file that is not as
-expected ends it with an error.
+SRC is the pristine tree, and FILEs are the overlay's files of the step. If a file
+is not as expected, this ends with an error.
 """
 import pathlib
 import re
@@ -34,7 +34,7 @@ def write(path, text):
 
 
 def replace(path, first, after, new):
-    """NEW for the lines from the only FIRST to the next AFTER, not with it."""
+    """Replaces the lines from FIRST, which occurs once, up to the next AFTER."""
     text = read(path)
     starts = list(re.finditer(first, text, re.MULTILINE))
     if len(starts) != 1:
@@ -46,9 +46,9 @@ def replace(path, first, after, new):
 
 
 def insert(path, entry, name, new):
-    """NEW before the first, by name, of the entries whose name comes after.
+    """Inserts NEW at its place in a list of entries that are sorted by name.
 
-    ENTRY matches the start of one and has its name as its group.
+    ENTRY matches the start of an entry and has its name as its group.
     """
     text = read(path)
     found = list(re.finditer(entry, text, re.MULTILINE))
@@ -95,7 +95,7 @@ def tree_has(name):
 
 def backport(path):
     text = read(path)
-    # What is not exported is no matter of a tree's sources, and no entry here.
+    # The guard of compat.h is no entry, and exports do not matter in a tree.
     for entry in re.findall(r"^#ifndef (?!_)(?:.|\n)*?^#endif$",
                             read(CHECKOUT / "compat/compat.h"), re.MULTILINE):
         macro = re.search(r"^#define (\w+)", entry, re.MULTILINE)
@@ -238,7 +238,7 @@ def documentation():
     maintainers(FILES)
     insert(ADMIN_INDEX, r"^   ([\w-]+)$", "loop", "   loop\n   loop-stock\n")
     insert(BLOCK_INDEX, r"^   ([\w-]+)$", "loop", "   loop\n")
-    # Of several lists the one about devices.
+    # This is the list about devices, one of several in the file.
     insert(API_INDEX, r"^   (media/index)$", "loop-control", "   loop-control\n")
     number = read(IOCTL)
     row = re.search(r"^('L'   )00-1F(  linux/loop\.h) .*\n"
@@ -253,7 +253,7 @@ def documentation():
 def selftests():
     maintainers(["tools/testing/selftests/loop/"])
     insert(TARGETS, r"^TARGETS \+= (\S+)$", "loop", "TARGETS += loop\n")
-    # It does not name what patch.sh leaves out.
+    # The Makefile must not name files that patch.sh leaves out.
     path = "tools/testing/selftests/loop/Makefile"
     text = read(path)
     for file in (CHECKOUT / path).parent.iterdir():
@@ -278,7 +278,7 @@ def tools():
     maintainers(["tools/loop/"])
     path = "tools/Makefile"
     text = read(path)
-    # It is not of "all", as libsmartcols may be missing.
+    # "all" does not include it, as libsmartcols may be missing.
     for entry, count, new in (
             (r"^\t@echo '  nolibc  .*\n", 1, HELP_LOOP + r"\g<0>"),
             (r"\bleds (?=.*: FORCE$)", 1, r"\g<0>loop "),
