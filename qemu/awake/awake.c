@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The VM's 9p devices, where its root is, and its console, with the ports that
- * lead to the host, stay awake when all others go to sleep: the drivers do not
- * know how to, or with newer kernels say nothing any more afterwards.
+ * This module keeps the VM's 9p devices, which have its root, and its console, which has
+ * the ports to the host, awake when all other devices go to sleep. Their drivers cannot
+ * sleep or, in newer kernels, do not work after it.
  */
 #include <linux/device.h>
 #include <linux/module.h>
@@ -10,7 +10,7 @@
 #include <linux/pci_ids.h>
 #include <linux/virtio_ids.h>
 
-/* Virtio devices as they were before 1.0, and as they are. */
+/* The PCI device numbers of virtio before version 1.0, and since then. */
 #define AWAKE_OLD_CONSOLE	0x1003
 #define AWAKE_OLD_9P		0x1009
 #define AWAKE_NEW(id)		(0x1040 + (id))

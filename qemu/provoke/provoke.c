@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Makes the mistake its parameter names when it is loaded, to show that the
- * debuggers of the debug kernel report it and that qemu/vm finds the report.
- * See scripts/check-debug.sh.
+ * When this module is loaded, it makes the mistake that its parameter names. This
+ * shows that the debuggers of the debug kernel report it and that qemu/vm finds the
+ * report. See scripts/check-debug.sh.
  */
 #include <linux/delay.h>
 #include <linux/kthread.h>
@@ -23,7 +23,7 @@
 static char *what = "";
 module_param(what, charp, 0444);
 
-/* For what the compiler must not see through. */
+/* The compiler must not know this number. */
 static int thirty_three = 33;
 module_param(thirty_three, int, 0444);
 
@@ -83,7 +83,7 @@ static void timer_fn(struct timer_list *timer)
 {
 }
 
-/* It waits for another one, so it is active for sure. */
+/* The work item waits for another one, so it is certain to be active. */
 static void free_active_work(void)
 {
 	struct workqueue_struct *wq = alloc_ordered_workqueue("provoke", 0);
@@ -134,7 +134,7 @@ static void list_twice(void)
 	list_add(&entry, &head);
 }
 
-/* Through a second mapping, which KASAN knows nothing of. */
+/* This writes by way of a second mapping, which KASAN does not know. */
 static void page_after_free(void)
 {
 	struct page *page = alloc_page(GFP_KERNEL);
@@ -252,7 +252,7 @@ static void data_races(void)
 	race(racer, racer);
 }
 
-/* With a function of the kernel, which is not compiled for KCSAN. */
+/* This races with a function of the kernel, which is not compiled for KCSAN. */
 static void data_races_with_kernel(void)
 {
 	race(racer, scribbler);
