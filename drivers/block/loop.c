@@ -1229,7 +1229,7 @@ static bool loop_bio_can_merge(struct loop_device *lo, const struct bio *bio)
 	if (bio_op(bio) != REQ_OP_WRITE || !iter.bi_size)
 		return false;
 	next = this_cpu_xchg(lo->counters->next_write, bio_end_sector(bio));
-	return iter.bi_sector == next &&
+	return iter.bi_sector == next && !blk_queue_nomerges(lo->disk->queue) &&
 	       !(bio->bi_opf & (REQ_NOMERGE_FLAGS | REQ_IDLE | REQ_NOWAIT | REQ_SWAP |
 				REQ_INTEGRITY | REQ_ATOMIC | REQ_POLLED)) &&
 	       mp_bvec_iter_bvec(bio->bi_io_vec, iter).bv_len == iter.bi_size;

@@ -305,6 +305,7 @@ static const struct {
 	{ "retry_short", "moved to a worker: the submitter did a part" },
 	{ "retry_error", "moved to a worker: the submitter got another error" },
 	{ "retry_frozen", "moved to a worker: the file system below was frozen" },
+	{ "merged", "writes of the page cache that became parts of larger ones" },
 	{ "buffered", "buffered I/Os because the file refused direct I/O" },
 	{ "flush", "flushes that were asked for" },
 	{ "fsync", "syncs of the file that served flushes" },

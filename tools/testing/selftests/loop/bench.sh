@@ -77,6 +77,7 @@ table()
 		put state $_state <<-END
 		randwrite-32 6000 rw=randwrite iodepth=32
 		write-32 6000 rw=write iodepth=32
+		pages-write 6000 rw=write ioengine=psync direct=0 end_fsync=1
 		END
 	done
 	for _above in ext4 xfs btrfs squashfs erofs ext4-dio xfs-dio; do

@@ -98,6 +98,59 @@ for type in ext4 xfs btrfs; do
 		inline_buffered $type
 done
 
+# ---- small writes of the page cache ----
+
+# merged FS on|off: 256 pages of the device are written back. Each is a bio.
+merged()
+{
+	local file=${on[$1]}/merged dev
+
+	image "$file" 4M
+	dev=$(attach_to "$file" "$2") && snap "$dev" &&
+		dd if="$random" of="$dev" bs=1M conv=notrunc,fsync status=none &&
+		counted "$dev" merged:128 && cmp -n 1048576 "$random" "$dev" &&
+		snap "$dev" && dd if="$random" of="$dev" bs=4k count=64 oflag=direct status=none &&
+		for ((i = 0; i < 16; i++)); do
+			dd if="$random" of="$dev" bs=4k count=1 skip=$i seek=$((512 - i * 2)) \
+				conv=notrunc,fsync status=none || return
+		done && uncounted "$dev" merged && detach "$dev" && cmp -n 1048576 "$random" "$file"
+}
+claim "pages that follow each other become one write, direct" merged ext4 on
+claim "pages that follow each other become one write, buffered" merged ext4 off
+claim "the same on xfs, direct" merged xfs on
+claim "the same on xfs, buffered" merged xfs off
+claim "the same on btrfs, direct" merged btrfs on
+claim "the same on btrfs, buffered" merged btrfs off
+
+not_merged()
+{
+	local file=${on[ext4]}/merged dev queue
+
+	image "$file" 4M
+	dev=$(attach_to "$file" on) && queue=/sys/block/${dev#/dev/}/queue &&
+		echo 2 > "$queue/nomerges" && snap "$dev" &&
+		dd if="$random" of="$dev" bs=1M conv=notrunc,fsync status=none &&
+		uncounted "$dev" merged && echo 0 > "$queue/nomerges" && detach "$dev" &&
+		cmp -n 1048576 "$random" "$file"
+}
+claim "queue/nomerges: pages are written one by one" not_merged
+
+# The error of one write reaches each of the pages, and the next sync writes them.
+merged_fails()
+{
+	local at=$LOOP_SCRATCH/at dev
+
+	mkdir -p "$at" && mount -t tmpfs -o size=4M tmpfs "$at" && image "$at/img" 2M &&
+		head -c 4M /dev/zero > "$at/rest"
+	dev=$(attach_to "$at/img" off) && snap "$dev" &&
+		fails dd if="$random" of="$dev" bs=1M conv=notrunc,fsync status=none &&
+		counted "$dev" merged && rm "$at/rest" &&
+		dd if="$random" of="$dev" bs=1M conv=notrunc,fsync status=none &&
+		detach "$dev" && cmp -n 1048576 "$random" "$at/img" && umount "$at"
+}
+claim "the file has no room for pages that became one write: an error, and later none" \
+	merged_fails
+
 # ---- why not ----
 
 sparse()
