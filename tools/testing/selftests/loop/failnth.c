@@ -12,7 +12,7 @@
 
 #define DEVICE 970
 #define SIZE (2 * LT_MIB)
-#define PAGE 4096
+#define BLOCK 4096
 #define MAX_FAULTS 2000
 
 FIXTURE(failnth)
@@ -322,7 +322,7 @@ static int set_status(struct _test_data_failnth *self, uint64_t offset, const ch
 
 static int status(struct _test_data_failnth *self)
 {
-	return set_status(self, PAGE, "name");
+	return set_status(self, BLOCK, "name");
 }
 
 static int status_back(struct _test_data_failnth *self)
@@ -351,7 +351,7 @@ static int get_status(struct _test_data_failnth *self)
 
 static int old_status(struct _test_data_failnth *self)
 {
-	struct loop_info info = { .lo_offset = PAGE };
+	struct loop_info info = { .lo_offset = BLOCK };
 
 	return result(ioctl(self->dev, LOOP_SET_STATUS, &info));
 }
@@ -390,7 +390,7 @@ static int capacity_back(struct _test_data_failnth *self)
 
 static int block_size(struct _test_data_failnth *self)
 {
-	return result(ioctl(self->dev, LOOP_SET_BLOCK_SIZE, PAGE));
+	return result(ioctl(self->dev, LOOP_SET_BLOCK_SIZE, BLOCK));
 }
 
 static int block_size_back(struct _test_data_failnth *self)
@@ -461,9 +461,14 @@ static int on_ext4(struct _test_data_failnth *self)
 
 /* I/O of the third page; a part of it is EIO. */
 
+static size_t page_size(void)
+{
+	return sysconf(_SC_PAGESIZE);
+}
+
 static int check(ssize_t n)
 {
-	return n < 0 ? errno : n == PAGE ? 0 : EIO;
+	return n < 0 ? errno : n == page_size() ? 0 : EIO;
 }
 
 static int dev_direct(struct _test_data_failnth *self)
@@ -473,8 +478,10 @@ static int dev_direct(struct _test_data_failnth *self)
 
 static int dev_write(struct _test_data_failnth *self)
 {
-	lt_fill(lt_edge() - PAGE, PAGE, 7, 2 * PAGE);
-	return check(pwrite(self->dev, lt_edge() - PAGE, PAGE, 2 * PAGE));
+	size_t page = page_size();
+
+	lt_fill(lt_edge() - page, page, 7, 2 * page);
+	return check(pwrite(self->dev, lt_edge() - page, page, 2 * page));
 }
 
 static int dev_sync(struct _test_data_failnth *self)
@@ -489,12 +496,13 @@ static int dev_write_sync(struct _test_data_failnth *self)
 
 static int dev_read(struct _test_data_failnth *self)
 {
-	uint8_t *buf = lt_edge() - PAGE;
+	size_t page = page_size();
+	uint8_t *buf = lt_edge() - page;
 	int err;
 
-	memset(buf, 0, PAGE);
-	err = check(pread(self->dev, buf, PAGE, 2 * PAGE));
-	return err ?: lt_filled(buf, PAGE, 7, 2 * PAGE) ? 0 : EBADMSG;
+	memset(buf, 0, page);
+	err = check(pread(self->dev, buf, page, 2 * page));
+	return err ?: lt_filled(buf, page, 7, 2 * page) ? 0 : EBADMSG;
 }
 
 /* It is not cached, neither here nor below. */
@@ -506,14 +514,14 @@ static int drop(struct _test_data_failnth *self)
 
 static int discard(struct _test_data_failnth *self)
 {
-	uint64_t range[2] = { 4 * PAGE, 4 * PAGE };
+	uint64_t range[2] = { 4 * page_size(), 4 * page_size() };
 
 	return result(ioctl(self->dev, BLKDISCARD, range));
 }
 
 static int zero(struct _test_data_failnth *self)
 {
-	uint64_t range[2] = { 4 * PAGE, 4 * PAGE };
+	uint64_t range[2] = { 4 * page_size(), 4 * page_size() };
 
 	return result(ioctl(self->dev, BLKZEROOUT, range));
 }

@@ -35,7 +35,7 @@
 #define NUMBERS 5
 #define SIZE (4 * LT_MIB)
 #define MAX_SIZE (2 * SIZE)
-#define PAGE 4096
+#define BLOCK 4096
 
 /* The server is a child that serves the kernel and takes orders from the test. */
 
@@ -223,6 +223,11 @@ static bool goes_on(int (*fn)(struct _test_data_hang *self),
 	return !status;
 }
 
+static size_t page_size(void)
+{
+	return sysconf(_SC_PAGESIZE);
+}
+
 static int detach(int index)
 {
 	struct loop_ctl_detach d = lt_to_detach(index, LOOP_DETACH_NOW, 0);
@@ -291,7 +296,7 @@ static int hang_attach_new(struct _test_data_hang *self)
 
 static int hang_status(struct _test_data_hang *self)
 {
-	struct loop_info64 info = { .lo_offset = PAGE };
+	struct loop_info64 info = { .lo_offset = BLOCK };
 	int fd = lt_open(A, O_RDWR);
 
 	return fd < 0 || ioctl(fd, LOOP_SET_STATUS64, &info) ? errno : 0;
@@ -322,14 +327,14 @@ static int hang_read(struct _test_data_hang *self)
 {
 	int fd = lt_open(A, O_RDONLY | O_DIRECT);
 
-	return fd < 0 || pread(fd, lt_edge() - PAGE, PAGE, 0) != PAGE ? errno : 0;
+	return fd < 0 || pread(fd, lt_edge() - BLOCK, BLOCK, 0) != BLOCK ? errno : 0;
 }
 
 static int hang_write(struct _test_data_hang *self)
 {
 	int fd = lt_open(A, O_RDWR | O_DIRECT);
 
-	if (fd < 0 || pwrite(fd, lt_edge() - PAGE, PAGE, 0) != PAGE)
+	if (fd < 0 || pwrite(fd, lt_edge() - BLOCK, BLOCK, 0) != BLOCK)
 		return errno;
 	return close(fd) ? errno : 0;
 }
@@ -341,7 +346,7 @@ static int hang_drain(struct _test_data_hang *self)
 	int fd = lt_open(A, O_RDWR);
 
 	lt_sleep_ms(500);
-	if (fd < 0 || ioctl(fd, LOOP_SET_BLOCK_SIZE, PAGE))
+	if (fd < 0 || ioctl(fd, LOOP_SET_BLOCK_SIZE, BLOCK))
 		return errno;
 	waitpid(pid, NULL, 0);
 	return close(fd) ? errno : 0;
@@ -350,8 +355,8 @@ static int hang_drain(struct _test_data_hang *self)
 /* Reads from the device above A until its queue is full and a submitter waits. */
 static int fill_upper(struct _test_data_hang *self)
 {
-	static struct iocb cb[SIZE / PAGE];
-	static uint8_t buf[2 * PAGE];
+	static struct iocb cb[SIZE / BLOCK];
+	static uint8_t buf[2 * BLOCK];
 	struct iocb *p;
 	aio_context_t ctx = 0;
 	int i, fd = lt_open(UPPER, O_RDONLY | O_DIRECT);
@@ -361,10 +366,10 @@ static int fill_upper(struct _test_data_hang *self)
 	for (i = 0; i < ARRAY_SIZE(cb); i++) {
 		cb[i] = (struct iocb) {
 			.aio_lio_opcode = IOCB_CMD_PREAD, .aio_fildes = fd,
-			.aio_buf = ((uintptr_t)buf + PAGE) & -PAGE,
-			.aio_nbytes = PAGE,
+			.aio_buf = ((uintptr_t)buf + BLOCK) & -BLOCK,
+			.aio_nbytes = BLOCK,
 			/* The reads are not sequential. */
-			.aio_offset = (uint64_t)(i * 37) % ARRAY_SIZE(cb) * PAGE,
+			.aio_offset = (uint64_t)(i * 37) % ARRAY_SIZE(cb) * BLOCK,
 		};
 		p = &cb[i];
 		if (syscall(SYS_io_submit, ctx, 1, &p) != 1)
@@ -395,7 +400,7 @@ static int change_upper(struct _test_data_hang *self, uint32_t flags,
 
 static int hang_upper(struct _test_data_hang *self)
 {
-	return change_upper(self, 0, LOOP_SET_BLOCK_SIZE, PAGE);
+	return change_upper(self, 0, LOOP_SET_BLOCK_SIZE, BLOCK);
 }
 
 /*
@@ -404,7 +409,7 @@ static int hang_upper(struct _test_data_hang *self)
  */
 static int hang_upper_change(struct _test_data_hang *self)
 {
-	uint64_t range[] = { 0, PAGE };
+	uint64_t range[] = { 0, BLOCK };
 	int file, fd = lt_open(A, O_RDWR);
 
 	if (fd < 0 || (ioctl(fd, BLKDISCARD, range) && errno != EOPNOTSUPP) ||
@@ -464,7 +469,7 @@ static int enter_cgroup(int nr)
 /* All read the same page. The server gets one request, and all wait for it. */
 static int read_in_cgroup(int nr)
 {
-	static uint8_t buf[2 * PAGE];
+	static uint8_t buf[2 * BLOCK];
 	struct iocb cb[CROWD_READS], *p;
 	struct io_event events[CROWD_READS];
 	aio_context_t ctx = 0;
@@ -476,8 +481,8 @@ static int read_in_cgroup(int nr)
 	for (i = 0; i < CROWD_READS; i++) {
 		cb[i] = (struct iocb) {
 			.aio_lio_opcode = IOCB_CMD_PREAD, .aio_fildes = fd,
-			.aio_buf = ((uintptr_t)buf + PAGE) & -PAGE,
-			.aio_nbytes = PAGE,
+			.aio_buf = ((uintptr_t)buf + BLOCK) & -BLOCK,
+			.aio_nbytes = BLOCK,
 		};
 		p = &cb[i];
 		if (syscall(SYS_io_submit, ctx, 1, &p) != 1)
@@ -487,7 +492,7 @@ static int read_in_cgroup(int nr)
 		    NULL) != CROWD_READS)
 		return errno;
 	for (i = 0; i < CROWD_READS; i++)
-		if (events[i].res != PAGE)
+		if (events[i].res != BLOCK)
 			err = EIO;
 	return err;
 }
@@ -525,10 +530,10 @@ static int use_other(struct _test_data_hang *self)
 {
 	int fd = lt_open(BOUND, O_RDWR);
 	struct loop_info64 info;
-	char buf[PAGE];
+	char buf[BLOCK];
 
-	if (fd < 0 || pread(fd, buf, PAGE, 0) != PAGE ||
-	    pwrite(fd, buf, PAGE, 0) != PAGE || fsync(fd))
+	if (fd < 0 || pread(fd, buf, BLOCK, 0) != BLOCK ||
+	    pwrite(fd, buf, BLOCK, 0) != BLOCK || fsync(fd))
 		return errno;
 	if (ioctl(fd, LOOP_GET_STATUS64, &info) ||
 	    ioctl(fd, LOOP_SET_STATUS64, &info))
@@ -616,12 +621,13 @@ static int own_sysfs(struct _test_data_hang *self)
 	return 0;
 }
 
+/* The page is another one than that of the read that hangs. */
 static int own_read(struct _test_data_hang *self)
 {
 	int fd = lt_open(A, O_RDONLY | O_DIRECT);
 
-	return fd < 0 || pread(fd, lt_edge() - PAGE, PAGE, PAGE) != PAGE ?
-	       errno : 0;
+	return fd < 0 ||
+	       pread(fd, lt_edge() - BLOCK, BLOCK, page_size()) != BLOCK ? errno : 0;
 }
 
 static int own_detach(struct _test_data_hang *self)
@@ -644,8 +650,8 @@ static int own_force(struct _test_data_hang *self)
 /* One who had it open gets an error at once. */
 static int own_early_read(struct _test_data_hang *self)
 {
-	return pread(self->early, lt_edge() - PAGE, PAGE, 2 * PAGE) == PAGE ? 0 :
-	       errno;
+	return pread(self->early, lt_edge() - BLOCK, BLOCK, 2 * page_size()) == BLOCK ?
+	       0 : errno;
 }
 
 static int own_attach(struct _test_data_hang *self)
@@ -1354,12 +1360,12 @@ FIXTURE_TEARDOWN_PARENT(hang_mounted)
 
 static int write_above(struct _test_data_hang *self)
 {
-	char path[96], text[PAGE] = "text";
+	char path[96], text[BLOCK] = "text";
 	int fd;
 
 	snprintf(path, sizeof(path), "%s/above/file", self->dir);
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0 || write(fd, text, PAGE) != PAGE || fsync(fd))
+	if (fd < 0 || write(fd, text, BLOCK) != BLOCK || fsync(fd))
 		return errno;
 	return close(fd) ? errno : 0;
 }
