@@ -56,5 +56,7 @@ void *at_edge(const void *what, size_t size);
 extern atomic_int signals;
 
 void signal_each(int ms, int flags);
+bool waits_in(pid_t pid, unsigned int cmd);
+int killed(pid_t pid);
 
 #endif /* CTL_CALLS_H */

@@ -617,13 +617,18 @@ TEST_F(ctl, detach_restarts)
 	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 }
 
+/* A caller that is killed while it waits dies at once, and has changed nothing. */
 TEST_F(ctl, detach_killed)
 {
-	struct loop_ctl_detach d = lt_to_detach(FIRST, WAIT, FOREVER);
-	int fd = attach_fd(FIRST, self->file, 0, 0), i, status;
+	static const uint32_t modes[] = { WAIT, WATCH };
+	int fd = attach_fd(FIRST, self->file, 0, 0), i;
+	struct loop_ctl_entry e;
 
 	ASSERT_GE(fd, 0);
-	for (i = 0; i < 5; i++) {
+	for (i = 0; i < 2 * ARRAY_SIZE(modes); i++) {
+		struct loop_ctl_detach d = lt_to_detach(FIRST, modes[i / 2],
+							i % 2 ? FOREVER :
+								INT64_MAX - 1);
 		pid_t pid = fork();
 
 		ASSERT_GE(pid, 0);
@@ -631,13 +636,13 @@ TEST_F(ctl, detach_killed)
 			ioctl(lt_control(), LOOP_CTL_DETACH, &d);
 			_exit(1);
 		}
-		lt_sleep_ms(10 * i);
-		kill(pid, SIGKILL);
-		ASSERT_EQ(pid, waitpid(pid, &status, 0));
-		EXPECT_TRUE(WIFSIGNALED(status));
+		EXPECT_TRUE(waits_in(pid, LOOP_CTL_DETACH));
+		EXPECT_EQ(SIGKILL, killed(pid));
 	}
-	EXPECT_TRUE(lt_sysfs_attached(FIRST));
-	EXPECT_EQ(1, openers(FIRST));
+	ASSERT_TRUE(lt_entry(FIRST, &e));
+	EXPECT_EQ(LOOP_STATE_ATTACHED, e.state);
+	EXPECT_EQ(0, e.lo_flags);
+	EXPECT_EQ(1, e.openers);
 	close(fd);
 	EXPECT_STREQ("ok", detach_from(FIRST));
 }

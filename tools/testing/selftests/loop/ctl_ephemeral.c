@@ -3,6 +3,12 @@
  * LOOP_ATTACH_EPHEMERAL: devices that are made, and removed when they are
  * detached.
  */
+#include <pthread.h>
+#include <signal.h>
+#include <linux/blktrace_api.h>
+#include <linux/userfaultfd.h>
+#include <sys/syscall.h>
+
 #include "ctl_fixture.h"
 
 TEST_F(ctl, ephemeral_autoclear)
@@ -168,6 +174,181 @@ TEST_F(ctl, ephemeral_number_of_others)
 		}
 		ASSERT_EQ(FIRST, lt_ctl(LOOP_CTL_REMOVE, FIRST));
 	}
+}
+
+/*
+ * The removal of a device waits for a write to the file "msg" of its trace in
+ * debugfs, and that waits for a page of the writer, which userfaultfd holds back.
+ */
+struct removal {
+	int uffd, msg;
+	uint8_t *page;
+	size_t size;
+	pthread_t writer;
+};
+
+static void *write_message(void *arg)
+{
+	struct removal *r = arg;
+
+	return write(r->msg, r->page, 1) == 1 ? NULL : r;
+}
+
+/* Returns a page that is not there until removal_goes_on(). */
+static bool page_held_back(struct removal *r)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+
+	r->size = sysconf(_SC_PAGESIZE);
+	r->page = mmap(NULL, r->size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	r->uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
+	if (r->page == MAP_FAILED || r->uffd < 0)
+		return false;
+	reg.range.start = (uintptr_t)r->page;
+	reg.range.len = r->size;
+	return !ioctl(r->uffd, UFFDIO_API, &api) &&
+	       !ioctl(r->uffd, UFFDIO_REGISTER, &reg);
+}
+
+/* Traces the device, and opens the file "msg" of its trace. */
+static bool trace_opens(struct removal *r, const char *dir, int dev)
+{
+	struct blk_user_trace_setup setup = { .buf_size = 4096, .buf_nr = 2 };
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/debug", dir);
+	if ((mkdir(path, 0700) && errno != EEXIST) ||
+	    mount("debugfs", path, "debugfs", 0, NULL) ||
+	    ioctl(dev, BLKTRACESETUP, &setup))
+		return false;
+	snprintf(path, sizeof(path), "%s/debug/block/loop%d/msg", dir, FIRST);
+	r->msg = open(path, O_WRONLY | O_CLOEXEC);
+	/* What is open keeps it mounted. */
+	snprintf(path, sizeof(path), "%s/debug", dir);
+	umount2(path, MNT_DETACH);
+	return r->msg >= 0;
+}
+
+/*
+ * Begins to remove an ephemeral device, which takes until removal_goes_on(). Returns
+ * what this machine does not have, or NULL.
+ */
+static const char *removal_begins(struct removal *r, const char *dir, int file)
+{
+	struct loop_ctl_attach a = lt_to_attach(FIRST, file, EPHEMERAL, AUTOCLEAR);
+	struct uffd_msg fault;
+	int fd, lease;
+
+	*r = (struct removal) { .msg = -1 };
+	if (!page_held_back(r))
+		return "no userfaultfd";
+	fd = lt_attach(&a, &lease);
+	if (fd < 0)
+		lt_die("attach");
+	if (!trace_opens(r, dir, fd))
+		return "no blktrace";
+	if (pthread_create(&r->writer, NULL, write_message, r) ||
+	    read(r->uffd, &fault, sizeof(fault)) != sizeof(fault))
+		lt_die("wait for the writer");
+	close(fd);
+	close(lease);
+	return NULL;
+}
+
+/* Returns whether the writer has been there until now. */
+static bool removal_goes_on(struct removal *r)
+{
+	struct uffdio_zeropage zero = {
+		.range = { .start = (uintptr_t)r->page, .len = r->size },
+	};
+	void *failed = r;
+
+	if (ioctl(r->uffd, UFFDIO_ZEROPAGE, &zero))
+		lt_die("give the writer its page");
+	pthread_join(r->writer, &failed);
+	close(r->msg);
+	close(r->uffd);
+	munmap(r->page, r->size);
+	return !failed;
+}
+
+/* The calls that want the number, and wait for its removal */
+static const struct {
+	unsigned int cmd;
+	uint32_t attach_flags;
+} wants[] = {
+	{ LOOP_CTL_ATTACH, 0 },
+	{ LOOP_CTL_ATTACH, LEASE | HOLD },
+	{ LOOP_CTL_ATTACH, EPHEMERAL },
+	{ LOOP_CTL_ATTACH, EPHEMERAL | LEASE | EXCLUSIVE },
+	{ LOOP_CTL_ADD, 0 },
+};
+
+static pid_t start_wanting(unsigned int i, int file)
+{
+	struct loop_ctl_attach a = lt_to_attach(FIRST, file, wants[i].attach_flags,
+						0);
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	signal_each(0, 0);
+	if (wants[i].cmd == LOOP_CTL_ADD)
+		_exit(lt_ctl(LOOP_CTL_ADD, FIRST) == FIRST ? 0 : errno);
+	_exit(ioctl(lt_control(), LOOP_CTL_ATTACH, &a) ? errno : 0);
+}
+
+/* One who waits for the number can be killed, and who waits on gets it. */
+TEST_F_TIMEOUT(ctl, ephemeral_removal_killed, 600)
+{
+	unsigned int i, k, count;
+	struct loop_ctl_entry e;
+	struct removal r;
+	const char *lacks;
+	int status;
+	pid_t pid;
+
+	for (i = 0; i < ARRAY_SIZE(wants); i++) {
+		uint64_t before = trace();
+
+		lacks = removal_begins(&r, self->dir, self->file);
+		if (lacks)
+			SKIP(return, "%s", lacks);
+		count = lt_count_devices();
+		for (k = 0; k < ARRAY_SIZE(wants); k++) {
+			pid = start_wanting(k, self->file);
+			ASSERT_LT(0, pid);
+			EXPECT_TRUE(waits_in(pid, wants[k].cmd));
+			EXPECT_EQ(SIGKILL, killed(pid));
+		}
+		/* The device is still being removed, and that is all there is. */
+		ASSERT_TRUE(lt_entry(FIRST, &e));
+		EXPECT_EQ(LOOP_STATE_BUSY, e.state);
+		EXPECT_EQ(count, lt_count_devices());
+		LT_EXPECT_ERR("ENODEV", lt_ctl(LOOP_CTL_REMOVE, FIRST));
+		EXPECT_STREQ("ENODEV", detach_how(FIRST, FORCE, FOREVER));
+		EXPECT_STREQ("ok", attach_to(FIRST + 1, self->file, EPHEMERAL, 0));
+		EXPECT_STREQ("ok", detach_from(FIRST + 1));
+
+		pid = start_wanting(i, self->file);
+		ASSERT_LT(0, pid);
+		EXPECT_TRUE(waits_in(pid, wants[i].cmd));
+		/* Other signals do not interrupt it. */
+		kill(pid, SIGUSR1);
+		EXPECT_TRUE(waits_in(pid, wants[i].cmd));
+		EXPECT_TRUE(removal_goes_on(&r));
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_EQ(0, status) {
+			TH_LOG("%u: %s", i, lt_errname(WEXITSTATUS(status)));
+		}
+		EXPECT_TRUE(lt_destroy(FIRST, 2000));
+		EXPECT_EQ(before, trace());
+	}
+	/* The killed callers have left no reference to the file. */
+	close(self->file);
+	EXPECT_EQ(0, umount2(self->dir, 0));
 }
 
 TEST_HARNESS_MAIN
