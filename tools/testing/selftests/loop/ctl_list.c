@@ -544,6 +544,80 @@ TEST_F(ctl, list_fault)
 	EXPECT_EQ(1, l.out_count);
 }
 
+/* A caller is killed in the middle of the list: EINTR, which only others can see. */
+
+struct listing {
+	atomic_int calls;		/* that have ended */
+	atomic_bool calling;
+	struct loop_ctl_list l;
+	struct loop_ctl_entry e[NUMBERS];
+};
+
+static __noreturn void list_forever(struct listing *s)
+{
+	for (;;) {
+		memset(s->e, 0, sizeof(s->e));
+		s->l = lt_to_list(FIRST, NUMBERS, s->e, 0, -1);
+		s->calling = true;
+		if (ioctl(lt_control(), LOOP_CTL_LIST, &s->l))
+			_exit(1);
+		s->calling = false;
+		s->calls++;
+	}
+}
+
+/* Returns how many entries are filled, or -1 if they are not the first ones. */
+static int entries_filled(const struct listing *s)
+{
+	int i, filled;
+
+	for (filled = 0; filled < NUMBERS; filled++)
+		if (s->e[filled].index != FIRST + filled)
+			break;
+	for (i = filled; i < NUMBERS; i++)
+		if (!lt_zeroed(&s->e[i], sizeof(s->e[i])))
+			return -1;
+	return filled;
+}
+
+TEST_F_TIMEOUT(ctl, list_killed, 600)
+{
+	struct listing *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct loop_ctl_list in = lt_to_list(FIRST, NUMBERS, s->e, 0, -1);
+	int i, cut = 0;
+
+	ASSERT_TRUE(s != MAP_FAILED);
+	for (i = 0; i < NUMBERS; i++)
+		ASSERT_EQ(FIRST + i, lt_ctl(LOOP_CTL_ADD, FIRST + i));
+	/* A kill may come before or after the call: it is made until one does not. */
+	for (i = 0; i < 10000 && !cut; i++) {
+		pid_t pid;
+
+		s->calls = 0;
+		s->calling = false;
+		pid = fork();
+		ASSERT_GE(pid, 0);
+		if (!pid)
+			list_forever(s);
+		while (!s->calls)
+			sched_yield();
+		ASSERT_EQ(SIGKILL, killed(pid));
+		/* Between two calls, or before or after the kernel has looked */
+		if (!s->calling || s->l.out_next || !s->e[0].index)
+			continue;
+		cut++;
+		/* The structure is as it was, and the first entries are written. */
+		EXPECT_EQ(0, memcmp(&in, &s->l, sizeof(in)));
+		EXPECT_GT(entries_filled(s), 0);
+	}
+	EXPECT_EQ(1, cut);
+	/* Nothing holds the devices. */
+	for (i = 0; i < NUMBERS; i++)
+		EXPECT_EQ(FIRST + i, lt_ctl(LOOP_CTL_REMOVE, FIRST + i));
+	munmap(s, sizeof(*s));
+}
+
 /* An entry is consistent while devices come and go. */
 
 static atomic_bool stop;
