@@ -549,6 +549,40 @@ TEST_F(ctl, attach_no_fd_left)
 	EXPECT_EQ(before, trace());
 }
 
+#define FILE_MAX "/proc/sys/fs/file-max"
+
+static int attach_errno(void *arg)
+{
+	struct loop_ctl_attach *a = arg;
+
+	return ioctl(lt_control(), LOOP_CTL_ATTACH, a) ? errno : 0;
+}
+
+/* The limit of the system does not apply to root. */
+TEST_F(ctl, attach_no_file_left)
+{
+	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0, 0);
+	uint64_t before = trace();
+	char old[32];
+	int i, got[3];
+
+	lt_read_line(FILE_MAX, old, sizeof(old));
+	lt_write_file(FILE_MAX, "1");
+	for (i = 0; i < ARRAY_SIZE(got); i++) {
+		a.attach_flags = i == 2 ? 0 : LEASE | (i ? EPHEMERAL : 0);
+		got[i] = run_as_nobody(attach_errno, &a);
+	}
+	lt_write_file(FILE_MAX, old);
+	EXPECT_STREQ("ENFILE", lt_errname(got[0]));
+	EXPECT_STREQ("ENFILE", lt_errname(got[1]));
+	/* Nothing was made until the call that needs no file. */
+	EXPECT_EQ(0, got[2]);
+	EXPECT_TRUE(lt_sysfs_attached(FIRST));
+	EXPECT_STREQ("ok", detach_from(FIRST));
+	EXPECT_EQ(FIRST, lt_ctl(LOOP_CTL_REMOVE, FIRST));
+	EXPECT_EQ(before, trace());
+}
+
 TEST_F(ctl, attach_without_lease)
 {
 	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0, 0);
