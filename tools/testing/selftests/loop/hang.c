@@ -1309,6 +1309,323 @@ TEST_F_TIMEOUT(hang, detached_by_force, 600)
 	EXPECT_EQ(0, detach(A));
 }
 
+/*
+ * Signals. What the callers of the control device wait for is a file that hangs, or
+ * the device that a partition scan of such a file holds.
+ */
+
+FIXTURE(hang_signal)
+{
+	struct _test_data_hang h;
+};
+
+FIXTURE_SETUP(hang_signal)
+{
+	const char *why = set_up(_metadata, &self->h, false, SIZE);
+
+	if (why)
+		SKIP(return, "%s", why);
+	if (!self->h.has_attach)
+		SKIP(return, "no LOOP_CTL_ATTACH");
+	self->h.early = -1;
+}
+
+FIXTURE_TEARDOWN_PARENT(hang_signal)
+{
+	tear_down(&self->h);
+}
+
+/* A call that waits. It returns an errno, or 0. */
+struct waiting {
+	int (*call)(struct waiting *w);
+	unsigned int cmd;
+	uint32_t mode, flags;
+	int index, lease, file;
+	bool killable;		/* only a fatal signal interrupts it */
+};
+
+static int wait_detach(struct waiting *w)
+{
+	bool waits = w->mode == LOOP_DETACH_WAIT || w->mode == LOOP_DETACH_WATCH ||
+		     w->mode == LOOP_DETACH_FORCE;
+	struct loop_ctl_detach d = lt_to_detach(A, w->mode, waits ? UINT64_MAX : 0);
+	struct loop_ctl_detach in = d;
+
+	if (!ioctl(lt_control(), LOOP_CTL_DETACH, &d))
+		return 0;
+	return memcmp(&d, &in, sizeof(d)) ? EBADMSG : errno;
+}
+
+static int wait_attach(struct waiting *w)
+{
+	struct loop_ctl_attach a = lt_to_attach(w->index, w->file, w->flags, 0), in = a;
+
+	if (!ioctl(lt_control(), LOOP_CTL_ATTACH, &a))
+		return 0;
+	return memcmp(&a, &in, sizeof(a)) ? EBADMSG : errno;
+}
+
+static int wait_remove(struct waiting *w)
+{
+	return lt_ctl(LOOP_CTL_REMOVE, A) < 0 ? errno : 0;
+}
+
+static int wait_lease(struct waiting *w)
+{
+	return ioctl(w->lease, w->cmd, 0) ? errno : 0;
+}
+
+/* Starts the call in a child that has a handler of SIGALRM with @flags. */
+static pid_t start_waiting(struct waiting *w, int flags)
+{
+	struct sigaction sa = { .sa_handler = on_alarm, .sa_flags = flags };
+	pid_t pid = fork();
+
+	if (pid < 0)
+		lt_die("fork");
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	_exit(sigaction(SIGALRM, &sa, NULL) ? errno : w->call(w));
+}
+
+/*
+ * Waits until the process sleeps in the ioctl @cmd. It may sleep for another reason
+ * than the test has in mind, on which the result of the test must not depend.
+ */
+static bool sleeps_in(pid_t pid, unsigned int cmd)
+{
+	char path[32], text[256];
+	int i, asleep = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", pid);
+	for (i = 0; i < PATIENCE * 100 && asleep < 3; i++) {
+		unsigned int fd, in;
+		int nr;
+
+		lt_sleep_ms(10);
+		/* This is "running", or the number of the call and its arguments. */
+		lt_read_line(path, text, sizeof(text));
+		if (sscanf(text, "%d_%x_%x", &nr, &fd, &in) == 3 &&
+		    nr == SYS_ioctl && in == cmd)
+			asleep++;
+		else
+			asleep = 0;
+	}
+	return asleep == 3;
+}
+
+/* A handler interrupts the call, or the call is made again, or the caller dies. */
+static void interrupt_it(struct __test_metadata *_metadata, struct waiting *w)
+{
+	pid_t pid;
+
+	if (!w->killable) {
+		pid = start_waiting(w, 0);
+		EXPECT_TRUE(sleeps_in(pid, w->cmd));
+		kill(pid, SIGALRM);
+		EXPECT_STREQ("EINTR", lt_errname(ended(pid)));
+	}
+	pid = start_waiting(w, SA_RESTART);
+	EXPECT_TRUE(sleeps_in(pid, w->cmd));
+	kill(pid, SIGALRM);
+	EXPECT_TRUE(sleeps_in(pid, w->cmd));
+	kill(pid, SIGKILL);
+	EXPECT_EQ(128 + SIGKILL, ended(pid));
+}
+
+static int attach_held(struct _test_data_hang *self)
+{
+	int file = open(self->slow, O_RDWR | O_CLOEXEC);
+	struct loop_ctl_attach a = lt_to_attach(A, file, LOOP_ATTACH_LEASE |
+						LOOP_ATTACH_HOLD,
+						LO_FLAGS_PARTSCAN);
+
+	if (file < 0 || ioctl(lt_control(), LOOP_CTL_ATTACH, &a))
+		return -1;
+	close(file);
+	return a.out_lease;
+}
+
+static int the_lease;
+
+static int hang_announce(struct _test_data_hang *self)
+{
+	return ioctl(the_lease, LOOP_LEASE_ANNOUNCE) ? errno : 0;
+}
+
+/* A partition scan holds the device, and others wait for that. */
+TEST_F_TIMEOUT(hang_signal, scan, 600)
+{
+	struct waiting calls[] = {
+		{ wait_detach, LOOP_CTL_DETACH, LOOP_DETACH_NOW },
+		{ wait_detach, LOOP_CTL_DETACH, LOOP_DETACH_LAZY },
+		{ wait_detach, LOOP_CTL_DETACH, LOOP_DETACH_WAIT },
+		{ wait_detach, LOOP_CTL_DETACH, LOOP_DETACH_WATCH },
+		{ wait_lease, LOOP_CLR_FD },
+		{ wait_remove, LOOP_CTL_REMOVE, .killable = true },
+	};
+	struct loop_ctl_entry e;
+	pid_t pid;
+	int i;
+
+	the_lease = attach_held(&self->h);
+	ASSERT_LE(0, the_lease);
+	pid = start_hanging(&self->h, hang_announce, FUSE_READ);
+	ASSERT_LT(0, pid);
+	for (i = 0; i < ARRAY_SIZE(calls); i++) {
+		calls[i].lease = the_lease;
+		interrupt_it(_metadata, &calls[i]);
+	}
+	EXPECT_TRUE(running(pid));
+	hold(&self->h, 0);
+	EXPECT_EQ(0, ended(pid));
+	/* None of them has changed anything. */
+	ASSERT_TRUE(lt_entry(A, &e));
+	EXPECT_EQ(LOOP_STATE_ATTACHED, e.state);
+	EXPECT_EQ(LO_FLAGS_PARTSCAN, e.lo_flags);
+	EXPECT_EQ(LOOP_ATTACH_LEASE, e.attach_flags);
+	EXPECT_EQ(0, e.openers);
+	LT_EXPECT_ERR("EALREADY", ioctl(the_lease, LOOP_LEASE_ANNOUNCE));
+	close(the_lease);
+	EXPECT_EQ(0, detach(A));
+	EXPECT_EQ(0, umount2(self->h.mnt, 0));
+}
+
+/* One who is killed during the scan has announced the device, or loses its lease. */
+TEST_F_TIMEOUT(hang_signal, announce_killed, 600)
+{
+	pid_t pid;
+
+	the_lease = attach_held(&self->h);
+	ASSERT_LE(0, the_lease);
+	pid = start_hanging(&self->h, hang_announce, FUSE_READ);
+	ASSERT_LT(0, pid);
+	kill(pid, SIGKILL);
+	hold(&self->h, 0);
+	EXPECT_EQ(128 + SIGKILL, ended(pid));
+	LT_EXPECT_ERR("EALREADY", ioctl(the_lease, LOOP_LEASE_ANNOUNCE));
+	EXPECT_EQ(0, ioctl(the_lease, BLKRRPART));
+	EXPECT_EQ(0, ioctl(the_lease, LOOP_CLR_FD));
+	LT_EXPECT_ERR("ENXIO", ioctl(the_lease, LOOP_LEASE_ANNOUNCE));
+	EXPECT_EQ(LOOP_STATE_FREE, state_of(A));
+	EXPECT_EQ(0, umount2(self->h.mnt, 0));
+	close(the_lease);
+}
+
+static int hang_attach_scan(struct _test_data_hang *self)
+{
+	int file = open(self->slow, O_RDWR | O_CLOEXEC);
+	struct loop_ctl_attach a = lt_to_attach(ABSENT, file, LOOP_ATTACH_LEASE |
+						LOOP_ATTACH_EPHEMERAL,
+						LO_FLAGS_AUTOCLEAR |
+						LO_FLAGS_PARTSCAN);
+
+	return file < 0 || ioctl(lt_control(), LOOP_CTL_ATTACH, &a) ? errno : 0;
+}
+
+/* One who is killed while the call scans partitions leaves no device. */
+TEST_F_TIMEOUT(hang_signal, attach_scan_killed, 600)
+{
+	int i, count = lt_count_devices();
+	pid_t pid;
+
+	pid = start_hanging(&self->h, hang_attach_scan, FUSE_READ);
+	ASSERT_LT(0, pid);
+	kill(pid, SIGKILL);
+	hold(&self->h, 0);
+	EXPECT_EQ(128 + SIGKILL, ended(pid));
+	for (i = 0; i < PATIENCE * 100 && lt_count_devices() > count; i++)
+		lt_sleep_ms(10);
+	EXPECT_EQ(count, lt_count_devices());
+	EXPECT_EQ(ABSENT, lt_ctl(LOOP_CTL_ADD, ABSENT));
+	EXPECT_EQ(0, umount2(self->h.mnt, 0));
+}
+
+/* The file answers a signal with EINTR, and then nothing is attached. */
+TEST_F_TIMEOUT(hang_signal, attach, 600)
+{
+	struct waiting calls[] = {
+		{ wait_attach, LOOP_CTL_ATTACH, .index = A },
+		{ wait_attach, LOOP_CTL_ATTACH, .index = ABSENT },
+		{ wait_attach, LOOP_CTL_ATTACH, .index = -1,
+		  .flags = LOOP_ATTACH_LEASE | LOOP_ATTACH_EPHEMERAL },
+		{ wait_attach, LOOP_CTL_ATTACH, .index = ABSENT,
+		  .flags = LOOP_ATTACH_LEASE | LOOP_ATTACH_HOLD |
+			   LOOP_ATTACH_EPHEMERAL },
+	};
+	int i, count = lt_count_devices();
+	pid_t pid;
+
+	for (i = 0; i < ARRAY_SIZE(calls); i++) {
+		calls[i].file = open(self->h.slow, O_RDWR | O_CLOEXEC);
+		ASSERT_LE(0, calls[i].file);
+		hold(&self->h, FUSE_GETATTR);
+		pid = start_waiting(&calls[i], 0);
+		ASSERT_EQ(-FUSE_GETATTR, hear(&self->h));
+		kill(pid, SIGALRM);
+		EXPECT_STREQ("EINTR", lt_errname(ended(pid)));
+		hold(&self->h, 0);
+		close(calls[i].file);
+		EXPECT_EQ(LOOP_STATE_FREE, state_of(A));
+		EXPECT_EQ(-1, state_of(ABSENT));
+		EXPECT_EQ(count, lt_count_devices());
+	}
+	EXPECT_EQ(0, umount2(self->h.mnt, 0));
+}
+
+/* LOOP_DETACH_FORCE waits for the file. */
+TEST_F_TIMEOUT(hang_signal, force, 600)
+{
+	struct waiting w = { wait_detach, LOOP_CTL_DETACH, LOOP_DETACH_FORCE };
+	pid_t pid, last;
+
+	ASSERT_EQ(0, attach_to(A, self->h.slow, 0));
+	pid = start_hanging(&self->h, hang_read, FUSE_READ);
+	ASSERT_LT(0, pid);
+	interrupt_it(_metadata, &w);
+	/* The first call has ended the attachment, and the same call can be made again. */
+	EXPECT_EQ(LOOP_STATE_BUSY, state_of(A));
+	EXPECT_EQ(FORCED + LOOP_PENDING_OPEN + LOOP_PENDING_FILE,
+		  ended(start(own_force, &self->h)));
+	last = start_waiting(&w, SA_RESTART);
+	EXPECT_TRUE(sleeps_in(last, LOOP_CTL_DETACH));
+	kill(last, SIGALRM);
+	EXPECT_TRUE(sleeps_in(last, LOOP_CTL_DETACH));
+	EXPECT_TRUE(running(pid));
+
+	hold(&self->h, 0);
+	EXPECT_EQ(0, ended(last));
+	EXPECT_NE(-1, ended(pid));
+	EXPECT_TRUE(let_go(&self->h, LOOP_STATE_FREE));
+}
+
+/* While an ioctl on a lease runs, the device is in use. */
+TEST_F_TIMEOUT(hang_signal, lease_ioctl, 600)
+{
+	struct waiting w = {
+		wait_detach, LOOP_CTL_DETACH, LOOP_DETACH_WAIT,
+	};
+	struct waiting capacity = { wait_lease, LOOP_SET_CAPACITY };
+	pid_t pid;
+
+	capacity.lease = attach_held(&self->h);
+	ASSERT_LE(0, capacity.lease);
+	hold(&self->h, FUSE_GETATTR);
+	pid = start_waiting(&capacity, 0);
+	ASSERT_EQ(-FUSE_GETATTR, hear(&self->h));
+	EXPECT_EQ(EBUSY, ended(start(own_detach, &self->h)));
+	EXPECT_TRUE(goes_on(own_detach_deadline, &self->h));
+	interrupt_it(_metadata, &w);
+	EXPECT_TRUE(running(pid));
+	hold(&self->h, 0);
+	EXPECT_EQ(0, ended(pid));
+	EXPECT_EQ(0, detach(A));
+	LT_EXPECT_ERR("ENXIO", ioctl(capacity.lease, LOOP_LEASE_ANNOUNCE));
+	close(capacity.lease);
+	EXPECT_EQ(0, umount2(self->h.mnt, 0));
+}
+
 /* File systems on a device whose file hangs */
 
 FIXTURE(hang_mounted)
