@@ -320,7 +320,7 @@ TEST_F(attach, clr_fd_by_sole_opener)
 	EXPECT_FALSE(files_in_use(self));
 }
 
-TEST_F(attach, clr_fd_when_unbound)
+TEST_F(attach, clr_fd_when_free)
 {
 	LT_EXPECT_ERR("ENXIO", ioctl(self->fd, LOOP_CLR_FD, 0));
 }
@@ -1023,20 +1023,20 @@ TEST_F_TIMEOUT(attach, clr_fd_is_final, 120)
 }
 
 /* Counts failed calls until the device is attached, and a moment longer. */
-static void *fsync_until_bound(void *arg)
+static void *fsync_until_attached(void *arg)
 {
 	int fd = *(int *)arg;
 	unsigned long failed = 0;
-	bool bound;
+	bool attached;
 
 	do {
-		bound = lt_size(fd);
+		attached = lt_size(fd);
 		failed += !!fsync(fd);
-	} while (!bound);
+	} while (!attached);
 	return (void *)failed;
 }
 
-TEST_F_TIMEOUT(attach, fsync_while_binding, 120)
+TEST_F_TIMEOUT(attach, fsync_while_attaching, 120)
 {
 	pthread_t t;
 	unsigned int i;
@@ -1047,7 +1047,7 @@ TEST_F_TIMEOUT(attach, fsync_while_binding, 120)
 	for (i = 0; i < 100; i++) {
 		fd = dev_rw();
 		ASSERT_GE(fd, 0);
-		ASSERT_EQ(0, pthread_create(&t, NULL, fsync_until_bound, &fd));
+		ASSERT_EQ(0, pthread_create(&t, NULL, fsync_until_attached, &fd));
 		usleep(i * 50);
 		ASSERT_EQ(0, ioctl(fd, LOOP_SET_FD, self->file));
 		pthread_join(t, &failed);
@@ -1062,7 +1062,7 @@ struct racer {
 	int odd, won;
 };
 
-static void *bind_and_close(void *arg)
+static void *attach_and_close(void *arg)
 {
 	struct racer *r = arg;
 	int i;
@@ -1094,7 +1094,7 @@ TEST_F_TIMEOUT(attach, racing_callers, 120)
 	close(self->fd);
 	for (i = 0; i < ARRAY_SIZE(r); i++) {
 		r[i].file = i % 2 ? self->file : self->parts;
-		ASSERT_EQ(0, pthread_create(&t[i], NULL, bind_and_close,
+		ASSERT_EQ(0, pthread_create(&t[i], NULL, attach_and_close,
 					    &r[i]));
 	}
 	for (i = 0; i < ARRAY_SIZE(r); i++) {

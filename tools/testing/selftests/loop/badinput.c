@@ -26,17 +26,17 @@ FIXTURE(bad)
 
 FIXTURE_VARIANT(bad)
 {
-	bool bound;
+	bool attached;
 };
 
-FIXTURE_VARIANT_ADD(bad, unbound)
+FIXTURE_VARIANT_ADD(bad, free)
 {
-	.bound = false,
+	.attached = false,
 };
 
-FIXTURE_VARIANT_ADD(bad, bound)
+FIXTURE_VARIANT_ADD(bad, attached)
 {
-	.bound = true,
+	.attached = true,
 };
 
 static void remember(struct _test_data_bad *self)
@@ -59,28 +59,28 @@ FIXTURE_SETUP(bad)
 	self->fd = lt_open(NUMBER, O_RDWR);
 	ASSERT_GE(self->fd, 0);
 	self->ue = lt_uevent_open();
-	if (variant->bound)
+	if (variant->attached)
 		ASSERT_EQ(0, lt_configure(self->fd, self->file, 1024, PARTSCAN,
 					  0, 0));
 	remember(self);
 }
 
 /* For tests that make sense in one state only; the other comes first. */
-static bool want(struct _test_data_bad *self, bool bound)
+static bool want(struct _test_data_bad *self, bool attached)
 {
-	bool is_bound = lt_sysfs_attached(NUMBER);
+	bool is_attached = lt_sysfs_attached(NUMBER);
 
-	if (bound && !is_bound)
-		is_bound = !lt_configure(self->fd, self->file, 1024, PARTSCAN,
-					 0, 0);
-	if (!bound && is_bound) {
+	if (attached && !is_attached)
+		is_attached = !lt_configure(self->fd, self->file, 1024,
+					    PARTSCAN, 0, 0);
+	if (!attached && is_attached) {
 		ioctl(self->fd, LOOP_CLR_FD, 0);
 		close(self->fd);
 		self->fd = lt_open(NUMBER, O_RDWR);
-		is_bound = lt_sysfs_attached(NUMBER);
+		is_attached = lt_sysfs_attached(NUMBER);
 	}
 	remember(self);
-	return bound == is_bound;
+	return attached == is_attached;
 }
 
 FIXTURE_TEARDOWN_PARENT(bad)
@@ -151,18 +151,18 @@ static void still_works(struct __test_metadata *_metadata,
 /* Backing fds.  An attached device refuses all of them, with either error. */
 
 static void refuse_fd(struct __test_metadata *_metadata,
-		      struct _test_data_bad *self, bool bound, int fd,
+		      struct _test_data_bad *self, bool attached, int fd,
 		      const char *error)
 {
 	EXPECT_EQ(-1, ioctl(self->fd, LOOP_SET_FD, fd));
-	if (!bound)
+	if (!attached)
 		EXPECT_STREQ(error, lt_errname(errno));
 	EXPECT_TRUE(unchanged(_metadata, self));
 	EXPECT_EQ(-1, lt_configure(self->fd, fd, 4096, PARTSCAN, 4096, 0));
-	if (!bound)
+	if (!attached)
 		EXPECT_STREQ(error, lt_errname(errno));
 	EXPECT_TRUE(unchanged(_metadata, self));
-	if (bound)
+	if (attached)
 		EXPECT_EQ(-1, ioctl(self->fd, LOOP_CHANGE_FD, fd));
 	EXPECT_TRUE(unchanged(_metadata, self));
 	if (fd >= 0)
@@ -176,14 +176,14 @@ TEST_F(bad, fd_closed)
 
 	close(fd);
 	REFUSED("EBADF", ioctl(self->fd, LOOP_SET_FD, fd));
-	refuse_fd(_metadata, self, variant->bound, -1, "EBADF");
+	refuse_fd(_metadata, self, variant->attached, -1, "EBADF");
 }
 
 TEST_F(bad, fd_directory)
 {
 	int fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	refuse_fd(_metadata, self, variant->bound, fd, "EINVAL");
+	refuse_fd(_metadata, self, variant->attached, fd, "EINVAL");
 }
 
 TEST_F(bad, fd_pipe)
@@ -192,35 +192,35 @@ TEST_F(bad, fd_pipe)
 
 	ASSERT_EQ(0, pipe(p));
 	close(p[1]);
-	refuse_fd(_metadata, self, variant->bound, p[0], "EINVAL");
+	refuse_fd(_metadata, self, variant->attached, p[0], "EINVAL");
 }
 
 TEST_F(bad, fd_socket)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
-	refuse_fd(_metadata, self, variant->bound, fd, "EINVAL");
+	refuse_fd(_metadata, self, variant->attached, fd, "EINVAL");
 }
 
 TEST_F(bad, fd_char_device)
 {
 	int fd = open("/dev/zero", O_RDWR | O_CLOEXEC);
 
-	refuse_fd(_metadata, self, variant->bound, fd, "EINVAL");
+	refuse_fd(_metadata, self, variant->attached, fd, "EINVAL");
 }
 
 TEST_F(bad, fd_control)
 {
 	int fd = dup(lt_control());
 
-	refuse_fd(_metadata, self, variant->bound, fd, "EINVAL");
+	refuse_fd(_metadata, self, variant->attached, fd, "EINVAL");
 }
 
 TEST_F(bad, fd_o_path)
 {
 	int fd = open(self->path, O_PATH | O_CLOEXEC);
 
-	refuse_fd(_metadata, self, variant->bound, fd, "EBADF");
+	refuse_fd(_metadata, self, variant->attached, fd, "EBADF");
 }
 
 /* Stock accepts it, and lets a caller read a file that it must not read. */
@@ -228,7 +228,7 @@ TEST_F(bad, fd_write_only)
 {
 	int fd = open(self->path, O_WRONLY | O_CLOEXEC);
 
-	refuse_fd(_metadata, self, variant->bound, fd, "EBADF");
+	refuse_fd(_metadata, self, variant->attached, fd, "EBADF");
 }
 
 TEST_F(bad, fd_without_read_iter)
@@ -236,7 +236,7 @@ TEST_F(bad, fd_without_read_iter)
 	int fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
 
 	ASSERT_GE(fd, 0);
-	refuse_fd(_metadata, self, variant->bound, fd, "EINVAL");
+	refuse_fd(_metadata, self, variant->attached, fd, "EINVAL");
 }
 
 TEST_F(bad, fd_is_the_device)
@@ -285,15 +285,15 @@ TEST_F(bad, fd_is_a_partition_of_the_device)
 	still_works(_metadata, self);
 }
 
-/* A detached device has no data. */
-TEST_F(bad, fd_is_an_unbound_device)
+/* A free device has no data. */
+TEST_F(bad, fd_is_a_free_device)
 {
 	int fd;
 
 	ASSERT_EQ(SECOND, lt_new_device(SECOND));
 	fd = lt_open(SECOND, O_RDWR);
 	ASSERT_GE(fd, 0);
-	refuse_fd(_metadata, self, variant->bound, fd, "EINVAL");
+	refuse_fd(_metadata, self, variant->attached, fd, "EINVAL");
 }
 
 /* Cycles: only a read-only device can change its file. */
@@ -457,9 +457,9 @@ TEST_F(bad, block_sizes)
 
 		if (size >= 512 && size <= largest && !(size & (size - 1)))
 			continue;
-		REFUSED(variant->bound ? "EINVAL" : "ENXIO",
+		REFUSED(variant->attached ? "EINVAL" : "ENXIO",
 			ioctl(self->fd, LOOP_SET_BLOCK_SIZE, size));
-		REFUSED(variant->bound ? "EBUSY" : "EINVAL",
+		REFUSED(variant->attached ? "EBUSY" : "EINVAL",
 			lt_configure(self->fd, self->file, size, PARTSCAN, 0, 0));
 	}
 	still_works(_metadata, self);
@@ -476,7 +476,7 @@ TEST_F(bad, unknown_flags)
 		EXPECT_EQ(-1, lt_configure(self->fd, self->file, 0, flags[i],
 					   0, 0));
 		/* An attached device refuses any flags. */
-		if (!variant->bound)
+		if (!variant->attached)
 			EXPECT_STREQ("EINVAL", lt_errname(errno));
 		EXPECT_TRUE(unchanged(_metadata, self));
 	}
@@ -491,7 +491,7 @@ TEST_F(bad, reserved)
 	for (i = 0; i < ARRAY_SIZE(c.__reserved); i++) {
 		c.__reserved[i] = i ? 1 : 1ULL << 63;
 		EXPECT_EQ(-1, ioctl(self->fd, LOOP_CONFIGURE, &c));
-		if (!variant->bound)
+		if (!variant->attached)
 			EXPECT_STREQ("EINVAL", lt_errname(errno));
 		EXPECT_TRUE(unchanged(_metadata, self));
 		c.__reserved[i] = 0;
@@ -537,9 +537,9 @@ TEST_F(bad, status)
 		c.info.lo_encrypt_key_size = b->key_size;
 		c.info.lo_flags = LO_FLAGS_AUTOCLEAR | PARTSCAN;
 		memcpy(c.info.lo_file_name, "not to be seen", 15);
-		rc = ioctl(self->fd, variant->bound ? LOOP_SET_STATUS64 :
-						      LOOP_CONFIGURE,
-			   variant->bound ? (void *)&c.info : (void *)&c);
+		rc = ioctl(self->fd, variant->attached ? LOOP_SET_STATUS64 :
+							 LOOP_CONFIGURE,
+			   variant->attached ? (void *)&c.info : (void *)&c);
 		EXPECT_EQ(-1, rc)
 			TH_LOG("case %u", i);
 		EXPECT_STREQ(b->error, lt_errname(errno))
@@ -587,8 +587,8 @@ TEST_F(bad, names_without_nul)
 	memset(c.info.lo_file_name, 'f', LO_NAME_SIZE);
 	memset(c.info.lo_crypt_name, 'c', LO_NAME_SIZE);
 	memset(c.info.lo_encrypt_key, 'k', LO_KEY_SIZE);
-	rc = variant->bound ? ioctl(self->fd, LOOP_SET_STATUS64, &c.info) :
-			      ioctl(self->fd, LOOP_CONFIGURE, &c);
+	rc = variant->attached ? ioctl(self->fd, LOOP_SET_STATUS64, &c.info) :
+				 ioctl(self->fd, LOOP_CONFIGURE, &c);
 	EXPECT_EQ(0, rc);
 	memset(&info, 0x5a, sizeof(info));
 	ASSERT_EQ(0, ioctl(self->fd, LOOP_GET_STATUS64, &info));
@@ -624,7 +624,7 @@ static void short_memory(struct __test_metadata *_metadata,
 
 TEST_F(bad, pointers)
 {
-	if (variant->bound) {
+	if (variant->attached) {
 		short_memory(_metadata, self, LOOP_SET_STATUS64,
 			     sizeof(struct loop_info64));
 		short_memory(_metadata, self, LOOP_GET_STATUS64,
@@ -659,7 +659,7 @@ TEST_F(bad, pointer_just_fits)
 
 /* Calls that need an attached device */
 
-TEST_F(bad, calls_on_unbound)
+TEST_F(bad, calls_on_free_device)
 {
 	struct loop_info64 info64 = { .lo_flags = LO_FLAGS_AUTOCLEAR };
 	struct loop_info info = { .lo_flags = LO_FLAGS_AUTOCLEAR };

@@ -70,13 +70,13 @@ static int configure(int n, uint32_t flags)
 	return fd;
 }
 
-static void bind_device(int n)
+static void configure_device(int n)
 {
 	close(configure(n, 0));
 }
 
 /* As losetup -f does it, with its wait for another try. */
-static void bind_free(void)
+static void configure_free(void)
 {
 	struct loop_config config = {
 		.fd		= backing,
@@ -111,7 +111,7 @@ static void together(int n)
 			continue;
 		close(go[1]);
 		if (!read(go[0], &c, 1))
-			bind_free();
+			configure_free();
 		_exit(0);
 	}
 	close(go[1]);
@@ -121,7 +121,7 @@ static void together(int n)
 	close(go[0]);
 }
 
-static void unbind(int n)
+static void clear_device(int n)
 {
 	int fd = open_device(n);
 
@@ -189,7 +189,7 @@ static const struct {
 	void (*call)(int n);
 } calls[] = {
 	{ "add", add }, { "remove", remove_device }, { "get-free", get_free },
-	{ "configure", bind_device }, { "clear", unbind }, { "cycle", cycle },
+	{ "configure", configure_device }, { "clear", clear_device }, { "cycle", cycle },
 	{ "together", together }, { "attach", attach }, { "detach", detach }, { "list", list },
 };
 

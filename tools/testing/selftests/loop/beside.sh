@@ -68,11 +68,6 @@ new_loop()
 	"$helper" attach-until "$LOOP_SCRATCH/stop" "$file" ${2:+"$2"}
 }
 
-nothing_bound()
-{
-	[ -z "$(loop_bound)" ]
-}
-
 # beside [NUMBER]: see new_loop
 beside()
 {
@@ -101,7 +96,7 @@ beside()
 claim "losetup -f, mount -o loop and LOOP_CTL_ATTACH in loops beside each other" beside 3000
 # A device that LOOP_CTL_GET_FREE has returned stays until losetup has opened it.
 claim "the same with ephemeral devices of any number" beside
-claim "nothing is left attached" wait_for 10 nothing_bound
+claim "nothing is left attached" wait_for 10 nothing_attached
 
 # ---- by the one, off by the other ----
 
@@ -114,7 +109,7 @@ new_then_old()
 
 	n=$("$helper" attach -1 "$file") && same file "$file" "$(attr "loop$n" backing_file)" &&
 		same -j "/dev/loop$n" "$(losetup -n -O NAME -j "$file")" &&
-		losetup -d "/dev/loop$n" && unbound "/dev/loop$n"
+		losetup -d "/dev/loop$n" && is_free "/dev/loop$n"
 }
 claim "LOOP_CTL_ATTACH, seen by losetup -j, off by losetup -d" new_then_old
 
@@ -123,7 +118,7 @@ old_then_new()
 	local d
 
 	d=$(losetup -f --show "$file") && same detach ok "$("$helper" detach "${d#/dev/loop}")" &&
-		unbound "$d"
+		is_free "$d"
 }
 claim "losetup -f --show, off by LOOP_CTL_DETACH" old_then_new
 
@@ -183,7 +178,7 @@ assert d["owner"] == "root" and d["flags"] is None and d["back-rdev"] is None, d
 		echo "$out"
 		return 1
 	}
-	"$loopctl" detach "$d" && unbound "$d" || return
+	"$loopctl" detach "$d" && is_free "$d" || return
 	"$loopctl" detach "$d" 2>/dev/null
 	same "exit status of a second detach" 1 $? || return
 	"$loopctl" find "$file"
@@ -322,8 +317,8 @@ loopctl_lazy()
 		grep -q "$d is used by process" "$LOOP_SCRATCH/err" &&
 		same state attached "$("$loopctl" list -n -O STATE "$d")" || return
 	exec 5<&-
-	wait_for 10 unbound "$d" && d=$("$loopctl" attach "$file") &&
-		same message "" "$("$loopctl" detach --lazy "$d" 2>&1)" && unbound "$d"
+	wait_for 10 is_free "$d" && d=$("$loopctl" attach "$file") &&
+		same message "" "$("$loopctl" detach --lazy "$d" 2>&1)" && is_free "$d"
 }
 
 loopctl_force()
@@ -359,7 +354,7 @@ loopctl_diskseq()
 	"$loopctl" detach --diskseq "$seq" "$d" 2> "$LOOP_SCRATCH/err"
 	same "exit status" 1 $? && grep -q "Stale file handle" "$LOOP_SCRATCH/err" &&
 		fails "$loopctl" detach --any --diskseq "$seq" "$d" &&
-		fails "$loopctl" detach --lazy --wait "$d" && "$loopctl" detach --any "$d" && unbound "$d"
+		fails "$loopctl" detach --lazy --wait "$d" && "$loopctl" detach --any "$d" && is_free "$d"
 }
 
 # What COMMAND of "loopctl attach" finds
@@ -596,7 +591,7 @@ copies_at_a_time()
 		grep -v ' is loop' "$LOOP_SCRATCH/errs"
 		return 1
 	}
-	wait_for 10 nothing_bound
+	wait_for 10 nothing_attached
 }
 
 # sample HOW: makes all claims about a sample; its file is some data from this machine

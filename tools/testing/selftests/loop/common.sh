@@ -206,7 +206,7 @@ loop_find_free()
 }
 
 # Prints the numbers of the attached devices, one per line.
-loop_bound()
+loop_attached()
 {
 	for _dir in /sys/block/loop*/loop; do
 		[ -d "$_dir" ] || continue
@@ -217,7 +217,7 @@ loop_bound()
 
 loop_detach_all()
 {
-	for _n in $(loop_bound); do
+	for _n in $(loop_attached); do
 		losetup -d "/dev/loop$_n" 2>/dev/null
 	done
 }

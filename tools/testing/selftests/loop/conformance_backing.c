@@ -64,8 +64,8 @@ static void bad_order(void)
 	int directory = must_open(dir, O_RDONLY | O_DIRECTORY);
 	int file = image[IMG_A].rw, zero = must_open("/dev/zero", O_RDWR);
 
-	state = "order_bound";
-	enter_bound();
+	state = "order_attached";
+	enter_attached();
 	remember();
 	report("flag", did(lt_configure(dev, file, 0, 0x4000, 0, 0)));
 	report("block_size", did(lt_configure(dev, file, 3, 0, 0, 0)));
@@ -75,7 +75,7 @@ static void bad_order(void)
 	report("closed", did(lt_configure(dev, -1, 0, 0x4000, 0, 0)));
 	report("change_directory", did(ioctl(dev, LOOP_CHANGE_FD, directory)));
 
-	state = "order_unbound";
+	state = "order_free";
 	fresh();
 	remember();
 	report("change_directory", did(ioctl(dev, LOOP_CHANGE_FD, directory)));
@@ -136,7 +136,7 @@ void group_cycle(void)
 		fresh();
 		remember();
 		rc = did(attach_via(via, dev));
-		report("self_unbound", rc);
+		report("self_free", rc);
 
 		new_device(LOWER);
 		fd = open_number(LOWER, O_RDWR);
@@ -144,14 +144,14 @@ void group_cycle(void)
 		fresh();
 		remember();
 		rc = did(attach_via(via, fd));
-		report("unbound_below", rc);
+		report("free_below", rc);
 		rc = did(ioctl(fd, LOOP_SET_FD, image[IMG_A].rw));
-		report("then_bound_below", rc);
+		report("then_attached_below", rc);
 		leave();
 		close(fd);
 		lt_destroy(LOWER, 100);
 
-		bind_number(LOWER, image[IMG_A].rw);
+		attach_number(LOWER, image[IMG_A].rw);
 		fd = open_number(LOWER, O_RDWR);
 		lt_know(fd, "lower");
 		fresh();
@@ -163,7 +163,7 @@ void group_cycle(void)
 		lt_destroy(LOWER, 100);
 
 		/* The next close of the lower device detaches it. */
-		bind_number(LOWER, image[IMG_A].rw);
+		attach_number(LOWER, image[IMG_A].rw);
 		fd = open_number(LOWER, O_RDWR);
 		if (ioctl(fd, LOOP_CLR_FD, 0))
 			lt_die("LOOP_CLR_FD");
@@ -182,11 +182,11 @@ void group_cycle(void)
 	remember();
 	rc = did(ioctl(dev, LOOP_CHANGE_FD, dev));
 	report("self", rc);
-	bind_number(LOWER, dev);
+	attach_number(LOWER, dev);
 	fd = open_number(LOWER, O_RDONLY);
 	rc = did(ioctl(dev, LOOP_CHANGE_FD, fd));
 	report("cycle2", rc);
-	bind_number(LOWEST, fd);
+	attach_number(LOWEST, fd);
 	close(fd);
 	fd = open_number(LOWEST, O_RDONLY);
 	rc = did(ioctl(dev, LOOP_CHANGE_FD, fd));
@@ -366,7 +366,7 @@ static void backing_devices(void)
 	int fd;
 
 	state = "device";
-	bind_number(LOWER, image[IMG_A].rw);
+	attach_number(LOWER, image[IMG_A].rw);
 	fd = open_number(LOWER, O_RDWR);
 	backing_case("loop", fd, "lower");
 	backing_dio_case("loop_dio", fd, "lower");
@@ -379,7 +379,7 @@ static void backing_devices(void)
 	backing_case("loop_ro", fd, "lower");
 	close(fd);
 	lt_destroy(LOWER, 100);
-	bind_number(LOWER, image[IMG_A].ro);
+	attach_number(LOWER, image[IMG_A].ro);
 	fd = open_number(LOWER, O_RDWR);
 	if (fd >= 0) {
 		backing_case("loop_on_ro", fd, "lower");

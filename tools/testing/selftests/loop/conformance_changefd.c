@@ -94,7 +94,7 @@ void group_changefd(void)
 
 	state = "block_device";
 	enter_ro();
-	bind_number(LOWER, image[IMG_B].rw);
+	attach_number(LOWER, image[IMG_B].rw);
 	fd = open_number(LOWER, O_RDONLY);
 	lt_know(fd, "lower");
 	remember();
@@ -105,7 +105,7 @@ void group_changefd(void)
 
 	/* BLKROSET makes the disk read-only, and not the backing file. */
 	state = "blkroset";
-	enter_bound();
+	enter_attached();
 	call_blkroset();
 	remember();
 	change_case("other", image[IMG_B].ro);

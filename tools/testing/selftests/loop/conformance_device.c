@@ -164,7 +164,7 @@ int open_number(int number, int flags)
 	return fd;
 }
 
-/* Makes a new device, which is detached. */
+/* Makes a new device, which is free. */
 void fresh(void)
 {
 	leave();
@@ -173,8 +173,8 @@ void fresh(void)
 }
 
 /*
- * Makes a detached device, which may have been attached before. This is much
- * faster, and right for states that do not show what an earlier attach left.
+ * Makes a free device, which may have been attached before. This is much faster,
+ * and right for states that do not show what an earlier attach left.
  */
 void renew(void)
 {
@@ -187,7 +187,7 @@ void renew(void)
 	dev = open_number(NUMBER, O_RDWR);
 }
 
-void fresh_bound(enum image i, uint32_t flags)
+void fresh_attached(enum image i, uint32_t flags)
 {
 	renew();
 	if (lt_configure(dev, image[i].rw, 0, flags, 0, 0))
@@ -202,7 +202,7 @@ void reopen(int flags)
 	dev = fd;
 }
 
-void bind_number(int number, int backing)
+void attach_number(int number, int backing)
 {
 	int fd;
 
@@ -215,7 +215,7 @@ void bind_number(int number, int backing)
 
 /* States */
 
-void enter_bound(void)
+void enter_attached(void)
 {
 	renew();
 	if (ioctl(dev, LOOP_SET_FD, image[IMG_A].rw))
@@ -231,12 +231,12 @@ void enter_ro(void)
 
 void enter_roflag(void)
 {
-	fresh_bound(IMG_A, LO_FLAGS_READ_ONLY);
+	fresh_attached(IMG_A, LO_FLAGS_READ_ONLY);
 }
 
 void enter_direct(void)
 {
-	fresh_bound(IMG_A, LO_FLAGS_DIRECT_IO);
+	fresh_attached(IMG_A, LO_FLAGS_DIRECT_IO);
 }
 
 int status64(unsigned int xor_flags, uint64_t offset, uint64_t limit,

@@ -194,9 +194,9 @@ static void io_misc(void)
 		    content(fd, 65536 * 2, 4096, 7));
 	dev = lt_open(NUMBER, O_RDWR);
 	rc = did(pread(dev, io_buf, 4096, 0));
-	report_only("unbound_read", rc, "%s", "");
+	report_only("free_read", rc, "%s", "");
 	rc = did(pwrite(dev, io_buf, 4096, 0));
-	report_only("unbound_write", rc, "%s", "");
+	report_only("free_write", rc, "%s", "");
 	leave();
 	close(fd);
 

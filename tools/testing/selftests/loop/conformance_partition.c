@@ -12,7 +12,7 @@ void group_partition(void)
 	int part;
 
 	state = "p1";
-	fresh_bound(IMG_P, LO_FLAGS_PARTSCAN);
+	fresh_attached(IMG_P, LO_FLAGS_PARTSCAN);
 	report_enter();
 	for (i = 0; i < nr_calls; i++) {
 		int rc, disk;
@@ -31,13 +31,13 @@ void group_partition(void)
 		clean = report(calls[i].name, rc);
 		close(part);
 		if (!clean) {
-			fresh_bound(IMG_P, LO_FLAGS_PARTSCAN);
+			fresh_attached(IMG_P, LO_FLAGS_PARTSCAN);
 			remember();
 		}
 	}
 
 	state = "clear";
-	fresh_bound(IMG_P, LO_FLAGS_PARTSCAN);
+	fresh_attached(IMG_P, LO_FLAGS_PARTSCAN);
 	part = lt_open_part(NUMBER, 1, O_RDWR);
 	remember();
 	snprintf(name, sizeof(name), "clr_fd_part_open");
@@ -50,7 +50,7 @@ void group_partition(void)
 	report("part_closed", 0);
 
 	state = "partscan";
-	fresh_bound(IMG_P, 0);
+	fresh_attached(IMG_P, 0);
 	remember();
 	report("blkrrpart", did(ioctl(dev, BLKRRPART, 0)));
 	info.lo_flags = LO_FLAGS_PARTSCAN;
@@ -73,9 +73,9 @@ void group_partition(void)
 	state = "blkpg";
 	fresh();
 	remember();
-	report("add_unbound", did(lt_blkpg(dev, BLKPG_ADD_PARTITION, 1, 0, 4096)));
+	report("add_free", did(lt_blkpg(dev, BLKPG_ADD_PARTITION, 1, 0, 4096)));
 	ioctl(dev, LOOP_SET_FD, image[IMG_A].rw);
-	report("bound", 0);
+	report("attached", 0);
 	report("add", did(lt_blkpg(dev, BLKPG_ADD_PARTITION, 1, 4096, 4096)));
 	report("add_past_end", did(lt_blkpg(dev, BLKPG_ADD_PARTITION, 2, 0, 1 << 30)));
 	ioctl(dev, LOOP_CLR_FD, 0);

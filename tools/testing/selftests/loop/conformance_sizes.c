@@ -18,7 +18,7 @@ void group_blocksize(void)
 	int fd, rc;
 
 	state = "set";
-	enter_bound();
+	enter_attached();
 	report_enter();
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		rc = did(ioctl(dev, LOOP_SET_BLOCK_SIZE, sizes[i]));
@@ -30,7 +30,7 @@ void group_blocksize(void)
 	report("4294967808", rc);
 #endif
 	state = "set_same";
-	enter_bound();
+	enter_attached();
 	remember();
 	rc = did(ioctl(dev, LOOP_SET_BLOCK_SIZE, 4096));
 	report("4096", rc);
@@ -143,7 +143,7 @@ void group_capacity(void)
 
 	state = "stacked";
 	ftruncate(fd, LT_MIB);
-	bind_number(LOWER, fd);
+	attach_number(LOWER, fd);
 	fresh();
 	rc = open_number(LOWER, O_RDWR);
 	lt_know(rc, "lower");

@@ -10,17 +10,17 @@
 
 static void enter_shared(void)
 {
-	enter_bound();
+	enter_attached();
 	other = open_number(NUMBER, O_RDONLY);
 }
 
 static void enter_roopen(void)
 {
-	enter_bound();
+	enter_attached();
 	reopen(O_RDONLY);
 }
 
-static void enter_roopen_unbound(void)
+static void enter_roopen_free(void)
 {
 	fresh();
 	reopen(O_RDONLY);
@@ -28,7 +28,7 @@ static void enter_roopen_unbound(void)
 
 static void enter_autoclear(void)
 {
-	fresh_bound(IMG_A, LO_FLAGS_AUTOCLEAR);
+	fresh_attached(IMG_A, LO_FLAGS_AUTOCLEAR);
 }
 
 static void enter_pending(void)
@@ -40,7 +40,7 @@ static void enter_pending(void)
 
 static void enter_rundown(void)
 {
-	enter_bound();
+	enter_attached();
 	if (ioctl(dev, LOOP_CLR_FD, 0))
 		lt_die("LOOP_CLR_FD");
 }
@@ -59,11 +59,11 @@ static void enter_detached(void)
 
 static void enter_exclusive(void)
 {
-	enter_bound();
+	enter_attached();
 	other = open_number(NUMBER, O_RDONLY | O_EXCL);
 }
 
-static void enter_exclusive_unbound(void)
+static void enter_exclusive_free(void)
 {
 	fresh();
 	other = open_number(NUMBER, O_RDONLY | O_EXCL);
@@ -71,7 +71,7 @@ static void enter_exclusive_unbound(void)
 
 static void enter_exclusive_self(void)
 {
-	enter_bound();
+	enter_attached();
 	reopen(O_RDWR | O_EXCL);
 }
 
@@ -79,7 +79,7 @@ static void enter_mounted(void)
 {
 	char path[64];
 
-	fresh_bound(IMG_E, 0);
+	fresh_attached(IMG_E, 0);
 	snprintf(path, sizeof(path), "/dev/loop%d", NUMBER);
 	if (mount(path, mount_point, "ext4", MS_RDONLY, NULL))
 		lt_die("mount %s", path);
@@ -94,7 +94,7 @@ static void enter_window(void)
 		lt_die("attach with a limit");
 }
 
-static void enter_nobody_unbound(void)
+static void enter_nobody_free(void)
 {
 	fresh();
 	as_nobody = true;
@@ -102,7 +102,7 @@ static void enter_nobody_unbound(void)
 
 static void enter_nobody_rw(void)
 {
-	enter_bound();
+	enter_attached();
 	as_nobody = true;
 }
 
@@ -112,9 +112,9 @@ static void enter_nobody_ro(void)
 	as_nobody = true;
 }
 
-static void enter_nobody_ro_unbound(void)
+static void enter_nobody_ro_free(void)
 {
-	enter_roopen_unbound();
+	enter_roopen_free();
 	as_nobody = true;
 }
 
@@ -574,34 +574,34 @@ struct state {
 };
 
 static const struct state states[] = {
-	{ "unbound", fresh },
-	{ "bound", enter_bound },
+	{ "free", fresh },
+	{ "attached", enter_attached },
 	{ "shared", enter_shared },
 	{ "ro", enter_ro },
 	{ "roflag", enter_roflag },
 	{ "roopen", enter_roopen },
-	{ "roopen_unbound", enter_roopen_unbound },
+	{ "roopen_free", enter_roopen_free },
 	{ "autoclear", enter_autoclear },
 	{ "pending", enter_pending },
 	{ "rundown", enter_rundown },
 	{ "detached", enter_detached },
 	{ "exclusive", enter_exclusive },
-	{ "exclusive_unbound", enter_exclusive_unbound },
+	{ "exclusive_free", enter_exclusive_free },
 	{ "exclusive_self", enter_exclusive_self },
 	{ "mounted", enter_mounted },
 	{ "direct", enter_direct },
 	{ "window", enter_window },
-	{ "nobody_unbound", enter_nobody_unbound },
+	{ "nobody_free", enter_nobody_free },
 	{ "nobody_rw", enter_nobody_rw },
 	{ "nobody_ro", enter_nobody_ro },
-	{ "nobody_ro_unbound", enter_nobody_ro_unbound },
+	{ "nobody_ro_free", enter_nobody_ro_free },
 };
 
 /* The word size could make a difference in these states. */
 static bool in_brief(const char *name)
 {
 	static const char *const names[] = {
-		"unbound", "bound", "ro", "rundown", "nobody_ro",
+		"free", "attached", "ro", "rundown", "nobody_ro",
 	};
 	unsigned int i;
 

@@ -15,12 +15,12 @@ static void flags_to(uint32_t from, uint32_t to)
 	int rc;
 
 	snprintf(name, sizeof(name), "%#x.%#x", from, to);
-	fresh_bound(IMG_P, from);
+	fresh_attached(IMG_P, from);
 	remember();
 	state = "status64";
 	rc = did(ioctl(dev, LOOP_SET_STATUS64, &info));
 	if (!report(name, rc)) {
-		fresh_bound(IMG_P, from);
+		fresh_attached(IMG_P, from);
 		remember();
 	}
 	state = "status";
@@ -187,7 +187,7 @@ static void field_by_status64(const struct field_case *f)
 	name_case(f->name);
 	rc = did(ioctl(dev, LOOP_SET_STATUS64, &info));
 	if (!report(f->name, rc)) {
-		enter_bound();
+		enter_attached();
 		remember();
 	}
 }
@@ -220,7 +220,7 @@ static void field_by_status(const struct field_case *f)
 	name_case(f->name);
 	rc = did(ioctl(dev, LOOP_SET_STATUS, &old));
 	if (!report(f->name, rc)) {
-		enter_bound();
+		enter_attached();
 		remember();
 	}
 }
@@ -284,11 +284,11 @@ void group_fields(void)
 	/* These two structures are the same for all word sizes. */
 	for (i = 0; i < ARRAY_SIZE(field_cases) && !brief; i++)
 		field_by_configure(&field_cases[i]);
-	enter_bound();
+	enter_attached();
 	remember();
 	for (i = 0; i < ARRAY_SIZE(field_cases) && !brief; i++)
 		field_by_status64(&field_cases[i]);
-	enter_bound();
+	enter_attached();
 	remember();
 	for (i = 0; i < ARRAY_SIZE(field_cases); i++)
 		field_by_status(&field_cases[i]);
@@ -377,7 +377,7 @@ static void try_pointer(const char *what, unsigned int cmd, size_t size,
 		if (cmd == LOOP_CONFIGURE)
 			fresh();
 		else
-			enter_bound();
+			enter_attached();
 		remember();
 	}
 }
@@ -408,9 +408,9 @@ static void try_pointers(const char *what, unsigned int cmd,
 
 void group_pointers(void)
 {
-	enter_bound();
+	enter_attached();
 	remember();
-	state = "bound";
+	state = "attached";
 	try_pointers("set_status64", LOOP_SET_STATUS64, bounds64,
 		     ARRAY_SIZE(bounds64));
 	try_pointers("get_status64", LOOP_GET_STATUS64, bounds64,
@@ -421,7 +421,7 @@ void group_pointers(void)
 		     ARRAY_SIZE(bounds_old));
 	fresh();
 	remember();
-	state = "unbound";
+	state = "free";
 	try_pointers("configure", LOOP_CONFIGURE, bounds_config,
 		     ARRAY_SIZE(bounds_config));
 	leave();

@@ -105,22 +105,22 @@ void group_sysfs(void)
 {
 	char path[PATH_MAX], val[64];
 
-	state = "unbound";
+	state = "free";
 	fresh();
 	list_device();
-	state = "bound";
-	enter_bound();
+	state = "attached";
+	enter_attached();
 	list_device();
 	state = "direct";
 	enter_direct();
 	list_device();
 	state = "partscan";
-	fresh_bound(IMG_P, LO_FLAGS_PARTSCAN);
+	fresh_attached(IMG_P, LO_FLAGS_PARTSCAN);
 	snprintf(path, sizeof(path), "/sys/block/loop%d/loop%dp1", NUMBER,
 		 NUMBER);
 	list_dir(path, "part");
 	state = "write_cache";
-	enter_bound();
+	enter_attached();
 	write_setting("write_cache", "write through");
 	lt_sysfs(NUMBER, "queue/write_cache", val, sizeof(val));
 	report_only("through", 0, "%s", val);
@@ -222,7 +222,7 @@ static void settings_discard(void)
 	int rc;
 
 	state = "discard";
-	enter_bound();
+	enter_attached();
 	spoiled = true;
 	lt_sysfs(NUMBER, "queue/discard_max_hw_bytes", hw, sizeof(hw));
 	write_setting("discard_max_bytes", "65536");
@@ -267,8 +267,8 @@ void group_settings(void)
 {
 	struct loop_info64 info;
 
-	state = "bound";
-	enter_bound();
+	state = "attached";
+	enter_attached();
 	settings();
 	settings_case("set", 0);
 	settings_case("set_capacity", ioctl(dev, LOOP_SET_CAPACITY, 0));
@@ -284,8 +284,8 @@ void group_settings(void)
 	settings();
 	settings_case("change_fd", ioctl(dev, LOOP_CHANGE_FD, image[IMG_B].ro));
 
-	state = "unbound";
-	enter_bound();
+	state = "free";
+	enter_attached();
 	call_blkroset();
 	release();
 	report_only("read_only", 0, "ro=%lld", lt_sysfs_num(NUMBER, "ro"));

@@ -89,7 +89,7 @@ TEST_F(control, add_existing)
 	EXPECT_TRUE(lt_exists(FIRST));
 }
 
-TEST_F(control, add_existing_bound)
+TEST_F(control, add_existing_attached)
 {
 	int fd;
 
@@ -181,7 +181,7 @@ TEST_F(control, remove_open)
 	EXPECT_EQ(FIRST, lt_ctl(LOOP_CTL_REMOVE, FIRST));
 }
 
-TEST_F(control, remove_bound)
+TEST_F(control, remove_attached)
 {
 	int fd;
 
@@ -196,7 +196,7 @@ TEST_F(control, remove_bound)
 	EXPECT_EQ(FIRST, lt_ctl(LOOP_CTL_REMOVE, FIRST));
 }
 
-TEST_F(control, get_free_is_lowest_unbound)
+TEST_F(control, get_free_is_lowest)
 {
 	int n = lt_ctl(LOOP_CTL_GET_FREE, 0), next, fd, i;
 
@@ -444,7 +444,7 @@ TEST_F_TIMEOUT(control, threads_any_number, 120)
 				  lt_ctl(LOOP_CTL_REMOVE, n[i].got[k]));
 }
 
-static void *free_and_bind(void *arg)
+static void *get_free_and_attach(void *arg)
 {
 	struct race *r = arg;
 	int i;
@@ -490,7 +490,7 @@ TEST_F_TIMEOUT(control, threads_get_free, 120)
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(t); i++)
-		ASSERT_EQ(0, pthread_create(&t[i], NULL, free_and_bind, &r));
+		ASSERT_EQ(0, pthread_create(&t[i], NULL, get_free_and_attach, &r));
 	for (i = 0; i < ARRAY_SIZE(t); i++)
 		pthread_join(t[i], NULL);
 	EXPECT_EQ(0, r.odd);

@@ -35,9 +35,9 @@ listens()
 	[ -e "$LOOP_SCRATCH/ready" ] || ! kill -0 "$listener" 2>/dev/null
 }
 
-# bind MODE: sets dev, a device on an empty file of 4 MiB, of which the listener fills
-# three.
-bind()
+# attach_filled MODE: sets dev, a device on an empty file of 4 MiB.  The listener fills the
+# first 3 MiB on demand.
+attach_filled()
 {
 	rm -f "$LOOP_SCRATCH/ready"
 	image "$file" 4M
@@ -92,7 +92,7 @@ in_mode()
 }
 
 for mode in on off; do
-	if ! bind $mode; then
+	if ! attach_filled $mode; then
 		tap_skip "filled on demand" "no pre-content events in this kernel"
 		break
 	fi

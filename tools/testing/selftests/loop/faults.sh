@@ -56,8 +56,8 @@ write_at()
 		conv=fsync,notrunc status=none
 }
 
-# bind FILE [LOSETUP-ARGUMENT...]: sets dev and file
-bind()
+# attach_file FILE [LOSETUP-ARGUMENT...]: sets dev and file
+attach_file()
 {
 	file=$1
 	dev=$(attach "$@") || bail_out "cannot attach $1"
@@ -107,7 +107,7 @@ bad_sectors()
 	local name="bad sectors below, $1 mode"
 
 	dd if="$random" of="$mapped" bs=1M oflag=direct status=none
-	bind "$mapped" "--direct-io=$2"
+	attach_file "$mapped" "--direct-io=$2"
 	forget
 	map "${bad[@]}"
 	claim "$name: EIO where they are" eio read_at 1024
@@ -139,7 +139,7 @@ failing_disk()
 
 	cp "$random" "$at/img"
 	sync "$at/img"
-	bind "$at/img" "--direct-io=$2"
+	attach_file "$at/img" "--direct-io=$2"
 	forget
 	map "0 $sectors flakey $disk 0 0 3600"
 	claim "$name: EIO for reads" eio read_at 100
@@ -166,7 +166,7 @@ no_space()
 	head -c 4M /dev/zero > "$small/filler"
 	sync "$small/filler"
 	image "$small/img" 32M
-	bind "$small/img" "--direct-io=$2"
+	attach_file "$small/img" "--direct-io=$2"
 	claim "$name: writes fail, and say so" full
 	claim "$name: what was written is there" same_data 0 128
 	claim "$name: still fails, still answers" eval 'fails write_at 8000 && read_at 8000'
@@ -237,7 +237,7 @@ shrinks()
 	local name="the file shrinks, $1 mode"
 
 	cp "$random" "$base/img"
-	bind "$base/img" "--direct-io=$2"
+	attach_file "$base/img" "--direct-io=$2"
 	claim "$name: while it is read, to and fro" shrinks_under_load
 	truncate -s 4M "$base/img"
 	claim "$name: EIO for what is gone" eio read_at 1024
@@ -265,7 +265,7 @@ append_only()
 	local ok=0
 
 	cp "$random" "$base/append"
-	bind "$base/append" --direct-io=on
+	attach_file "$base/append" --direct-io=on
 	chattr +a "$base/append"
 	write_at 7 && blkdiscard -f -o 1M -l 1M "$dev" && same_data 256 256 /dev/zero &&
 		blkdiscard -f -z -o 3M -l 1M "$dev" && same_data 768 256 /dev/zero &&
@@ -302,7 +302,7 @@ if null=$(null_make size=64); then
 	for io in on off; do
 		[ -d "$null_dir" ] || null=$(null_make size=64)
 		dd if="$random" of="$null" bs=1M oflag=direct status=none
-		bind "$null" "--direct-io=$io"
+		attach_file "$null" "--direct-io=$io"
 		claim "before the disk is pulled, direct $io" same_data 0 2048
 		pull
 		pulled "loop on it, direct $io" "$null"
@@ -313,13 +313,13 @@ if null=$(null_make size=64); then
 	mount "$null" "$at"
 	cp "$random" "$at/img"
 	sync "$at/img"
-	bind "$at/img" --direct-io=on
+	attach_file "$at/img" --direct-io=on
 	pull
 	pulled "loop on a file on it" "$at/img"
 	claim "the file system above it can be unmounted" umount "$at"
 	null_remove
 	null=$(null_make size=64)
-	bind "$null"
+	attach_file "$null"
 	claim "a disk of the same name can be attached" write_at 0
 	detach "$dev"
 	pull

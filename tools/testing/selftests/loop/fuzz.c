@@ -333,7 +333,7 @@ static void block_size_fit(const struct slot *s)
 		ioctl(s->fd, BLKBSZSET, &size);
 }
 
-static uint32_t bound_flags(const struct slot *s)
+static uint32_t attached_flags(const struct slot *s)
 {
 	return s ? lt_flags(s->fd) : UINT32_MAX;
 }
@@ -342,7 +342,7 @@ static uint32_t bound_flags(const struct slot *s)
  * differs: states.*.close, states.detached.*. A detached device is like a new
  * one; on stock it keeps its read-only state and its discard limits.
  */
-static bool unbound(const struct slot *s)
+static bool is_free(const struct slot *s)
 {
 	return !lt_sysfs_attached(s->dev);
 }
@@ -358,7 +358,7 @@ static bool no_io(const struct slot *s)
 
 	ioctl(s->fd, BLKSSZGET, &block);
 	snprintf(start, sizeof(start), "loop%dp%d/start", s->dev, s->part);
-	return unbound(s) || lt_size(s->fd) % block ||
+	return is_free(s) || lt_size(s->fd) % block ||
 	       (s->part && lt_sysfs_num(s->dev, start) * 512 + lt_size(s->fd) >
 			   lt_sysfs_num(s->dev, "size") * 512);
 }
@@ -415,11 +415,11 @@ static void one_reason(const struct slot *s, long rc)
 	int err = errno;
 
 	if (trace && rc && (err == EINVAL || err == EBADF))
-		err = unbound(s) ? EINVAL : EBUSY;
+		err = is_free(s) ? EINVAL : EBUSY;
 	errno = err;
 }
 
-static void bind_result(const struct slot *s, long rc, int fd)
+static void attach_result(const struct slot *s, long rc, int fd)
 {
 	one_reason(s, rc);
 	if (!result(rc))
@@ -432,7 +432,7 @@ static void op_set_fd(struct slot *s)
 {
 	int fd = some_backing();
 
-	bind_result(s, ioctl(s->fd, LOOP_SET_FD, fd), fd);
+	attach_result(s, ioctl(s->fd, LOOP_SET_FD, fd), fd);
 	close(fd);
 }
 
@@ -482,7 +482,7 @@ static uint64_t some_offset(void)
 }
 
 /* differs: backing.fs.*.offset_1000*, of which sectors have direct I/O */
-static uint64_t bind_offset(void)
+static uint64_t attach_offset(void)
 {
 	uint64_t place = some_offset();
 
@@ -492,7 +492,7 @@ static uint64_t bind_offset(void)
 static void fill_info64(struct loop_info64 *i)
 {
 	*i = (struct loop_info64) {
-		.lo_offset = bind_offset(), .lo_sizelimit = some_offset(),
+		.lo_offset = attach_offset(), .lo_sizelimit = some_offset(),
 		.lo_flags = some_flags(),
 		.lo_encrypt_type = one_in(32) ? below(20) : LO_CRYPT_NONE,
 		.lo_encrypt_key_size = one_in(32) ? below(40) : 0,
@@ -517,7 +517,7 @@ static void op_configure(struct slot *s)
 	fill_info64(&c.info);
 	say(" bs=%u", c.block_size);
 	c.fd = some_backing();
-	bind_result(s, ioctl(s->fd, LOOP_CONFIGURE, maybe_bad(&c)), c.fd);
+	attach_result(s, ioctl(s->fd, LOOP_CONFIGURE, maybe_bad(&c)), c.fd);
 	close(c.fd);
 }
 
@@ -545,7 +545,7 @@ static void op_set_status64(struct slot *s)
 static void op_set_status(struct slot *s)
 {
 	struct loop_info i = {
-		.lo_offset = bind_offset(), .lo_flags = some_flags(),
+		.lo_offset = attach_offset(), .lo_flags = some_flags(),
 		.lo_encrypt_type = one_in(32) ? below(20) : LO_CRYPT_NONE,
 		.lo_encrypt_key_size = one_in(32) ? below(40) : 0,
 	};
@@ -601,7 +601,7 @@ static void op_set_block_size(struct slot *s)
 		return;
 	/* stock turns it on if the file was opened with O_DIRECT */
 	if (trace && direct_files[s->dev] &&
-	    !(bound_flags(s) & LO_FLAGS_DIRECT_IO))
+	    !(attached_flags(s) & LO_FLAGS_DIRECT_IO))
 		return;
 	/* stock writes back only if the size changes */
 	if (trace)
@@ -627,8 +627,8 @@ static void op_blkpg(struct slot *s)
 	uint64_t start = some_place(), length = some_length() * 4;
 
 	/* differs: partition.blkpg.detached */
-	if (trace && (bound_flags(s) == UINT32_MAX ||
-		      !(bound_flags(s) & LO_FLAGS_PARTSCAN)))
+	if (trace && (attached_flags(s) == UINT32_MAX ||
+		      !(attached_flags(s) & LO_FLAGS_PARTSCAN)))
 		return;
 	say(" op=%d p%d %llu+%llu", op, part, (unsigned long long)start,
 	    (unsigned long long)length);
@@ -1074,17 +1074,17 @@ static void limits_leave_out(char *text)
 		memmove(from, to, strlen(to) + 1);
 }
 
-/* differs: settings.unbound.read_only */
+/* differs: settings.free.read_only */
 static void forget_blkroset(int n, const struct slot *s)
 {
-	static bool was_bound[DEVICES];
+	static bool was_attached[DEVICES];
 	int off = 0;
 
 	if (lt_sysfs_attached(n)) {
-		was_bound[n] = true;
-	} else if (was_bound[n] && s) {
+		was_attached[n] = true;
+	} else if (was_attached[n] && s) {
 		ioctl(s->fd, BLKROSET, &off);
-		was_bound[n] = false;
+		was_attached[n] = false;
 	}
 }
 

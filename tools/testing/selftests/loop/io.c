@@ -70,9 +70,9 @@ FIXTURE_TEARDOWN_PARENT(io)
 	rmdir(self->dir);
 }
 
-static int bind_file(struct _test_data_io *self,
-		     const struct _fixture_variant_io *variant,
-		     uint64_t offset, uint64_t limit)
+static int attach_file(struct _test_data_io *self,
+		       const struct _fixture_variant_io *variant,
+		       uint64_t offset, uint64_t limit)
 {
 	return lt_configure(self->fd, self->file, 0, variant->flags, offset,
 			    limit);
@@ -90,7 +90,7 @@ TEST_F(io, read)
 {
 	uint64_t at;
 
-	ASSERT_EQ(0, bind_file(self, variant, 0, 0));
+	ASSERT_EQ(0, attach_file(self, variant, 0, 0));
 	for (at = 0; at < SIZE; at += LT_MIB) {
 		ASSERT_EQ(LT_MIB, pread(self->fd, rbuf, LT_MIB, at));
 		EXPECT_TRUE(lt_filled(rbuf, LT_MIB, 1, at));
@@ -102,7 +102,7 @@ TEST_F(io, read)
 
 TEST_F(io, write)
 {
-	ASSERT_EQ(0, bind_file(self, variant, 0, 0));
+	ASSERT_EQ(0, attach_file(self, variant, 0, 0));
 	lt_fill(wbuf, sizeof(wbuf), 2, 0);
 	EXPECT_EQ(sizeof(wbuf), pwrite(self->direct, wbuf, sizeof(wbuf),
 				       LT_MIB));
@@ -123,7 +123,7 @@ TEST_F(io, window)
 {
 	const uint64_t offset = LT_MIB + 4096, limit = 131072;
 
-	ASSERT_EQ(0, bind_file(self, variant, offset, limit));
+	ASSERT_EQ(0, attach_file(self, variant, offset, limit));
 	EXPECT_EQ(limit, lt_size(self->fd));
 	EXPECT_EQ(limit, pread(self->direct, rbuf, sizeof(rbuf), 0));
 	EXPECT_TRUE(lt_filled(rbuf, limit, 1, offset));
@@ -146,7 +146,7 @@ TEST_F(io, odd_window)
 {
 	const uint64_t offset = 1000, limit = 65536 + 3000;
 
-	ASSERT_EQ(0, bind_file(self, variant, offset, limit));
+	ASSERT_EQ(0, attach_file(self, variant, offset, limit));
 	EXPECT_EQ(65536 + 2560, lt_size(self->fd));
 	EXPECT_EQ(65536, pread(self->direct, rbuf, 65536, 0));
 	EXPECT_TRUE(lt_filled(rbuf, 65536, 1, offset));
@@ -165,7 +165,7 @@ TEST_F(io, memory_alignment)
 	static const unsigned int lengths[] = { 512, 1024, 4096, 7168, 65536 };
 	unsigned int i, k, refused = 0;
 
-	ASSERT_EQ(0, bind_file(self, variant, 0, 0));
+	ASSERT_EQ(0, attach_file(self, variant, 0, 0));
 	for (i = 0; i < ARRAY_SIZE(shifts); i++) {
 		for (k = 0; k < ARRAY_SIZE(lengths); k++) {
 			uint64_t at = LT_MIB + 512 * (i + 1);
@@ -197,7 +197,7 @@ TEST_F(io, vectors)
 	size_t total = 0, at;
 	unsigned int i;
 
-	ASSERT_EQ(0, bind_file(self, variant, 4096, 0));
+	ASSERT_EQ(0, attach_file(self, variant, 4096, 0));
 	for (i = 0; i < ARRAY_SIZE(iov); i++) {
 		iov[i].iov_base = rbuf + i * 32768 + (i % 3) * 512;
 		iov[i].iov_len = 512 * (1 + i * 3);
@@ -217,7 +217,7 @@ TEST_F(io, vectors)
 
 TEST_F(io, block_size_4096)
 {
-	ASSERT_EQ(0, bind_file(self, variant, 0, 0));
+	ASSERT_EQ(0, attach_file(self, variant, 0, 0));
 	ASSERT_EQ(0, ioctl(self->fd, LOOP_SET_BLOCK_SIZE, 4096));
 	EXPECT_EQ(-1, pread(self->direct, rbuf, 512, 0));
 	EXPECT_EQ(4096, pread(self->direct, rbuf, 4096, 4096));
@@ -234,7 +234,7 @@ TEST_F(io, sync)
 {
 	int fd;
 
-	ASSERT_EQ(0, bind_file(self, variant, 0, 0));
+	ASSERT_EQ(0, attach_file(self, variant, 0, 0));
 	fd = lt_open(NUMBER, O_RDWR | O_DIRECT | O_DSYNC);
 	ASSERT_GE(fd, 0);
 	lt_fill(wbuf, 65536, 7, 0);
@@ -255,7 +255,7 @@ TEST_F(io, write_cache_is_advertised)
 {
 	char buf[32];
 
-	ASSERT_EQ(0, bind_file(self, variant, 0, 0));
+	ASSERT_EQ(0, attach_file(self, variant, 0, 0));
 	EXPECT_STREQ("write_back", lt_sysfs(NUMBER, "queue/write_cache", buf,
 					    sizeof(buf)));
 }
@@ -264,7 +264,7 @@ TEST_F(io, map)
 {
 	uint8_t *p;
 
-	ASSERT_EQ(0, bind_file(self, variant, 4096, 0));
+	ASSERT_EQ(0, attach_file(self, variant, 4096, 0));
 	p = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd,
 		 LT_MIB);
 	ASSERT_NE(MAP_FAILED, p);
@@ -305,7 +305,7 @@ TEST_F(io, discard)
 	uint64_t range[2] = { LT_MIB, LT_MIB };
 	long long before;
 
-	ASSERT_EQ(0, bind_file(self, variant, 4096, 0));
+	ASSERT_EQ(0, attach_file(self, variant, 4096, 0));
 	EXPECT_GT(lt_sysfs_num(NUMBER, "queue/discard_max_bytes"), 0);
 	before = allocated(self->file);
 	if (ioctl(self->fd, BLKDISCARD, range)) {
@@ -328,7 +328,7 @@ TEST_F(io, zeroout)
 	uint64_t range[2] = { LT_MIB + 512, LT_MIB - 1024 };
 	long long before;
 
-	ASSERT_EQ(0, bind_file(self, variant, 4096, 0));
+	ASSERT_EQ(0, attach_file(self, variant, 4096, 0));
 	before = allocated(self->file);
 	ASSERT_EQ(0, ioctl(self->fd, BLKZEROOUT, range));
 	EXPECT_GE(allocated(self->file), before);
@@ -455,7 +455,7 @@ TEST_F(io, statistics)
 	unsigned long long rd, wr, rd2, wr2;
 	char path[64];
 
-	ASSERT_EQ(0, bind_file(self, variant, 0, 0));
+	ASSERT_EQ(0, attach_file(self, variant, 0, 0));
 	ASSERT_TRUE(sectors(&rd, &wr));
 	ASSERT_EQ(LT_MIB, pread(self->direct, rbuf, LT_MIB, 0));
 	ASSERT_EQ(8192, pwrite(self->direct, rbuf, 8192, LT_MIB));
@@ -478,7 +478,7 @@ TEST_F(io, statistics)
 
 TEST_F(io, truncated)
 {
-	ASSERT_EQ(0, bind_file(self, variant, 0, 0));
+	ASSERT_EQ(0, attach_file(self, variant, 0, 0));
 	ASSERT_EQ(0, ftruncate(self->file, 2 * LT_MIB));
 	LT_EXPECT_ERR("EIO", pread(self->direct, rbuf, 4096, 4 * LT_MIB));
 	LT_EXPECT_ERR("EIO", pread(self->fd, rbuf, 4096, 4 * LT_MIB));
@@ -501,7 +501,7 @@ TEST_F(io, truncated)
 /* A file that ends within a sector: nothing is made up to fill it. */
 TEST_F(io, truncated_in_a_sector)
 {
-	ASSERT_EQ(0, bind_file(self, variant, 0, 0));
+	ASSERT_EQ(0, attach_file(self, variant, 0, 0));
 	ASSERT_EQ(0, ftruncate(self->file, 4196));
 	LT_EXPECT_ERR("EIO", pread(self->direct, rbuf, 8192, 0));
 	LT_EXPECT_ERR("EIO", pread(self->direct, rbuf, 512, 4096));
@@ -547,7 +547,7 @@ TEST_F_TIMEOUT(io, truncated_while_read, 900)
 	pthread_t t[2];
 	unsigned int i;
 
-	ASSERT_EQ(0, bind_file(self, variant, 0, 0));
+	ASSERT_EQ(0, attach_file(self, variant, 0, 0));
 	kept.fd = self->direct;
 	gone.fd = self->direct;
 	ASSERT_EQ(0, pthread_create(&t[0], NULL, read_on, &kept));
@@ -670,7 +670,7 @@ TEST_F_TIMEOUT(io, readers_and_writers, 600)
 	pthread_t rt;
 	unsigned int i;
 
-	ASSERT_EQ(0, bind_file(self, variant, 0, 0));
+	ASSERT_EQ(0, attach_file(self, variant, 0, 0));
 	/* The last quarter is not written, and read all the time. */
 	reader.fd = self->direct;
 	reader.base = 6 * LT_MIB;
@@ -704,7 +704,7 @@ TEST_F_TIMEOUT(io, reconfigured_while_used, 600)
 	pthread_t t[ARRAY_SIZE(owners)];
 	unsigned int i;
 
-	ASSERT_EQ(0, bind_file(self, variant, 0, 0));
+	ASSERT_EQ(0, attach_file(self, variant, 0, 0));
 	for (i = 0; i < ARRAY_SIZE(owners); i++) {
 		owners[i].fd = self->direct;
 		owners[i].base = i * LT_MIB;
@@ -729,12 +729,12 @@ TEST_F_TIMEOUT(io, reconfigured_while_used, 600)
 }
 
 /* After a detach, nothing can be read or written. */
-TEST_F(io, unbound)
+TEST_F(io, free_device)
 {
 	EXPECT_EQ(0, pread(self->fd, rbuf, 4096, 0));
 	EXPECT_EQ(-1, pwrite(self->fd, wbuf, 4096, 0));
 	EXPECT_EQ(0, fsync(self->fd));
-	ASSERT_EQ(0, bind_file(self, variant, 0, 0));
+	ASSERT_EQ(0, attach_file(self, variant, 0, 0));
 	EXPECT_EQ(4096, pread(self->fd, rbuf, 4096, 0));
 	EXPECT_EQ(0, ioctl(self->fd, LOOP_CLR_FD, 0));
 	close(self->direct);

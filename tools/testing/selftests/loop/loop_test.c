@@ -753,7 +753,7 @@ const char *lt_unusable(void)
 	return lt_control() < 0 ? "no /dev/loop-control" : NULL;
 }
 
-/* Makes a detached device with a number that nobody else uses. */
+/* Makes a free device with a number that nobody else uses. */
 int lt_new_device(int number)
 {
 	if (!lt_destroy(number, 2000))

@@ -56,7 +56,7 @@ column()
 
 find_shows_free()
 {
-	same "losetup -f" /dev/loop0 "$(losetup -f)" && unbound /dev/loop0
+	same "losetup -f" /dev/loop0 "$(losetup -f)" && is_free /dev/loop0
 }
 claim "losetup -f names a free device and leaves it free" find_shows_free
 
@@ -125,7 +125,7 @@ claim "blkid sees the table and the file system" blkid_knows
 
 no_trace()
 {
-	unbound "$dev" && [ ! -d /sys/block/loop0/loop0p1 ] &&
+	is_free "$dev" && [ ! -d /sys/block/loop0/loop0p1 ] &&
 		[ ! -e "${dev}p1" ] && same size 0 "$(cat /sys/block/loop0/size)" &&
 		same list "" "$(losetup -a)"
 }
@@ -161,7 +161,7 @@ table_change()
 		printf 'label: dos\nsize=4MiB\nsize=4MiB\n' | sfdisk -q "$d" &&
 		wait_for 5 test -b "${d}p2" && udev_settle &&
 		sfdisk -q --delete "$d" 2 && wait_for 5 test ! -e "${d}p2" &&
-		udev_settle && losetup -d "$d" && wait_for 5 unbound "$d"
+		udev_settle && losetup -d "$d" && wait_for 5 is_free "$d"
 }
 claim "sfdisk on the device: the kernel reads the new table" table_change
 
@@ -321,7 +321,7 @@ claim "--nooverlap: reuses, refuses, and lets neighbours be" nooverlap
 detach_all()
 {
 	attach "$plain" && attach "$fs" && attach "$disk" && udev_settle &&
-		losetup -D && same attached "" "$(loop_bound)" && same list "" "$(losetup -a)"
+		losetup -D && same attached "" "$(loop_attached)" && same list "" "$(losetup -a)"
 }
 claim "losetup -D detaches everything" detach_all
 
@@ -334,7 +334,7 @@ named()
 "$helper" ctl /dev/loop-control add 21 >/dev/null
 claim "losetup DEVICE FILE; a second time is refused" named
 
-unbound_status()
+free_status()
 {
 	local error
 
@@ -345,7 +345,7 @@ unbound_status()
 	*) echo "$error"; return 1 ;;
 	esac
 }
-claim "a device without a file has no status; detach is ENXIO" unbound_status
+claim "a device without a file has no status; detach is ENXIO" free_status
 
 # ---- mount and umount ----
 
@@ -398,7 +398,7 @@ umount_detaches()
 {
 	local d
 
-	d=$(attach "$fs") && mount "$d" "$at" && umount -d "$at" && wait_for 5 unbound "$d"
+	d=$(attach "$fs") && mount "$d" "$at" && umount -d "$at" && wait_for 5 is_free "$d"
 }
 claim "umount -d detaches" umount_detaches
 
@@ -408,7 +408,7 @@ lazy_detach()
 
 	d=$(attach "$fs") && mount "$d" "$at" && losetup -d "$d" &&
 		same autoclear 1 "$(attr "$d" autoclear)" && ls "$at" >/dev/null &&
-		umount "$at" && wait_for 5 unbound "$d"
+		umount "$at" && wait_for 5 is_free "$d"
 }
 claim "losetup -d of a mounted device: succeeds, done at umount" lazy_detach
 
@@ -456,11 +456,7 @@ concurrent_detach()
 		losetup -d "$(<"$LOOP_SCRATCH/c$i.dev")" &
 	done
 	wait
-	wait_for 5 nothing_bound
-}
-nothing_bound()
-{
-	[ -z "$(loop_bound)" ]
+	wait_for 5 nothing_attached
 }
 claim "16 concurrent losetup -d" concurrent_detach
 
@@ -476,7 +472,7 @@ member_of_disk()
 	for option in --partscan --read-only; do
 		dev=$("${as[@]}" losetup -f --show "$option" "$LOOP_SCRATCH/theirs") &&
 			udev_settle && "${as[@]}" losetup -d "$dev" || return
-		wait_for 5 unbound "$dev" || return
+		wait_for 5 is_free "$dev" || return
 	done
 }
 claim "losetup, -r and -d by a member of group disk" member_of_disk

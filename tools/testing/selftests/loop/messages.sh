@@ -126,7 +126,7 @@ fails_below()
 }
 
 # A device without a file has no size, and its I/O causes no line.
-unbound()
+free_device()
 {
 	local dev
 
@@ -134,7 +134,7 @@ unbound()
 }
 
 scenes="shrunk_buffered shrunk_direct no_space no_zeroes
-	below_buffered below_direct unbound"
+	below_buffered below_direct free_device"
 
 scene()
 {

@@ -280,7 +280,7 @@ layers_off()
 				dmsetup remove --noudevsync "${name##*/}" 2>/dev/null
 		done
 		loop_detach_all
-		[ "$(loop_bound)" ] || break
+		[ "$(loop_attached)" ] || break
 	done
 }
 

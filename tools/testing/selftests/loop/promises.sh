@@ -79,8 +79,8 @@ before_each()
 	}
 }
 
-# bound FILE on|off: attaches, or skips if the file has no direct I/O
-bound()
+# attach_or_skip FILE on|off: attaches, or skips if the file has no direct I/O
+attach_or_skip()
 {
 	local want=0
 
@@ -110,7 +110,7 @@ medium()
 	local dev own=0
 
 	[ "$4" = flush ] || own=1
-	written_image "$1" 256 && bound "$1" "$2" &&
+	written_image "$1" 256 && attach_or_skip "$1" "$2" &&
 		same "queue/fua" "$own" "$(limit "$dev" fua)" &&
 		same "queue/stable_writes" "$5" "$(limit "$dev" stable_writes)" &&
 		snap "$dev" && traced "$promises" fua "$dev" 8 16 &&
@@ -149,7 +149,7 @@ shapes()
 {
 	local dev block from len where
 
-	written_image "$1" 256 && bound "$1" "$2" && block=$(limit "$dev" logical_block_size) &&
+	written_image "$1" 256 && attach_or_skip "$1" "$2" && block=$(limit "$dev" logical_block_size) &&
 		dd if="$random" of="$dev" bs="$block" oflag=direct status=none count=3 &&
 		dd if="$random" of="$dev" bs="$block" oflag=direct status=none \
 			skip=3 seek=3 count=$((1048576 / block - 3)) || return
@@ -230,7 +230,7 @@ mapped_page()
 {
 	local dev
 
-	bound "$1" on && same "who changes a page that is written" "$2" \
+	attach_or_skip "$1" on && same "who changes a page that is written" "$2" \
 		"$("$promises" stable "$dev" "fsfreeze -f ${1%/*}" "fsfreeze -u ${1%/*}")" &&
 		detach "$dev"
 }
@@ -258,7 +258,7 @@ disk()
 	local dev own=0
 
 	[ "$1" = off ] || own=1
-	bound "$low" "$1" && same "queue/fua" "$own" "$(limit "$dev" fua)" &&
+	attach_or_skip "$low" "$1" && same "queue/fua" "$own" "$(limit "$dev" fua)" &&
 		same "queue/stable_writes" "$2" "$(limit "$dev" stable_writes)" &&
 		snap "$dev" && traced "$promises" fua "$dev" 8 16 &&
 		before_each "$low_sync" "loop_bio_done: ${dev##*/} W" 8 &&

@@ -103,7 +103,7 @@ if [ -w "$cpu1" ]; then
 else
 	tap_skip "the same while a processor goes and comes back" "there is no second one"
 fi
-claim "nothing is left attached" same "devices that are" "" "$(loop_bound)"
+claim "nothing is left attached" same "devices that are" "" "$(loop_attached)"
 finish
 trap - EXIT
 claim "the module unloads" loop_unload

@@ -141,15 +141,21 @@ attach()
 	losetup --show -f "$@" "$file"
 }
 
-unbound()
+# is_free DEVICE: no file is attached to it
+is_free()
 {
 	[ ! -d "/sys/block/${1##*/}/loop" ]
+}
+
+nothing_attached()
+{
+	[ -z "$(loop_attached)" ]
 }
 
 # detach DEVICE: waits until it is detached
 detach()
 {
-	losetup -d "$1" && wait_for 5 unbound "$1"
+	losetup -d "$1" && wait_for 5 is_free "$1"
 }
 
 # dio_of on|off: the value of the attribute dio

@@ -56,11 +56,6 @@ mkfs.ext4 -q -F "$fs"
 image "$disk" 8M
 printf 'label: gpt\nsize=1MiB\nsize=1MiB\n' | sfdisk -q "$disk"
 
-nothing_attached()
-{
-	[ -z "$(loop_bound)" ]
-}
-
 # rules_ran [PATTERN]: for loop devices since the last call of quiet
 rules_ran()
 {
@@ -89,7 +84,7 @@ mounts()
 	same "mounted device" "$node" "$(findmnt -n -o SOURCE "$at")" &&
 		same file "$fs" "$(attr "$node" backing_file)" &&
 		same autoclear 1 "$(attr "$node" autoclear)" &&
-		echo "$1" > "$at/file" && umount "$at" && wait_for 10 unbound "$node"
+		echo "$1" > "$at/file" && umount "$at" && wait_for 10 is_free "$node"
 }
 claim "a mount: autoclear keeps the device after the lease, until umount" mounts data
 
