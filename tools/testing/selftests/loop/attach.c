@@ -13,8 +13,6 @@
 #define NUMBER 940
 #define SECOND 941
 #define SIZE (2 * LT_MIB)
-#define PARTSCAN LO_FLAGS_PARTSCAN
-#define AUTOCLEAR LO_FLAGS_AUTOCLEAR
 
 FIXTURE(attach)
 {

@@ -13,7 +13,6 @@
 #define SECOND 961
 #define THIRD 962
 #define SIZE (2 * LT_MIB)
-#define PARTSCAN LO_FLAGS_PARTSCAN
 
 FIXTURE(bad)
 {

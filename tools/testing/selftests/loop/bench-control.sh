@@ -20,12 +20,6 @@ FIRST=100
 file=/tmp/bench-control
 out=/tmp/bench-control.out
 
-die()
-{
-	echo "$0: $*" >&2
-	exit 1
-}
-
 # row NAME UNIT VALUE: a row of the driver that is loaded
 row()
 {

@@ -32,12 +32,6 @@ nullb=/sys/kernel/config/nullb
 groups=/sys/fs/cgroup/bench
 above=$LOOP_SCRATCH/above
 
-die()
-{
-	echo "$0: $*" >&2
-	exit 1
-}
-
 # put WORD...: before each line
 put()
 {

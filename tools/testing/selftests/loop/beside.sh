@@ -30,19 +30,6 @@ ulimit -n 8192
 
 losetups=3 rounds=8
 
-# losetup_loop N: attaches and detaches; each device is its own until it detaches it
-losetup_loop()
-{
-	local i d file=$LOOP_SCRATCH/old$1
-
-	image "$file" 1M
-	for ((i = 0; i < rounds; i++)); do
-		d=$(losetup -f --show "$file") || return
-		same "file of $d" "$file" "$(attr "$d" backing_file)" || return
-		losetup -d "$d" || return
-	done
-}
-
 # mount_loop N: what it writes is there at the next mount
 mount_loop()
 {
@@ -79,7 +66,7 @@ beside()
 		new+=($!)
 	done
 	for ((i = 0; i < losetups; i++)); do
-		losetup_loop "$i" &
+		losetup_cycles "$LOOP_SCRATCH/old$i" "$rounds" &
 		pids+=($!)
 	done
 	mount_loop 0 &

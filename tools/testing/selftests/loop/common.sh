@@ -123,6 +123,13 @@ bail_out()
 	exit "$KSFT_FAIL"
 }
 
+# die WORD...: ends a benchmark
+die()
+{
+	echo "$0: $*" >&2
+	exit 1
+}
+
 need_root()
 {
 	[ "$(id -u)" -eq 0 ] || skip_all "must be root"

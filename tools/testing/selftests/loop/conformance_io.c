@@ -10,14 +10,6 @@
 static alignas(4096) uint8_t io_buf[64 * 1024];
 static uint8_t io_want[64 * 1024];
 
-static long long blocks_of(int fd)
-{
-	struct stat st;
-
-	fsync(fd);
-	return fstat(fd, &st) ? -1 : (long long)st.st_blocks;
-}
-
 static const char *content(int fd, uint64_t offset, size_t len, uint64_t seed)
 {
 	ssize_t n = pread(fd, io_buf, len, offset);
@@ -115,7 +107,7 @@ static void io_discard(int flags, const char *name)
 	uint64_t bad[2] = { 100, 512 };
 	uint64_t past[2] = { LT_MIB - 512, 4096 };
 	int fd = io_image(LT_MIB), rc;
-	long long before = blocks_of(fd);
+	long long before = lt_allocated(fd);
 
 	state = name;
 	fresh();
@@ -125,12 +117,12 @@ static void io_discard(int flags, const char *name)
 	report("zeroout", did(ioctl(dev, BLKZEROOUT, range)));
 	report_only("zeroout_file", 0, "%s allocated=%d",
 		    content(fd, 65536 + 4096, 65536, 7),
-		    blocks_of(fd) == before);
+		    lt_allocated(fd) == before);
 	range[0] = 262144;
 	report("discard", did(ioctl(dev, BLKDISCARD, range)));
 	report_only("discard_file", 0, "%s holes=%lld",
 		    content(fd, 262144 + 4096, 65536, 7),
-		    (before - blocks_of(fd)) * 512);
+		    before - lt_allocated(fd));
 	report_only("discard_read", 0, "%s",
 		    content(dev, 262144, 65536, 7));
 	report_only("before_range", 0, "%s", content(fd, 262144, 4096, 7));

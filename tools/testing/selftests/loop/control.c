@@ -12,7 +12,6 @@
 #include "loop_test.h"
 
 #define FIRST 900		/* unused numbers from here on */
-#define MINORS 0x100000L
 
 /* Devices that existed before have all numbers below the first hole. */
 static int lowest_hole(void)

@@ -8,19 +8,19 @@
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
 cd "$(dirname "$0")" || exit 1
-# shellcheck source=system.sh
-. ./system.sh
+# shellcheck source=paths-lib.sh
+. ./paths-lib.sh
 need_root
 need_cmd losetup dmsetup mkfs.ext4 blockdev blkdiscard chattr
 tap_start
 
-mapped=/dev/mapper/loop-selftest
+mapped=$mapper-disk
 
 finish()
 {
 	loop_detach_all
 	umount "$LOOP_SCRATCH"/at* 2>/dev/null
-	[ ! -e "$mapped" ] || dmsetup remove --noudevsync loop-selftest
+	[ ! -e "$mapped" ] || unmap_it disk
 	null_end
 	scratch_exit
 }
@@ -75,27 +75,14 @@ recovers()
 		read_at 0 && write_at 3 && detach "$dev"
 }
 
-# map TABLE...: replaces the table of the mapped device
-map()
-{
-	printf '%s\n' "$@" | dmsetup load --noudevsync loop-selftest &&
-		dmsetup resume --noudevsync --noflush loop-selftest
-}
-
-forget()
-{
-	"$helper" forget "$dev" "$file"
-}
-
 # ---- bad sectors of a backing block device ----
 
 disk=$(brd_take) || bail_out "no RAM disk"
 sectors=$((64 * 2048))
 if ! modprobe dm_flakey 2>/dev/null ||
-	! dmsetup create --noudevsync loop-selftest --table "0 $sectors linear $disk 0"; then
+	! map_to disk "0 $sectors linear $disk 0"; then
 	bail_out "no device mapper"
 fi
-[ -e "$mapped" ] || dmsetup mknodes loop-selftest
 
 good=("0 $sectors linear $disk 0")
 # Sectors 8192 to 8199 are the 4 KiB at 4 MiB.
@@ -108,8 +95,8 @@ bad_sectors()
 
 	dd if="$random" of="$mapped" bs=1M oflag=direct status=none
 	attach_file "$mapped" "--direct-io=$2"
-	forget
-	map "${bad[@]}"
+	forget "$dev" "$file"
+	remap_to disk "${bad[@]}"
 	claim "$name: EIO where they are" eio read_at 1024
 	claim "$name: EIO for a read across them" eio dd if="$dev" of=/dev/null \
 		bs=64k skip=63 count=2 iflag=direct status=none
@@ -118,8 +105,8 @@ bad_sectors()
 	claim "$name: everything else" eval 'same_data 0 1024 && same_data 1025 1023'
 	claim "$name: EIO for a write" eio write_at 1024
 	claim "$name: a write next to them" write_at 1030
-	map "${good[@]}"
-	forget
+	remap_to disk "${good[@]}"
+	forget "$dev" "$file"
 	claim "$name: gone, all can be read and written" eval \
 		'read_at 1024 && write_at 1024 && same_data 0 1024'
 	claim "$name: status, detach, attach, uevent" recovers
@@ -140,12 +127,12 @@ failing_disk()
 	cp "$random" "$at/img"
 	sync "$at/img"
 	attach_file "$at/img" "--direct-io=$2"
-	forget
-	map "0 $sectors flakey $disk 0 0 3600"
+	forget "$dev" "$file"
+	remap_to disk "0 $sectors flakey $disk 0 0 3600"
 	claim "$name: EIO for reads" eio read_at 100
 	claim "$name: EIO for writes" eio write_at 200
 	claim "$name: status is as before" same dio "$3" "$(attr "$dev" dio)"
-	map "${good[@]}"
+	remap_to disk "${good[@]}"
 	claim "$name: over, reads are right" same_data 0 200
 	claim "$name: over, writes work" eval 'write_at 200 && read_at 200'
 	claim "$name: the rest is unharmed" same_data 201 1847

@@ -1154,15 +1154,6 @@ static void on_alarm(int sig)
 {
 }
 
-static void give_up(int sig)
-{
-	static const char text[] = "Bail out! it does not end\n";
-
-	if (write(1, text, sizeof(text) - 1) < 0)
-		_exit(3);
-	_exit(1);
-}
-
 static __noreturn void storm_child(uint64_t child_seed, bool alone)
 {
 	const struct itimerval often = { { 0, 20000 }, { 0, 20000 } };
@@ -1399,7 +1390,7 @@ int main(int argc, char **argv)
 	ksft_set_plan(trace ? 3 : 4);
 	ksft_print_msg("seed %llu\n", (unsigned long long)seed);
 	set_up();
-	signal(SIGALRM, give_up);
+	signal(SIGALRM, lt_give_up);
 	if (trace)
 		trace_run(steps);
 	else

@@ -43,6 +43,20 @@ void *pages(size_t len)
 	return p;
 }
 
+/* Fills memory with the content that belongs to @seed. */
+void content_fill(void *buf, size_t len, uint64_t seed)
+{
+	uint64_t x = seed * 0x9e3779b97f4a7c15ULL + 1;
+	uint64_t *word = buf;
+
+	for (size_t i = 0; i < len / 8; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		word[i] = x;
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct command *c;

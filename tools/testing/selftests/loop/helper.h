@@ -7,6 +7,7 @@
 #define HELPER_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
@@ -23,5 +24,6 @@ void die(const char *what) __attribute__((noreturn));
 unsigned int number(const char *text);
 int open_or_die(const char *path, int flags);
 void *pages(size_t len);
+void content_fill(void *buf, size_t len, uint64_t seed);
 
 #endif /* HELPER_H */

@@ -292,14 +292,6 @@ TEST_F(io, read_only)
 
 /* Discard and zeroes */
 
-static long long allocated(int fd)
-{
-	struct stat st;
-
-	fsync(fd);
-	return fstat(fd, &st) ? -1 : (long long)st.st_blocks * 512;
-}
-
 TEST_F(io, discard)
 {
 	uint64_t range[2] = { LT_MIB, LT_MIB };
@@ -307,12 +299,12 @@ TEST_F(io, discard)
 
 	ASSERT_EQ(0, attach_file(self, variant, 4096, 0));
 	EXPECT_GT(lt_sysfs_num(NUMBER, "queue/discard_max_bytes"), 0);
-	before = allocated(self->file);
+	before = lt_allocated(self->file);
 	if (ioctl(self->fd, BLKDISCARD, range)) {
 		EXPECT_STREQ("EOPNOTSUPP", lt_errname(errno));
 		SKIP(return, "the file system punches no holes");
 	}
-	EXPECT_EQ(before - (long long)LT_MIB, allocated(self->file));
+	EXPECT_EQ(before - (long long)LT_MIB, lt_allocated(self->file));
 	EXPECT_EQ(LT_MIB, pread(self->file, rbuf, LT_MIB, LT_MIB + 4096));
 	EXPECT_TRUE(lt_zeroed(rbuf, LT_MIB));
 	EXPECT_EQ(LT_MIB, pread(self->direct, rbuf, LT_MIB, LT_MIB));
@@ -329,9 +321,9 @@ TEST_F(io, zeroout)
 	long long before;
 
 	ASSERT_EQ(0, attach_file(self, variant, 4096, 0));
-	before = allocated(self->file);
+	before = lt_allocated(self->file);
 	ASSERT_EQ(0, ioctl(self->fd, BLKZEROOUT, range));
-	EXPECT_GE(allocated(self->file), before);
+	EXPECT_GE(lt_allocated(self->file), before);
 	EXPECT_EQ(LT_MIB - 1024, pread(self->file, rbuf, LT_MIB - 1024,
 				       LT_MIB + 512 + 4096));
 	EXPECT_TRUE(lt_zeroed(rbuf, LT_MIB - 1024));

@@ -43,6 +43,22 @@ const char *lt_errname(int err)
 	return name ? name : "?";
 }
 
+/* Handles SIGALRM in programs whose threads or processes have to end in time. */
+void lt_give_up(int sig)
+{
+	static const char text[] = "Bail out! it does not end\n";
+
+	if (write(1, text, sizeof(text) - 1) < 0)
+		_exit(3);
+	_exit(1);
+}
+
+uint32_t lt_random(uint64_t *state)
+{
+	*state = *state * 6364136223846793005ULL + 1442695040888963407ULL;
+	return *state >> 33;
+}
+
 /* Files */
 
 void lt_write_file(const char *path, const char *text)
@@ -129,6 +145,15 @@ bool lt_zeroed(const void *buf, size_t len)
 	const uint8_t *p = buf;
 
 	return !len || (!p[0] && !memcmp(p, p + 1, len - 1));
+}
+
+/* Syncs the file, and returns the number of bytes that are allocated for it. */
+long long lt_allocated(int fd)
+{
+	struct stat st;
+
+	fsync(fd);
+	return fstat(fd, &st) ? -1 : (long long)st.st_blocks * 512;
 }
 
 /* Makes or rewrites a file of @size patterned bytes, and returns an O_RDWR fd. */

@@ -53,6 +53,13 @@
 #define LT_KIB 1024ULL
 #define LT_MIB (1024ULL * 1024)
 #define LT_MAJOR 7
+#define MINORS 0x100000		/* the minors of one major number */
+
+/* Short names of the flags of a device */
+#define AUTOCLEAR LO_FLAGS_AUTOCLEAR
+#define READ_ONLY LO_FLAGS_READ_ONLY
+#define PARTSCAN LO_FLAGS_PARTSCAN
+#define DIRECT_IO LO_FLAGS_DIRECT_IO
 
 /* lt_add() appends to this string, and cuts what does not fit. */
 struct lt_buf {
@@ -65,6 +72,8 @@ void lt_add(struct lt_buf *b, const char *fmt, ...);
 __noreturn __printf(1, 2)
 void lt_die(const char *fmt, ...);
 const char *lt_errname(int err);
+void lt_give_up(int sig);
+uint32_t lt_random(uint64_t *state);
 
 /* Files */
 
@@ -74,6 +83,7 @@ uint64_t lt_pattern(uint64_t seed, uint64_t offset);
 void lt_fill(void *buf, size_t len, uint64_t seed, uint64_t offset);
 bool lt_filled(const void *buf, size_t len, uint64_t seed, uint64_t offset);
 bool lt_zeroed(const void *buf, size_t len);
+long long lt_allocated(int fd);
 int lt_file(const char *path, uint64_t size, uint64_t seed);
 void lt_label(int fd, const uint32_t *start, const uint32_t *sectors, int count);
 void lt_label_two(int fd);

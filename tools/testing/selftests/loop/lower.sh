@@ -166,16 +166,6 @@ as_linear()
 	detach "$dev" && unmap && return "$ok"
 }
 
-scsi_disk()
-{
-	local disk
-
-	for disk in /sys/bus/pseudo/devices/adapter*/host*/target*/*/block/*; do
-		[ -b "/dev/${disk##*/}" ] && echo "/dev/${disk##*/}" && return
-	done
-	return 1
-}
-
 # The blocks of 4 KiB of this disk begin one sector before a multiple of eight.
 if modprobe -q sd_mod && modprobe -q scsi_debug dev_size_mb=16 physblk_exp=3 lowest_aligned=7 opt_blks=64 \
 	opt_xferlen_exp=5; then

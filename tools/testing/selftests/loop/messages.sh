@@ -7,19 +7,19 @@
 # shellcheck disable=SC2317,SC2119 # claims and scenes call functions by name
 
 cd "$(dirname "$0")" || exit 1
-# shellcheck source=system.sh
-. ./system.sh
+# shellcheck source=paths-lib.sh
+. ./paths-lib.sh
 need_root
 need_cmd losetup dmsetup blkdiscard mkfs.ext4 mkfs.vfat
 tap_start
 
-mapped=/dev/mapper/loop-selftest
+mapped=$mapper-disk
 
 finish()
 {
 	loop_detach_all
 	umount "$LOOP_SCRATCH"/small "$LOOP_SCRATCH"/fat 2>/dev/null
-	[ ! -e "$mapped" ] || dmsetup remove --noudevsync loop-selftest
+	[ ! -e "$mapped" ] || unmap_it disk
 	scratch_exit
 }
 
@@ -31,17 +31,9 @@ base=$(scratch_fs ext4) || bail_out "no ext4"
 disk=$(brd_take) || bail_out "no RAM disk"
 sectors=131072
 if ! modprobe -q dm_mod && ! grep -qw device-mapper /proc/misc ||
-	! dmsetup create --noudevsync loop-selftest --table "0 $sectors linear $disk 0"; then
+	! map_to disk "0 $sectors linear $disk 0"; then
 	bail_out "no device mapper"
 fi
-[ -e "$mapped" ] || dmsetup mknodes loop-selftest
-
-# map TABLE: replaces the table of the mapped device
-map()
-{
-	dmsetup load --noudevsync loop-selftest --table "$1" &&
-		dmsetup resume --noudevsync --noflush loop-selftest
-}
 
 read_at()
 {
@@ -118,10 +110,10 @@ fails_below()
 	local dev
 
 	dev=$(attach "$mapped" "--direct-io=$1") || return
-	map "0 $sectors error"
+	remap_to disk "0 $sectors error"
 	read_at "$dev" 3
 	dd if=/dev/zero of="$dev" bs=4k seek=8 count=1 oflag=direct conv=fsync
-	map "0 $sectors linear $disk 0"
+	remap_to disk "0 $sectors linear $disk 0"
 	detach "$dev"
 }
 

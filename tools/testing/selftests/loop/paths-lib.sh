@@ -264,6 +264,19 @@ unmap_it()
 	wait_for 5 dmsetup remove --noudevsync "loop-selftest-$1" 2>/dev/null
 }
 
+# ---- scsi_debug ----
+
+# scsi_disk: prints the node of its disk, which appears some time after the module
+scsi_disk()
+{
+	local disk
+
+	for disk in /sys/bus/pseudo/devices/adapter*/host*/target*/*/block/*; do
+		[ -b "/dev/${disk##*/}" ] && echo "/dev/${disk##*/}" && return
+	done
+	return 1
+}
+
 # ---- the end ----
 
 # Removes mounts, mapped devices and loop devices, from the top.

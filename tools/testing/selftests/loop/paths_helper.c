@@ -79,15 +79,7 @@
 
 static void block_fill(void *block, unsigned int nr, unsigned int seed)
 {
-	__u64 x = ((__u64)seed << 32 | nr) * 0x9e3779b97f4a7c15ULL + 1;
-	__u64 *word = block;
-
-	for (size_t i = 0; i < BLOCK / 8; i++) {
-		x ^= x << 13;
-		x ^= x >> 7;
-		x ^= x << 17;
-		word[i] = x;
-	}
+	content_fill(block, BLOCK, (__u64)seed << 32 | nr);
 }
 
 static bool block_is(const void *block, unsigned int nr, unsigned int seed)

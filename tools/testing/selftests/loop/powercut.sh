@@ -136,11 +136,7 @@ esac
 
 # ---- on the host ----
 
-top=$(cd "$here/../../../.." && pwd -P)
-vm=$top/qemu/vm
-[ -x "$vm" ] || skip_all "no VM"
-bin=$(cd "$LOOP_TEST_BIN" && pwd -P)
-need_cmd mkfs.ext4
+on_host
 drive=$top/build/vm/powercut.img
 log=$top/build/vm/powercut-vm.log
 trap 'rm -f "$drive" "$log"' EXIT

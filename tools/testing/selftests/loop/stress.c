@@ -48,12 +48,6 @@ static uint64_t seed;
 static int first;
 static uint8_t found_free[1 << 16];
 
-static uint32_t next(uint64_t *state)
-{
-	*state = *state * 6364136223846793005ULL + 1442695040888963407ULL;
-	return *state >> 33;
-}
-
 static void count(enum action a, int rc)
 {
 	unsigned int i;
@@ -76,14 +70,14 @@ static void use(int fd, uint64_t *state)
 {
 	static uint8_t zeroes[4096];
 	uint8_t buf[4096];
-	int file = images[next(state) % IMAGES];
-	int rounds = next(state) % 4;
-	uint32_t flags = next(state) % 2 ? LO_FLAGS_PARTSCAN : 0;
+	int file = images[lt_random(state) % IMAGES];
+	int rounds = lt_random(state) % 4;
+	uint32_t flags = lt_random(state) % 2 ? LO_FLAGS_PARTSCAN : 0;
 
-	if (next(state) % 2)
+	if (lt_random(state) % 2)
 		flags |= LO_FLAGS_AUTOCLEAR;
 	while (rounds--) {
-		switch (next(state) % 4) {
+		switch (lt_random(state) % 4) {
 		case 0:
 			count(ACT_SET_FD, ioctl(fd, LOOP_SET_FD, file));
 			break;
@@ -95,7 +89,7 @@ static void use(int fd, uint64_t *state)
 			count(ACT_CLR_FD, ioctl(fd, LOOP_CLR_FD, 0));
 			break;
 		default:
-			if (next(state) % 2)
+			if (lt_random(state) % 2)
 				count(ACT_IO, pread(fd, buf, sizeof(buf),
 						    4096));
 			else
@@ -111,8 +105,8 @@ static void *work(void *arg)
 	int fd, n, rc;
 
 	while (!stop) {
-		n = first + next(&state) % NUMBERS;
-		switch (next(&state) % 8) {
+		n = first + lt_random(&state) % NUMBERS;
+		switch (lt_random(&state) % 8) {
 		case 0:
 		case 1:
 			count(ACT_ADD, lt_ctl(LOOP_CTL_ADD, n));
@@ -136,15 +130,6 @@ static void *work(void *arg)
 		}
 	}
 	return NULL;
-}
-
-static void give_up(int sig)
-{
-	static const char text[] = "Bail out! the threads do not end\n";
-
-	if (write(1, text, sizeof(text) - 1) < 0)
-		_exit(3);
-	_exit(1);
 }
 
 /* The control device and /sys/block agree on every number. */
@@ -246,7 +231,7 @@ int main(int argc, char **argv)
 	seed = argc > 2 ? strtoull(argv[2], NULL, 0) : (uint64_t)time(NULL);
 	ksft_print_msg("%d seconds, seed %llu\n", seconds,
 		       (unsigned long long)seed);
-	signal(SIGALRM, give_up);
+	signal(SIGALRM, lt_give_up);
 	if (lt_scratch(dir, "stress"))
 		lt_die("make a tmpfs");
 	/* The lowest, so that LOOP_CTL_GET_FREE finds them too. */

@@ -84,11 +84,7 @@ fi
 
 # ---- on the host ----
 
-top=$(cd "$here/../../../.." && pwd -P)
-vm=$top/qemu/vm
-[ -x "$vm" ] || skip_all "no VM"
-bin=$(cd "$LOOP_TEST_BIN" && pwd -P)
-need_cmd mkfs.ext4
+on_host
 drive=$top/build/vm/swap.img
 area=$top/build/vm/swap-area.img
 log=$top/build/vm/swap-vm.log

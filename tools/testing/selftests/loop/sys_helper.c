@@ -550,14 +550,8 @@ static int cmd_extents(char **arg)
 static size_t record_fill(__u64 *buf, unsigned int number)
 {
 	size_t len = 512 * (1 + number * 37 % 96);
-	__u64 x = number * 0x9e3779b97f4a7c15ULL + 1;
 
-	for (size_t i = 0; i < len / 8; i++) {
-		x ^= x << 13;
-		x ^= x >> 7;
-		x ^= x << 17;
-		buf[i] = x;
-	}
+	content_fill(buf, len, number);
 	return len;
 }
 

@@ -158,6 +158,19 @@ detach()
 	losetup -d "$1" && wait_for 5 is_free "$1"
 }
 
+# losetup_cycles FILE COUNT: makes the file, and attaches and detaches it COUNT times.  No
+# other process may get the device in between.
+losetup_cycles()
+{
+	local i d
+
+	image "$1" 1M
+	for ((i = 0; i < $2; i++)); do
+		d=$(losetup -f --show "$1") && same "file of $d" "$1" "$(attr "$d" backing_file)" &&
+			losetup -d "$d" || return
+	done
+}
+
 # dio_of on|off: the value of the attribute dio
 dio_of()
 {
@@ -220,6 +233,16 @@ null_end()
 {
 	null_remove
 	! grep -q "^null_blk " /proc/modules || rmmod null_blk
+}
+
+# on_host: for a test that runs virtual machines itself; sets top, vm and bin
+on_host()
+{
+	top=$(cd ../../../.. && pwd -P)
+	vm=$top/qemu/vm
+	[ -x "$vm" ] || skip_all "no VM"
+	bin=$(cd "$LOOP_TEST_BIN" && pwd -P)
+	need_cmd mkfs.ext4
 }
 
 # vm_claims LOG: prints the claims that a VM has made, with numbers of this test

@@ -14,7 +14,6 @@ need_root
 need_cmd losetup fio mkfs.ext4 dmsetup blkdiscard
 tap_start
 
-scsi=/sys/bus/pseudo/drivers/scsi_debug
 patience=60
 
 finish()
@@ -159,20 +158,10 @@ on_file()
 
 # ---- disks ----
 
-scsi_disk()
-{
-	local host
-
-	for host in "$scsi"/adapter*/host*/target*/*/block/*; do
-		[ -d "$host" ] && echo "/dev/${host##*/}"
-	done | grep .
-}
-
 scsi_up()
 {
 	modprobe -a scsi_mod sd_mod && modprobe scsi_debug dev_size_mb=128 delay=1 lbpu=1 &&
-		wait_for 10 scsi_disk > /dev/null &&
-		disk=$(scsi_disk) && wait_for 5 test -b "$disk"
+		wait_for 10 scsi_disk > /dev/null && disk=$(scsi_disk)
 }
 
 # A disk finds out that it cannot write the same to many blocks, or unmap some, when it

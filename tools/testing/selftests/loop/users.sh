@@ -358,14 +358,7 @@ build_user()
 
 losetup_user()
 {
-	local i d
-
-	image "$LOOP_SCRATCH/old-$1" 1M
-	for ((i = 0; i < rounds; i++)); do
-		d=$(losetup -f --show "$LOOP_SCRATCH/old-$1") &&
-			same "file of $d" "$LOOP_SCRATCH/old-$1" "$(attr "$d" backing_file)" &&
-			losetup -d "$d" || return
-	done
+	losetup_cycles "$LOOP_SCRATCH/old-$1" "$rounds"
 }
 
 plain_mount_user()
