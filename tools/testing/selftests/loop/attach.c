@@ -56,7 +56,7 @@ static void close_files(struct _test_data_attach *self)
 	close(self->parts);
 }
 
-/* Whether the device holds a file; if not, their file system is gone. */
+/* Returns whether the device holds a file; if not, unmounts its file system. */
 static bool files_in_use(struct _test_data_attach *self)
 {
 	if (!umount2(self->dir, 0))
@@ -174,7 +174,7 @@ TEST_F(attach, autoclear_close_releases_file)
 	EXPECT_FALSE(lt_sysfs_attached(NUMBER));
 }
 
-/* Not even once in many times is it late. */
+/* The last close releases the file in time, in each of many tries. */
 TEST_F(attach, autoclear_close_releases_file_always)
 {
 	int i, fd, busy = 0;
@@ -237,7 +237,7 @@ TEST_F(attach, autoclear_waits_for_last)
 	EXPECT_FALSE(files_in_use(self));
 }
 
-/* A process that ends without closing is a close as well. */
+/* The exit of a process closes its devices. */
 TEST_F(attach, exit_is_close)
 {
 	int status;
@@ -298,7 +298,7 @@ TEST_F(attach, clr_fd_by_sole_opener)
 	EXPECT_EQ(0, fsync(self->fd));
 	EXPECT_EQ(4096, pread(self->fd, buf, 4096, 262144));
 	EXPECT_TRUE(lt_filled(buf, 4096, 1, 262144));
-	/* This one is not synced by us. */
+	/* The test does not sync this block. */
 	lt_fill(buf, sizeof(buf), 78, 0);
 	EXPECT_EQ(4096, pwrite(self->fd, buf, 4096, 524288));
 	close_files(self);
@@ -323,7 +323,7 @@ TEST_F(attach, clr_fd_when_free)
 	LT_EXPECT_ERR("ENXIO", ioctl(self->fd, LOOP_CLR_FD, 0));
 }
 
-/* Mounted with autoclear, as mount(8) does: umount gives the file back. */
+/* As mount(8) sets autoclear, umount releases the file. */
 TEST_F(attach, umount_releases_file)
 {
 	char node[64], command[128], at[64];
@@ -374,7 +374,7 @@ TEST_F(attach, exclusive_elsewhere)
 	EXPECT_EQ(0, ioctl(self->fd, LOOP_SET_BLOCK_SIZE, 4096));
 }
 
-/* Who holds it may reconfigure it; the claim is still there afterwards. */
+/* An exclusive opener may reconfigure the device, and keeps its claim. */
 TEST_F(attach, exclusive_self)
 {
 	int fd = lt_open(NUMBER, O_RDWR | O_EXCL);
@@ -389,7 +389,7 @@ TEST_F(attach, exclusive_self)
 	close(fd);
 }
 
-/* Who holds a partition holds no other one, and not the device. */
+/* A claim on a partition is none on another one, nor on the device. */
 TEST_F(attach, exclusive_partition)
 {
 	int one, two;
@@ -407,7 +407,7 @@ TEST_F(attach, exclusive_partition)
 	EXPECT_EQ(0, ioctl(self->fd, LOOP_SET_BLOCK_SIZE, 4096));
 }
 
-/* A claim that was taken for a moment is given back, also by a failure. */
+/* A call that claims the device gives the claim back, even if it fails. */
 TEST_F(attach, no_claim_is_left)
 {
 	int fd;
@@ -522,7 +522,7 @@ TEST_F(attach, partition_node_takes_no_ioctls)
 	ASSERT_EQ(0, lt_configure(self->fd, self->parts, 0, PARTSCAN, 0, 0));
 	part = lt_open_part(NUMBER, 1, O_RDWR);
 	ASSERT_GE(part, 0);
-	/* It is the disk's status that is told. */
+	/* The node of a partition returns the status of the disk. */
 	EXPECT_EQ(0, ioctl(part, LOOP_GET_STATUS64, &info));
 	EXPECT_EQ(NUMBER, info.lo_number);
 	close(part);
@@ -602,7 +602,7 @@ TEST_F(attach, uevents_autoclear)
 	EXPECT_EQ(1, count_of(b.s, "change:disk"));
 }
 
-/* A failed attach says nothing, and the next one is not silent. */
+/* A failed attach sends no uevent, and the next attach sends all of them. */
 TEST_F(attach, uevents_after_failure)
 {
 	struct lt_buf b;
@@ -637,7 +637,7 @@ TEST_F(attach, diskseq)
 		EXPECT_EQ(seen[i], (uint64_t)lt_sysfs_num(NUMBER, "diskseq"));
 		if (i)
 			EXPECT_GT(seen[i], seen[i - 1]);
-		/* Reconfiguring is not another disk. */
+		/* A changed setting does not make another disk. */
 		EXPECT_EQ(0, ioctl(fd, LOOP_SET_BLOCK_SIZE, 4096));
 		EXPECT_EQ(0, ioctl(fd, LOOP_SET_CAPACITY, 0));
 		EXPECT_EQ(seen[i], lt_diskseq(fd));
@@ -693,7 +693,7 @@ static int status64(int fd, uint64_t offset, uint64_t sizelimit, uint32_t flags)
 	return ioctl(fd, LOOP_SET_STATUS64, &info);
 }
 
-/* What another holder uses stays where it is; the end may move. */
+/* While another has a claim, the offset stays, and the end may move. */
 static void status_of_held(struct __test_metadata *_metadata, int fd)
 {
 	struct loop_info64 info;
@@ -725,12 +725,12 @@ TEST_F(attach, set_status_held)
 	holder = lt_open(NUMBER, O_RDWR | O_EXCL);
 	ASSERT_LE(0, holder);
 	status_of_held(_metadata, self->fd);
-	/* the holder itself may */
+	/* The holder itself may change the offset. */
 	EXPECT_EQ(0, status64(holder, 0, SIZE / 2, 0));
 	EXPECT_EQ(SIZE / 2, lt_size(self->fd));
 	close(holder);
 	EXPECT_EQ(0, status64(self->fd, 512, 4096, 0));
-	/* no claim is left */
+	/* No claim is left. */
 	holder = lt_open(NUMBER, O_RDWR | O_EXCL);
 	EXPECT_LE(0, holder);
 	close(holder);
@@ -748,7 +748,7 @@ TEST_F(attach, set_status_held_partition)
 	close(part);
 }
 
-/* A file system is told when the device ends, and is not cut. */
+/* The start of a mounted file system stays, and its end is not cut off. */
 TEST_F(attach, set_status_mounted)
 {
 	char at[48], command[256];
@@ -779,7 +779,7 @@ TEST_F(attach, set_status_mounted)
 	EXPECT_EQ(0, rmdir(at));
 }
 
-/* The structure of old has no size limit, and says that there is none. */
+/* struct loop_info has no size limit, and LOOP_SET_STATUS sets it to none. */
 TEST_F(attach, set_status_held_old)
 {
 	struct loop_info info = { .lo_offset = 512 };
@@ -861,7 +861,7 @@ TEST_F(attach, change_fd)
 	ASSERT_EQ(512, pread(self->fd, buf, 512, 4096));
 	EXPECT_TRUE(lt_filled(buf, 512, 2, 4096));
 	close(small);
-	/* the errors of the file come before that of the device */
+	/* The errors of the file come before that of the device. */
 	ASSERT_EQ(0, ioctl(self->fd, LOOP_CLR_FD, 0));
 	LT_EXPECT_ERR("EBADF", ioctl(self->fd, LOOP_CHANGE_FD, -1));
 	close(ro);
@@ -874,7 +874,7 @@ TEST_F(attach, change_fd_not_read_only)
 	LT_EXPECT_ERR("EINVAL", ioctl(self->fd, LOOP_CHANGE_FD, self->parts));
 }
 
-/* The file that was changed away from is given back at once. */
+/* LOOP_CHANGE_FD releases the old file at once. */
 TEST_F(attach, change_fd_releases)
 {
 	char dir[48], path[64];
@@ -941,7 +941,7 @@ TEST_F(attach, stacked)
 	EXPECT_EQ(0, fsync(upper));
 	EXPECT_EQ(4096, pread(self->file, buf, 4096, 8192 + 4096));
 	EXPECT_TRUE(lt_filled(buf, 4096, 5, 0));
-	/* The lower one is open: the upper one holds it. */
+	/* The lower device is open, as the upper one holds it. */
 	EXPECT_EQ(0, ioctl(self->fd, LOOP_CLR_FD, 0));
 	close(self->fd);
 	EXPECT_TRUE(lt_sysfs_attached(NUMBER));
@@ -999,7 +999,7 @@ static void *set_status_on(void *arg)
 	return NULL;
 }
 
-/* Whatever LOOP_SET_STATUS64 does meanwhile, the last close detaches. */
+/* The last close detaches, even if LOOP_SET_STATUS64 runs all the time. */
 TEST_F_TIMEOUT(attach, clr_fd_is_final, 120)
 {
 	pthread_t t;
@@ -1068,7 +1068,7 @@ static void *attach_and_close(void *arg)
 	for (i = 0; i < 15; i++) {
 		int fd = dev_rw();
 
-		/* Another's last close detaches it meanwhile. */
+		/* The last close of another thread may be detaching the device. */
 		if (fd < 0) {
 			r->odd += errno != ENXIO;
 			continue;

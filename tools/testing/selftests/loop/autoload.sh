@@ -192,7 +192,7 @@ dead 20p1 161
 claim "max_part=7: 7:161 is partition 1 of 20, which is made" \
 	opened /dev/loop20p1 ENXIO "0 1 2 3 4 5 6 7 20"
 
-# The rest is not about udev, which takes most of the time.
+# The rest runs without udev, which would take most of the time.
 fresh
 udev_stop
 claim "max_loop=3" loads "3 0 128" "0 1 2" max_loop=3

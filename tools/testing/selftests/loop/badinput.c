@@ -64,7 +64,7 @@ FIXTURE_SETUP(bad)
 	remember(self);
 }
 
-/* For tests that make sense in one state only; the other comes first. */
+/* Brings the device into the only state in which a test makes sense. */
 static bool want(struct _test_data_bad *self, bool attached)
 {
 	bool is_attached = lt_sysfs_attached(NUMBER);
@@ -90,7 +90,7 @@ FIXTURE_TEARDOWN_PARENT(bad)
 	rmdir(self->dir);
 }
 
-/* Whether the device is as it was at remember(), and said nothing since. */
+/* Returns whether the device is as at remember(), and sent no uevent since. */
 static bool unchanged(struct __test_metadata *_metadata,
 		      struct _test_data_bad *self)
 {
@@ -109,7 +109,7 @@ static bool unchanged(struct __test_metadata *_metadata,
 	return same && !now.s[0];
 }
 
-/* Whether it attaches, scans and speaks as if nothing had happened. */
+/* Checks attach, scan and uevents, which are as if nothing had happened. */
 static void still_works(struct __test_metadata *_metadata,
 			struct _test_data_bad *self)
 {
@@ -136,7 +136,7 @@ static void still_works(struct __test_metadata *_metadata,
 	close(self->fd);
 	EXPECT_FALSE(lt_sysfs_attached(NUMBER));
 	EXPECT_EQ(0, lt_parts(NUMBER));
-	/* The file is not held by whatever failed. */
+	/* No call that failed holds the file. */
 	close(self->file);
 	EXPECT_EQ(0, umount2(self->dir, 0));
 }
@@ -252,7 +252,7 @@ TEST_F(bad, fd_is_the_device)
 	still_works(_metadata, self);
 }
 
-/* Another node of the same device. */
+/* The fd is of another node of the same device. */
 TEST_F(bad, fd_is_the_device_by_another_node)
 {
 	char path[64];
@@ -269,7 +269,7 @@ TEST_F(bad, fd_is_the_device_by_another_node)
 	still_works(_metadata, self);
 }
 
-/* Its own partition. */
+/* The fd is of a partition of the device itself. */
 TEST_F(bad, fd_is_a_partition_of_the_device)
 {
 	int part;
@@ -427,7 +427,7 @@ TEST_F_TIMEOUT(cycle, of_two_in_a_race, 120)
 
 /* Block sizes */
 
-/* The block layer's: 64 KiB from 6.15 on, with transparent huge pages. */
+/* From 6.15 on, with transparent huge pages, the block layer takes 64 KiB. */
 static unsigned long largest_block_size(void)
 {
 	unsigned int major, minor;
@@ -440,7 +440,7 @@ static unsigned long largest_block_size(void)
 	return getpagesize();
 }
 
-/* Those from 512 to the largest that are powers of two are not wrong. */
+/* Powers of two from 512 to the largest block size are not among them. */
 static const unsigned long wrong_sizes[] = {
 	1, 3, 256, 511, 513, 768, 1023, 1536, 4095, 5000, 8192, 65536, 65537, 131072,
 	0x20000200, 0x20000400, 0x80000000, 0xfffffe00, 0xffffffff,
@@ -548,7 +548,7 @@ TEST_F(bad, status)
 	still_works(_metadata, self);
 }
 
-/* The old structure's types and keys are ignored, its offset is an int. */
+/* LOOP_SET_STATUS ignores types and keys, and its offset is an int. */
 TEST_F(bad, old_status)
 {
 	struct loop_info info = {
@@ -565,7 +565,7 @@ TEST_F(bad, old_status)
 	still_works(_metadata, self);
 }
 
-/* An offset past the end is a device of no size, which is no error. */
+/* An offset past the end makes a device of size 0, which is no error. */
 TEST_F(bad, offset_past_end)
 {
 	char buf[512];
@@ -644,7 +644,7 @@ TEST_F(bad, pointers)
 	still_works(_metadata, self);
 }
 
-/* A structure that ends where memory ends is as good as any. */
+/* A structure may end where memory ends. */
 TEST_F(bad, pointer_just_fits)
 {
 	struct loop_info64 *info = (void *)(lt_edge() - sizeof(*info));

@@ -50,7 +50,7 @@ used()
 calls()
 {
 	_last=$((FIRST + MANY - 1))
-	# as many devices as the calls below leave attached below FIRST
+	# Calls below attach these devices, which are below FIRST.
 	"$BENCH" add "$file" 8 50 > /dev/null || die "$driver: add"
 	call "get-free, none attached" get-free 1 2000
 	call "get-free, open, configure, autoclear" cycle 1 200
@@ -89,14 +89,14 @@ now_ms()
 	echo $(($(date +%s%N) / 1000000))
 }
 
-# 48 at a time, each with a file of its own
+# losetups: 48 processes at a time attach a file each
 losetups()
 {
 	_pids=
 	for _i in $(seq 48); do
 		truncate -s 1M "$file.$_i"
 	done
-	# the first process reads the program from the host
+	# The first process reads the program from the host.
 	losetup -a > /dev/null
 	_start=$(now_ms)
 	for _i in $(seq 48); do
@@ -122,7 +122,7 @@ losetups()
 	losetup -D
 }
 
-# The same 48, already running, show the driver's part.
+# together: without the time that 48 processes need to start
 together()
 {
 	_ns=$("$BENCH" together "$file" 1 1) || die "$driver: together"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Measures the control plane: the time of one kind of call, many times over.
- * Prints nanoseconds per call. Not a test: nothing depends on a time.
+ * Measures the control plane: makes one kind of call many times, and prints the
+ * nanoseconds per call. It is not a test: nothing depends on a time.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -75,7 +75,7 @@ static void configure_device(int n)
 	close(configure(n, 0));
 }
 
-/* As losetup -f does it, with its wait for another try. */
+/* Does what losetup -f does, with its wait for another try. */
 static void configure_free(void)
 {
 	struct loop_config config = {
@@ -98,7 +98,7 @@ static void configure_free(void)
 	}
 }
 
-/* 48 processes, each of which attaches a file; they begin at the same time. */
+/* Starts 48 processes, each of which attaches a file, at the same time. */
 static void together(int n)
 {
 	int go[2], i, status;

@@ -253,7 +253,7 @@ loopctl_flags()
 	option_flag read-only ""
 }
 
-# A GPT for each sector size, and one for two
+# The sector size of an image is that of its GPT.
 loopctl_gpt()
 {
 	local size d image=$LOOP_SCRATCH/gpt
@@ -267,7 +267,7 @@ loopctl_gpt()
 	done
 	d=$("$loopctl" attach -b auto "$file") && same "without one" 512 "$(blockdev --getss "$d")" &&
 		"$loopctl" detach --wait "$d" || return
-	# The last one is for 4096 bytes.
+	# The last image has a GPT for 4096 bytes, and gets one for 512 as well.
 	dd if="$image" of="$image" bs=512 skip=8 seek=1 count=1 conv=notrunc status=none
 	"$loopctl" attach -b auto "$image" 2> "$LOOP_SCRATCH/err"
 	same "exit status with two" 1 $? && grep -q "512 and of 4096 bytes" "$LOOP_SCRATCH/err"
@@ -375,7 +375,7 @@ loopctl_held()
 			sh -c 'flock -n -s $LOOP_DEVICE true; echo $?')"
 }
 
-# Another mount namespace, a process, a mapping, dm and a loop device above
+# The holders are another mount namespace, a process, a mapping, dm and a loop device.
 loopctl_holders()
 {
 	local d top pid at=$LOOP_SCRATCH/holders out

@@ -158,7 +158,7 @@ void group_capacity(void)
 	leave();
 	lt_destroy(LOWER, 100);
 
-	/* The partitions no longer fit. */
+	/* Only one of the two partitions fits into the smaller device. */
 	state = "partitions";
 	ftruncate(fd, 0);
 	ftruncate(fd, 2 * LT_MIB);

@@ -150,7 +150,7 @@ TEST_F_TIMEOUT(contained, no_nodes, 120)
 	ASSERT_EQ(sizeof(a), read(p[0], &a, sizeof(a)));
 	EXPECT_EQ(FIRST, a.out_index);
 	EXPECT_TRUE(lt_sysfs_attached(FIRST));
-	/* Outside there is a node, as ever. */
+	/* Outside of the container the device has a node. */
 	status = lt_open(FIRST, O_RDONLY);
 	ASSERT_GE(status, 0);
 	EXPECT_EQ(0, ioctl(status, LOOP_GET_STATUS64, &info));
@@ -169,13 +169,13 @@ TEST_F_TIMEOUT(contained, no_nodes, 120)
 	snprintf(command, sizeof(command), "e2fsck -fn %s >/dev/null 2>&1",
 		 self->path);
 	EXPECT_EQ(0, system(command));
-	/* Nothing of it holds the files. */
+	/* Nothing that the container has left holds the files. */
 	close(image);
 	close(self->file);
 	EXPECT_EQ(0, umount2(self->dir, 0));
 }
 
-/* Any number will do, and the next container gets another. */
+/* A container takes any number, and the next one gets another. */
 TEST_F(contained, two)
 {
 	struct loop_ctl_attach a[2];
@@ -320,7 +320,7 @@ static void leave_cgroup(struct _test_data_contained *self)
 #define READ BPF_DEVCG_ACC_READ
 #define WRITE BPF_DEVCG_ACC_WRITE
 
-/* A device that cannot be opened in there is not detached from there, in any way. */
+/* A cgroup that may not open a device may not detach it in any way. */
 TEST_F(contained, cgroup_refuses_detach)
 {
 	static const uint32_t modes[] = {
@@ -362,7 +362,7 @@ static uint32_t minor_of(int index)
 	return strchr(dev, ':') ? atoi(strchr(dev, ':') + 1) : UINT32_MAX;
 }
 
-/* One that may be read there is detached from there, and no other. */
+/* A cgroup that may read one device may detach it, and no other device. */
 TEST_F(contained, cgroup_reads)
 {
 	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0, 0);
@@ -377,7 +377,7 @@ TEST_F(contained, cgroup_reads)
 	if (!enter_cgroup(self, minor_of(FIRST), READ))
 		SKIP(return, "no cgroup with a program for devices: %s",
 		     lt_errname(errno));
-	/* The list has what may be read. */
+	/* The list has the devices that the cgroup may read. */
 	l = lt_to_list(0, ARRAY_SIZE(e), e, 0, -1);
 	EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_LIST, &l));
 	EXPECT_EQ(1, l.out_count);
@@ -394,7 +394,7 @@ TEST_F(contained, cgroup_reads)
 	LT_EXPECT_ERR("EPERM", ioctl(lt_control(), LOOP_CTL_DETACH, &d));
 	d = lt_to_detach(FIRST, LOOP_DETACH_NOW, 0);
 	EXPECT_EQ(0, ioctl(lt_control(), LOOP_CTL_DETACH, &d));
-	/* It takes writing, too, to attach. */
+	/* An attach needs the right to write as well. */
 	a = lt_to_attach(FIRST, self->file, 0, 0);
 	LT_EXPECT_ERR("EPERM", ioctl(lt_control(), LOOP_CTL_ATTACH, &a));
 	a = lt_to_attach(FIRST, self->file, 0, LO_FLAGS_READ_ONLY);
@@ -404,7 +404,7 @@ TEST_F(contained, cgroup_reads)
 	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 }
 
-/* A container that has one device to itself. */
+/* The cgroup may read and write one device. */
 TEST_F(contained, cgroup_writes)
 {
 	struct loop_ctl_attach a;
@@ -428,7 +428,7 @@ TEST_F(contained, cgroup_writes)
 	leave_cgroup(self);
 }
 
-/* Nothing is made or told in there. */
+/* A cgroup without rights makes no device and sees none. */
 TEST_F(contained, cgroup_refuses)
 {
 	static const uint32_t flags[] = {
@@ -474,7 +474,7 @@ TEST_F(contained, cgroup_refuses)
 	EXPECT_EQ(0, lt_uevents(uevents, FIRST + 1, NULL));
 	close(uevents);
 	leave_cgroup(self);
-	/* Nothing is left of the file, either. */
+	/* No call that failed holds the file. */
 	close(self->file);
 	EXPECT_EQ(0, umount2(self->dir, 0));
 }
@@ -497,7 +497,7 @@ TEST_F(contained, cgroup_allows)
 	leave_cgroup(self);
 }
 
-/* A lease that was handed in gives what its holder's cgroup would not. */
+/* A lease from outside allows calls that the cgroup alone would refuse. */
 TEST_F(contained, cgroup_lease)
 {
 	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file,

@@ -261,7 +261,7 @@ TEST_F(control, reuse)
 	EXPECT_FALSE(lt_exists(FIRST));
 }
 
-/* A removed number comes back without anything of its former life. */
+/* A number that is removed and added again has none of its old settings. */
 TEST_F(control, reuse_is_fresh)
 {
 	struct loop_config c = {
@@ -306,7 +306,7 @@ TEST_F(control, unknown_commands)
 		LT_EXPECT_ERR("ENOSYS", lt_ctl(cmds[i], 0));
 }
 
-/* The mode the node was opened with does not matter. */
+/* All calls work on a control device that is open for reading only. */
 TEST_F(control, read_only_fd)
 {
 	int fd = open("/dev/loop-control", O_RDONLY | O_CLOEXEC);
@@ -329,7 +329,7 @@ TEST_F(control, exclusive_holder)
 	close(fd);
 }
 
-/* Opening the dead node of a number makes the device, and just that one. */
+/* The open of a node without a device makes that device, and no other. */
 TEST_F(control, probe)
 {
 	char path[64];
@@ -358,7 +358,7 @@ struct race {
 	int rounds;
 };
 
-/* Of all that add one number at a time, one succeeds; so with removal. */
+/* Of threads that add or remove one number at the same time, one succeeds. */
 static void *add_and_remove(void *arg)
 {
 	struct race *r = arg;
@@ -413,7 +413,7 @@ static void *add_any(void *arg)
 	return NULL;
 }
 
-/* No number is given to two, and none is left out. */
+/* No two threads get the same number, and no number is left out. */
 TEST_F_TIMEOUT(control, threads_any_number, 120)
 {
 	struct numbers n[4] = { 0 };

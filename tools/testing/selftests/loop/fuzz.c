@@ -85,7 +85,7 @@ static bool one_in(unsigned int n)
 
 #define PICK(array) ((array)[below(ARRAY_SIZE(array))])
 
-/* A place in a file or device, or its size; seldom one that cannot be. */
+/* Returns a place or a size, which a file cannot have in a few cases. */
 static uint64_t some_bytes(void)
 {
 	static const uint64_t odd[] = {
@@ -106,7 +106,7 @@ static uint64_t some_bytes(void)
 	}
 }
 
-/* The same, in reach of most devices. */
+/* Returns a place that most devices have. */
 static uint64_t some_place(void)
 {
 	return one_in(16) ? some_bytes() : below(FILE_MAX / 2048) * 1024;
@@ -242,7 +242,7 @@ static int open_file(void)
 	return open(path, mode | O_CLOEXEC);
 }
 
-/* A file descriptor of a backing file. */
+/* Opens a backing file. */
 static int some_backing(void)
 {
 	int n;
@@ -309,7 +309,7 @@ static bool part_open(int dev)
 	return false;
 }
 
-/* Somebody has the device, or a partition of it, exclusively. */
+/* Returns whether the device or a partition is open exclusively. */
 static bool exclusive(int dev)
 {
 	unsigned int i;
@@ -322,8 +322,8 @@ static bool exclusive(int dev)
 }
 
 /*
- * A block size of the page cache below that of the device, as it was for the
- * one before: stock fails such I/O with EIO.
+ * The page cache keeps the block size of the device before. If that is smaller
+ * than the one of the new device, stock fails I/O with EIO.
  */
 static void block_size_fit(const struct slot *s)
 {
@@ -364,9 +364,8 @@ static bool no_io(const struct slot *s)
 }
 
 /*
- * differs: backing.device.*. And a tmpfs, or a file that is not known, does not
- * zero ranges: stock does not offer it any more after that, ours offers it again
- * after the next change.
+ * differs: backing.device.*. A tmpfs, or an unknown file, does not zero ranges:
+ * stock never offers it after the first failure, ours does after each change.
  */
 static bool limits_differ(const struct slot *s)
 {
@@ -402,14 +401,14 @@ static void op_open(struct slot *s)
 	say("open loop%dp%d %#o", s->dev, s->part, s->flags);
 	s->fd = open(path, s->flags | O_CLOEXEC);
 	result(s->fd < 0 ? -1 : 0);
-	/* the size of the readahead is not compared */
+	/* The trace does not compare the size of the readahead. */
 	if (s->fd >= 0)
 		posix_fadvise(s->fd, 0, 0, POSIX_FADV_RANDOM);
 }
 
 /* Attach and detach */
 
-/* With two reasons to fail, it is not promised which one is told. */
+/* Of two errors of one call, the ABI does not say which one is returned. */
 static void one_reason(const struct slot *s, long rc)
 {
 	int err = errno;
@@ -481,7 +480,7 @@ static uint64_t some_offset(void)
 	return below(3) ? 0 : some_bytes();
 }
 
-/* differs: backing.fs.*.offset_1000*, of which sectors have direct I/O */
+/* differs: backing.fs.*.offset_1000*, so a trace uses whole sectors only. */
 static uint64_t attach_offset(void)
 {
 	uint64_t place = some_offset();
@@ -599,11 +598,11 @@ static void op_set_block_size(struct slot *s)
 		size |= 1ULL << 32;
 	if (trace && (s->part || part_open(s->dev)))
 		return;
-	/* stock turns it on if the file was opened with O_DIRECT */
+	/* Stock turns direct I/O on if the file was opened with O_DIRECT. */
 	if (trace && direct_files[s->dev] &&
 	    !(attached_flags(s) & LO_FLAGS_DIRECT_IO))
 		return;
-	/* stock writes back only if the size changes */
+	/* Stock writes back only if the size changes. */
 	if (trace)
 		fsync(s->fd);
 	say(" %lu", size);
@@ -742,7 +741,7 @@ static void op_mmap(struct slot *s)
 			lt_fill(held, 4096, step, at);
 		say(" %016llx", (unsigned long long)hash(held, 4096, 0));
 	}
-	/* the storm goes on with a device that no descriptor holds open */
+	/* The storm goes on with a device that no descriptor holds open. */
 	if (trace) {
 		munmap(held, 4096);
 		held = NULL;
@@ -839,7 +838,7 @@ static void op_rmmod(struct slot *s)
 	result(syscall(SYS_delete_module, "loop", O_NONBLOCK));
 }
 
-/* Some place for what a call has returned, which may close what was there. */
+/* Returns a slot for a new descriptor, and may close the old one in it. */
 static struct slot *some_place_for_slot(void)
 {
 	struct slot *s = &PICK(slots);
@@ -914,7 +913,7 @@ static void op_detach(struct slot *s)
 		d.diskseq = lt_diskseq(s->fd);
 		d.index = s->dev;
 	}
-	/* so long that others can close the device, or attach another */
+	/* Others have time to close the device, or to attach another file. */
 	if ((d.mode != LOOP_DETACH_NOW && d.mode != LOOP_DETACH_LAZY) || one_in(32))
 		d.deadline = one_in(8) ? next() % lt_in_ms(0) : lt_in_ms(below(50));
 	say(" size=%u flags=%#x mode=%u index=%d deadline=%llu", d.size, d.flags,
@@ -943,7 +942,7 @@ static void op_list(struct slot *s)
 		close(l.fd);
 }
 
-/* What udev and others do all the time */
+/* Reads the device as udev and other programs do. */
 static void op_look(struct slot *s)
 {
 	struct lt_buf b = { };
@@ -1022,7 +1021,7 @@ static struct slot *some_slot(void)
 	return NULL;
 }
 
-/* False if there was nothing to do. */
+/* Returns false if there was nothing to do. */
 static bool step_run(void)
 {
 	const struct op *op;
@@ -1065,7 +1064,7 @@ static void limits_leave_out(char *text)
 	char *from = strstr(text, " q="), *to;
 	unsigned int i;
 
-	/* fields 4 to 6 of those told */
+	/* These are the fields 4 to 6 of the value. */
 	for (i = 0; from && i < 4; i++)
 		from = strchr(from + 1, '/');
 	for (i = 0, to = from; to && i < 3; i++)
@@ -1138,7 +1137,7 @@ static void print_files(void)
 
 static void trace_run(unsigned int steps)
 {
-	/* no write-back but when it is asked for; 0 would have it start at once */
+	/* Write-back starts only when a call asks for it; with 0 it starts at once. */
 	lt_write_file("/proc/sys/vm/dirty_writeback_centisecs", "1000000");
 	for (step = 1; step <= steps; step++) {
 		if (step_run())
@@ -1161,7 +1160,7 @@ static __noreturn void storm_child(uint64_t child_seed, bool alone)
 
 	signal(SIGALRM, SIG_IGN);
 	seed = child_seed;
-	/* calls are interrupted */
+	/* The signals interrupt calls. */
 	if (!alone) {
 		sigaction(SIGALRM, &sa, NULL);
 		setitimer(ITIMER_REAL, &often, NULL);
@@ -1246,7 +1245,7 @@ static bool devices_remove(void)
 	int tries, n;
 	DIR *d;
 
-	/* those on others come after these */
+	/* A device has to go before the one below it, so there are several rounds. */
 	for (tries = 0; tries < DEVICES; tries++) {
 		good = true;
 		d = opendir("/sys/block");
@@ -1258,7 +1257,7 @@ static bool devices_remove(void)
 	return good;
 }
 
-/* On a file that a process may have been about to replace when it was killed. */
+/* Attaches a file, which a killed process may have been about to replace. */
 static bool devices_work(void)
 {
 	int file = open(file_path(0, 0), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -1287,7 +1286,7 @@ static bool mounts_end(void)
 
 	for (fs = 0; fs < nr_mounts; fs++) {
 		snprintf(path, sizeof(path), "%s/%u", dir, fs);
-		/* processes may have mounted one on another */
+		/* Processes may have mounted one file system on another. */
 		while (!umount2(path, 0))
 			;
 		good &= errno == EINVAL;
@@ -1316,7 +1315,7 @@ static void set_up(void)
 	if (!devices_remove())
 		lt_die("devices are in use");
 	for (i = 0; i < DEVICES; i++) {
-		/* nodes that stay, so that opening adds the device */
+		/* These nodes stay when a device goes, so that an open adds it again. */
 		snprintf(path, sizeof(path), "%s/loop%d", dir, i);
 		if (mknod(path, S_IFBLK | 0600, makedev(LT_MAJOR, i)))
 			lt_die("mknod %s", path);

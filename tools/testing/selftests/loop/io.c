@@ -78,7 +78,7 @@ static int attach_file(struct _test_data_io *self,
 			    limit);
 }
 
-/* Whether the file has the pattern of @seed, as if it started at @base. */
+/* Returns whether the file has the pattern of @seed from @base on. */
 static bool file_has(int fd, uint64_t at, size_t len, uint64_t seed,
 		     uint64_t base)
 {
@@ -141,7 +141,7 @@ TEST_F(io, window)
 			     offset + limit));
 }
 
-/* Also where direct I/O cannot be done. */
+/* The limits hold for an offset that allows no direct I/O, too. */
 TEST_F(io, odd_window)
 {
 	const uint64_t offset = 1000, limit = 65536 + 3000;
@@ -158,7 +158,7 @@ TEST_F(io, odd_window)
 			     offset + 12288));
 }
 
-/* Whatever alignment an application gets away with, it gets its data. */
+/* If the kernel accepts the alignment of the memory, the data are right. */
 TEST_F(io, memory_alignment)
 {
 	static const unsigned int shifts[] = { 0, 4, 8, 256, 512, 1024, 2048 };
@@ -229,7 +229,7 @@ TEST_F(io, block_size_4096)
 	EXPECT_TRUE(file_has(self->file, 1104, 4096, 1, 1104));
 }
 
-/* Durable writes are in the file, whatever it takes. */
+/* A write with O_DSYNC or O_SYNC is in the file when it ends. */
 TEST_F(io, sync)
 {
 	int fd;
@@ -332,7 +332,7 @@ TEST_F(io, zeroout)
 			     2 * LT_MIB + 4096 - 512));
 }
 
-/* On a block device a discard arrives as one, and zeroes as zeroes. */
+/* A block device below gets discards as discards, and zeroes as zeroes. */
 
 static unsigned long long stat_field(const char *disk, int field)
 {
@@ -398,7 +398,7 @@ TEST_F(io, block_device)
 	EXPECT_EQ(131072, pread(self->direct, rbuf, 131072, 2 * LT_MIB));
 	EXPECT_TRUE(lt_zeroed(rbuf, 65536));
 	EXPECT_TRUE(lt_filled(rbuf + 65536, 65536, 9, 65536));
-	/* The page cache of the device below tells the same. */
+	/* The page cache of the device below has the same data. */
 	EXPECT_EQ(131072, pread(fd, rbuf, 131072, 2 * LT_MIB));
 	EXPECT_TRUE(lt_zeroed(rbuf, 65536));
 	close(fd);
@@ -412,7 +412,7 @@ TEST_F(io, block_device_coherent)
 	if (fd < 0)
 		SKIP(return, "no /dev/" NULLB);
 	lt_fill(wbuf, 65536, 11, 0);
-	/* Dirty, not synced. */
+	/* These pages are dirty and not synced. */
 	ASSERT_EQ(65536, pwrite(fd, wbuf, 65536, LT_MIB));
 	ASSERT_EQ(0, lt_configure(self->fd, fd, 0, variant->flags, 0, SIZE));
 	EXPECT_EQ(65536, pread(self->direct, rbuf, 65536, LT_MIB));
@@ -441,7 +441,7 @@ static bool sectors(unsigned long long *rd, unsigned long long *wr)
 	return n == 2;
 }
 
-/* /sys/block/loopN/stat, unless queue/iostats says no. */
+/* /sys/block/loopN/stat counts all I/O, unless queue/iostats is 0. */
 TEST_F(io, statistics)
 {
 	unsigned long long rd, wr, rd2, wr2;
@@ -478,7 +478,7 @@ TEST_F(io, truncated)
 	EXPECT_TRUE(lt_filled(rbuf, LT_MIB, 1, LT_MIB));
 	EXPECT_EQ(LT_MIB, pread(self->fd, rbuf, LT_MIB, 0));
 	EXPECT_TRUE(lt_filled(rbuf, LT_MIB, 1, 0));
-	/* The device is as large as it was, until it is told. */
+	/* The device keeps its size until LOOP_SET_CAPACITY. */
 	EXPECT_EQ(SIZE, lt_size(self->fd));
 	/* A write makes the file that long again. */
 	lt_fill(wbuf, 4096, 13, 0);
@@ -490,7 +490,7 @@ TEST_F(io, truncated)
 	EXPECT_TRUE(lt_zeroed(rbuf, 4096));
 }
 
-/* A file that ends within a sector: nothing is made up to fill it. */
+/* If the file ends within a sector, the driver makes up no data for the rest. */
 TEST_F(io, truncated_in_a_sector)
 {
 	ASSERT_EQ(0, attach_file(self, variant, 0, 0));
@@ -568,7 +568,7 @@ TEST_F_TIMEOUT(io, truncated_while_read, 900)
 	EXPECT_TRUE(lt_filled(rbuf, LT_MIB, 1, 6 * LT_MIB));
 }
 
-/* A sparse file on a full file system: an error, and then none. */
+/* A write to a sparse file fails while the file system is full, not later. */
 TEST_F(io, no_space)
 {
 	char at[64], path[80], ballast[80];
@@ -689,7 +689,7 @@ TEST_F_TIMEOUT(io, readers_and_writers, 600)
 	EXPECT_TRUE(file_has(self->file, 6 * LT_MIB, LT_MIB, 1, 6 * LT_MIB));
 }
 
-/* Changing how the device does its I/O loses none of it. */
+/* A device loses no I/O while its mode and its settings change. */
 TEST_F_TIMEOUT(io, reconfigured_while_used, 600)
 {
 	struct owner owners[4] = { 0 };

@@ -92,11 +92,11 @@ if modprobe -q dm_crypt && encrypted; then
 		claim "$fs on dm-crypt: nothing is tried" tries "$at" 0 none
 		umount "$at"
 	done
-	# this file system is on several devices, and the driver asks none of them
+	# This file system is on several devices, and the driver asks none of them.
 	fs_on "$mapper" btrfs
 	claim "btrfs on dm-crypt: nothing is tried in vain" tries "$at" 0 some
 	umount "$at"
-	# the data are on another device than the one of the superblock
+	# The data are on another device than that of the superblock.
 	if mkfs.xfs -q -f -d rtinherit=1 -r rtdev="$mapper" "$disk2" >/dev/null &&
 		mount -t xfs -o noatime,rtdev="$mapper" "$disk2" "$at"; then
 		claim "xfs, its realtime device on dm-crypt: one try is in vain" \

@@ -6,7 +6,7 @@
  */
 #include "loop_test.h"
 
-#define FIRST 100		/* devices that the module makes at load are below */
+#define FIRST 100		/* the devices that the module makes have lower numbers */
 
 static unsigned int devices;
 static int backing;
@@ -28,7 +28,7 @@ static bool attach_all(void)
 	return true;
 }
 
-/* The devices on our file, in the order of their numbers. */
+/* Returns whether all devices on the file are listed, in order. */
 static bool all_listed(unsigned int expected)
 {
 	static struct loop_ctl_entry e[1000];

@@ -62,7 +62,7 @@ shrunk()
 	dev=$(attach "$base/img" "--direct-io=$1") || return
 	truncate -s 4M "$base/img"
 	read_at "$dev" 1500
-	# the first of which exists
+	# The first of these blocks exists.
 	dd if="$dev" of=/dev/null bs=64k skip=63 count=2 iflag=direct
 	detach "$dev"
 }

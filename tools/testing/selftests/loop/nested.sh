@@ -55,7 +55,7 @@ nested()
 		work "$top" && counted "$dev" inline && cp -r /usr/share/doc/fio "$top/" &&
 		cp /bin/bash "$top/file" && umount "$top" && mount "$dev" "$top" && snap "$dev" &&
 		cmp /bin/bash "$top/file" && diff -r /usr/share/doc/fio "$top/fio" || return
-	# mounting reads ahead; in buffered mode the file is cached
+	# A mount reads ahead.  In buffered mode the file is cached.
 	case $1-$3 in
 	btrfs-on) counted "$dev" worker_file && uncounted "$dev" inline ;;
 	*) counted "$dev" inline ;;

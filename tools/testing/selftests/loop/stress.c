@@ -27,7 +27,7 @@ static const char *const action_names[ACT_COUNT] = {
 	"configure",
 };
 
-/* What each may fail with, besides succeed. */
+/* The errors that each action may have */
 static const int action_errors[ACT_COUNT][6] = {
 	[ACT_ADD] = { EEXIST, EINTR },
 	[ACT_REMOVE] = { ENODEV, EBUSY, EINTR },
@@ -65,7 +65,7 @@ static void count(enum action a, int rc)
 		ksft_print_msg("%s: %s\n", action_names[a], lt_errname(err));
 }
 
-/* Something on an open device, that anyone may be using as well. */
+/* Makes calls on an open device, which other threads may use as well. */
 static void use(int fd, uint64_t *state)
 {
 	static uint8_t zeroes[4096];
@@ -194,7 +194,7 @@ static bool check_removal(void)
 	return good;
 }
 
-/* LOOP_CTL_GET_FREE may have made some. */
+/* Checks the devices of LOOP_CTL_GET_FREE, and removes the ones it has made. */
 static bool check_free(void)
 {
 	bool good = true;
@@ -234,7 +234,7 @@ int main(int argc, char **argv)
 	signal(SIGALRM, lt_give_up);
 	if (lt_scratch(dir, "stress"))
 		lt_die("make a tmpfs");
-	/* The lowest, so that LOOP_CTL_GET_FREE finds them too. */
+	/* These are the lowest numbers, so LOOP_CTL_GET_FREE finds them, too. */
 	for (i = 0; i < NUMBERS; i++) {
 		existed[i] = lt_exists(i);
 		if (lt_sysfs_attached(i))

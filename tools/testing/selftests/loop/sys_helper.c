@@ -260,7 +260,7 @@ static int cmd_attach_until(char **arg)
 			return 1;
 		}
 		close(a.out_lease);
-		/* This lets callers that have to try again get on. */
+		/* The pause lets callers succeed that have to try again. */
 		usleep(1000 * (count % 4));
 	}
 	printf("%u times\n", count);

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The contents of each tracepoint.
+# Each tracepoint has the fields and values that the guide describes.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 

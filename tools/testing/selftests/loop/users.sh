@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The programs of samples/loop, which stand for those who use the control device,
-# with udevd, losetup and mount beside them: a mount, a device that is locked
-# before it is known, a container manager, a build system.
+# The programs of samples/loop, each an example of a user of the control device, with
+# udevd, losetup and mount beside them: a mount, a device that is locked before it is
+# announced, a container manager, a build system.
 
 # claims call functions by name, sh -c its own variables
 # shellcheck disable=SC2016,SC2317,SC2119
@@ -35,8 +35,8 @@ finish()
 scratch_init || bail_out "no scratch space"
 trap finish EXIT
 
-# Whenever a rule runs for a loop device, it says so. Ours and this come after the
-# rules of the distribution, which call blkid.
+# A rule logs each event of a loop device.  It comes after the rules of the distribution,
+# which call blkid, and after that of this project.
 mkdir -p "$rules"
 cp "$tool/60-loop-internal.rules" "$rules"
 cat > "$rules/99-loop-test.rules" <<-END
@@ -296,7 +296,7 @@ build_killed()
 }
 claim "a build that is killed leaves nothing" build_killed
 
-# It takes the ten seconds that the program waits.
+# The program waits for ten seconds.
 build_in_use()
 {
 	"$LOOP_TEST_BIN/loop_build" "$LOOP_SCRATCH/built" \
