@@ -13,15 +13,10 @@
 #define FIRST 960		/* nobody else uses these numbers */
 #define NUMBERS 12
 #define ABSENT (FIRST + NUMBERS - 1)
-#define MINORS 0x100000
 #define SIZE (2 * LT_MIB)
 #define HALF (SIZE / 2)
 #define LARGEST_PAGE 65536	/* of all machines */
 
-#define AUTOCLEAR LO_FLAGS_AUTOCLEAR
-#define READ_ONLY LO_FLAGS_READ_ONLY
-#define PARTSCAN LO_FLAGS_PARTSCAN
-#define DIRECT_IO LO_FLAGS_DIRECT_IO
 #define LEASE LOOP_ATTACH_LEASE
 #define HOLD LOOP_ATTACH_HOLD
 #define EXCLUSIVE LOOP_ATTACH_EXCLUSIVE

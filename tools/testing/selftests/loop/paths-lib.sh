@@ -48,9 +48,9 @@ attach_to()
 		same dio "$(dio_of "$mode")" "$(attr "$d" dio)" >&2 && echo "$d"
 }
 
-# bind_new FILE on|off: attaches a device that nobody has written to before.  The first
+# attach_new FILE on|off: attaches a device that nobody has written to before.  The first
 # page of a device decides which cgroup is charged for its writeback.
-bind_new()
+attach_new()
 {
 	local d
 

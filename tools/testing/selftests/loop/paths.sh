@@ -217,7 +217,7 @@ flusher()
 {
 	local dev i
 
-	dev=$(bind_new "$1" off) && exec 9< "$dev" && snap "$dev" || return
+	dev=$(attach_new "$1" off) && exec 9< "$dev" && snap "$dev" || return
 	for ((i = 0; i < $2; i++)); do
 		dd if="$random" of="$dev" bs=4k count=1 seek=$((i * 16)) conv=notrunc \
 			status=none || return
@@ -805,7 +805,7 @@ other_cgroup()
 	local file=${on[$1]}/cgroup dev
 
 	written_image "$file" 256
-	dev=$(bind_new "$file" "$2") && exec 9< "$dev" && snap "$dev" &&
+	dev=$(attach_new "$file" "$2") && exec 9< "$dev" && snap "$dev" &&
 		in_group a dd if="$random" of="$dev" bs=64k count=16 conv=notrunc status=none &&
 		sync && counted "$dev" "$3" && exec 9<&- &&
 		cmp -n 1048576 "$random" "$dev" && detach "$dev" && cmp -n 1048576 "$random" "$file"
@@ -819,7 +819,7 @@ reclaim_cache()
 	local file=${on[$1]}/reclaim dev rc=0
 
 	rm -f "$file" && image "$file" 40M && { [ "$3" = 8M ] || written_image "$file" 10240; } &&
-		dev=$(bind_new "$file" "$2") && exec 9< "$dev" && snap "$dev" &&
+		dev=$(attach_new "$file" "$2") && exec 9< "$dev" && snap "$dev" &&
 		echo "$3" > "$groups/b/memory.max" || return
 	in_group b dd if=/dev/zero of="$dev" bs=256k count=160 conv=notrunc status=none || rc=$?
 	echo max > "$groups/b/memory.max"
@@ -920,7 +920,7 @@ charged()
 
 	low=$(findmnt -no SOURCE "${on[$1]}")
 	written_image "$file" 256
-	umount "${on[$1]}" && mount "$low" "${on[$1]}" && dev=$(bind_new "$file" "$mode") ||
+	umount "${on[$1]}" && mount "$low" "${on[$1]}" && dev=$(attach_new "$file" "$mode") ||
 		return
 	dd=("if=$dev" of=/dev/null iflag=direct)
 	[ "$op" = read ] || dd=("if=$random" "of=$dev" oflag=direct)

@@ -58,8 +58,7 @@ static uint64_t state;
 
 static uint32_t next(void)
 {
-	state = state * 6364136223846793005ULL + 1442695040888963407ULL;
-	return state >> 33;
+	return lt_random(&state);
 }
 
 static void problem(enum problem p)
@@ -319,15 +318,6 @@ static pid_t start(uint64_t seed)
 	work(seed);
 }
 
-static void give_up(int sig)
-{
-	static const char text[] = "Bail out! the processes do not end\n";
-
-	if (write(1, text, sizeof(text) - 1) < 0)
-		_exit(3);
-	_exit(1);
-}
-
 /* Lets them run, and kills one now and then; false if they do not end. */
 static bool storm(uint64_t seed)
 {
@@ -576,7 +566,7 @@ int main(int argc, char **argv)
 	if (shared == MAP_FAILED)
 		lt_die("map shared memory");
 	shared->wanted = wanted;
-	signal(SIGALRM, give_up);
+	signal(SIGALRM, lt_give_up);
 	state = seed;
 	if (lt_scratch(dir, "storm"))
 		lt_die("make a tmpfs");
