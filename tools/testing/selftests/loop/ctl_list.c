@@ -356,7 +356,7 @@ TEST_F(ctl, list_no_room)
 TEST_F(ctl, list_filters)
 {
 	static struct loop_ctl_entry e[1024];
-	int other, low, node, count, i, bound = 0;
+	int other, low, node, count, i, attached = 0;
 	char path[80];
 
 	snprintf(path, sizeof(path), "%s/other", self->dir);
@@ -372,9 +372,9 @@ TEST_F(ctl, list_filters)
 	ASSERT_GE(count, 4);
 	for (i = 0; i < count; i++) {
 		EXPECT_EQ(LOOP_STATE_ATTACHED, e[i].state);
-		bound += e[i].index >= FIRST;
+		attached += e[i].index >= FIRST;
 	}
-	EXPECT_EQ(4, bound);
+	EXPECT_EQ(4, attached);
 	for (i = 0; i < 2; i++) {
 		uint32_t flags = LOOP_LIST_FD | (i ? LOOP_LIST_ATTACHED : 0);
 

@@ -178,7 +178,7 @@ static int clear_close(struct _test_data_failnth *self)
 	return result(ioctl(self->dev, LOOP_CLR_FD)) ?: dev_close(self);
 }
 
-static int unbind(struct _test_data_failnth *self)
+static int clear_reopen(struct _test_data_failnth *self)
 {
 	return clear_close(self) ?: dev_open(self);
 }
@@ -337,9 +337,9 @@ static int status_partscan(struct _test_data_failnth *self)
 	return result(ioctl(self->dev, LOOP_SET_STATUS64, &info));
 }
 
-static int rebind(struct _test_data_failnth *self)
+static int clear_configure(struct _test_data_failnth *self)
 {
-	return unbind(self) ?: configure(self);
+	return clear_reopen(self) ?: configure(self);
 }
 
 static int get_status(struct _test_data_failnth *self)
@@ -572,22 +572,22 @@ FIXTURE_VARIANT_ADD(failnth, probe)
 
 FIXTURE_VARIANT_ADD(failnth, set_fd)
 {
-	.prepare = { dev_open }, .call = set_fd, .undo = unbind,
+	.prepare = { dev_open }, .call = set_fd, .undo = clear_reopen,
 };
 
 FIXTURE_VARIANT_ADD(failnth, configure)
 {
-	.prepare = { dev_open }, .call = configure, .undo = unbind,
+	.prepare = { dev_open }, .call = configure, .undo = clear_reopen,
 };
 
 FIXTURE_VARIANT_ADD(failnth, configure_direct)
 {
-	.prepare = { dev_open }, .call = configure_direct, .undo = unbind,
+	.prepare = { dev_open }, .call = configure_direct, .undo = clear_reopen,
 };
 
 FIXTURE_VARIANT_ADD(failnth, configure_partscan)
 {
-	.prepare = { dev_open }, .call = configure_partscan, .undo = unbind,
+	.prepare = { dev_open }, .call = configure_partscan, .undo = clear_reopen,
 	.scans = true,
 };
 
@@ -650,7 +650,7 @@ FIXTURE_VARIANT_ADD(failnth, status)
 FIXTURE_VARIANT_ADD(failnth, status_partscan)
 {
 	.prepare = { open_configure }, .call = status_partscan,
-	.undo = rebind,
+	.undo = clear_configure,
 	.scans = true,
 };
 
@@ -788,7 +788,7 @@ FIXTURE_VARIANT_ADD(failnth, write_direct)
 FIXTURE_VARIANT_ADD(failnth, configure_disk)
 {
 	.prepare = { on_disk, dev_open }, .call = configure_direct,
-	.undo = unbind,
+	.undo = clear_reopen,
 };
 
 /* Bios are cloned. */

@@ -28,8 +28,8 @@
 #endif
 
 #define A 960			/* its backing file hangs */
-#define UNBOUND 961
-#define BOUND 962		/* attached to a file of another file system */
+#define FREE 961
+#define ATTACHED 962		/* attached to a file of another file system */
 #define ABSENT 963
 #define UPPER 964		/* on A, in some tests */
 #define NUMBERS 5
@@ -254,7 +254,7 @@ static int attach_to(int index, const char *path, uint32_t flags)
 	return 0;
 }
 
-static int bind_above(int index, int below, uint32_t flags)
+static int configure_above(int index, int below, uint32_t flags)
 {
 	char path[32];
 
@@ -386,7 +386,7 @@ static int change_upper(struct _test_data_hang *self, uint32_t flags,
 	pid_t pid;
 
 	err = lt_ctl(LOOP_CTL_ADD, UPPER) < 0 ? errno :
-	      bind_above(UPPER, A, flags);
+	      configure_above(UPPER, A, flags);
 	if (err)
 		return err;
 	pid = start(fill_upper, self);
@@ -415,7 +415,7 @@ static int hang_upper_change(struct _test_data_hang *self)
 	if (fd < 0 || (ioctl(fd, BLKDISCARD, range) && errno != EOPNOTSUPP) ||
 	    close(fd))
 		return errno;
-	file = lt_open(BOUND, O_RDONLY);
+	file = lt_open(ATTACHED, O_RDONLY);
 	return file < 0 ? errno : change_upper(self, LO_FLAGS_READ_ONLY,
 					       LOOP_CHANGE_FD, file);
 }
@@ -528,7 +528,7 @@ static int hang_crowd(struct _test_data_hang *self)
 
 static int use_other(struct _test_data_hang *self)
 {
-	int fd = lt_open(BOUND, O_RDWR);
+	int fd = lt_open(ATTACHED, O_RDWR);
 	struct loop_info64 info;
 	char buf[BLOCK];
 
@@ -541,23 +541,23 @@ static int use_other(struct _test_data_hang *self)
 	return close(fd) ? errno : 0;
 }
 
-static int bind_other(struct _test_data_hang *self)
+static int configure_other(struct _test_data_hang *self)
 {
 	int fd;
 
-	if (attach_to(UNBOUND, self->fast, LO_FLAGS_PARTSCAN))
+	if (attach_to(FREE, self->fast, LO_FLAGS_PARTSCAN))
 		return errno;
-	fd = lt_open(UNBOUND, O_RDWR);
+	fd = lt_open(FREE, O_RDWR);
 	if (fd < 0 || ioctl(fd, LOOP_CLR_FD) || close(fd))
 		return errno;
-	return lt_sysfs_attached(UNBOUND) ? EBUSY : 0;
+	return lt_sysfs_attached(FREE) ? EBUSY : 0;
 }
 
-static int bind_nested(struct _test_data_hang *self)
+static int configure_nested(struct _test_data_hang *self)
 {
-	int err = bind_above(UNBOUND, BOUND, 0);
+	int err = configure_above(FREE, ATTACHED, 0);
 
-	lt_detach(UNBOUND);
+	lt_detach(FREE);
 	return err;
 }
 
@@ -708,7 +708,7 @@ static int own_clear(struct _test_data_hang *self)
 }
 
 /* A second caller that attaches the device does not wait for the first. */
-static int own_bind(struct _test_data_hang *self)
+static int own_configure(struct _test_data_hang *self)
 {
 	return attach_to(A, self->fast, 0);
 }
@@ -903,9 +903,9 @@ static const char *set_up(struct __test_metadata *_metadata,
 	ASSERT_EQ(0, stat(self->mnt, &st));
 	self->connection = minor(st.st_dev);
 	ASSERT_EQ(A, lt_ctl(LOOP_CTL_ADD, A));
-	ASSERT_EQ(UNBOUND, lt_ctl(LOOP_CTL_ADD, UNBOUND));
-	ASSERT_EQ(BOUND, lt_ctl(LOOP_CTL_ADD, BOUND));
-	ASSERT_EQ(0, attach_to(BOUND, self->fast, 0));
+	ASSERT_EQ(FREE, lt_ctl(LOOP_CTL_ADD, FREE));
+	ASSERT_EQ(ATTACHED, lt_ctl(LOOP_CTL_ADD, ATTACHED));
+	ASSERT_EQ(0, attach_to(ATTACHED, self->fast, 0));
 	return NULL;
 }
 
@@ -1007,8 +1007,8 @@ TEST_F_TIMEOUT(hang, others, 600)
 		EXPECT_GOES_ON(list);
 	}
 	EXPECT_GOES_ON(use_other);
-	EXPECT_GOES_ON(bind_other);
-	EXPECT_GOES_ON(bind_nested);
+	EXPECT_GOES_ON(configure_other);
+	EXPECT_GOES_ON(configure_nested);
 	EXPECT_GOES_ON(add_other);
 	EXPECT_GOES_ON(get_free);
 	if (self->has_attach)
@@ -1064,7 +1064,7 @@ TEST_F_TIMEOUT(hang, same, 600)
 	if (variant->remove >= 0)
 		EXPECT_ENDS(variant->remove, own_remove);
 	if (variant->state == LOOP_STATE_BUSY)
-		EXPECT_ENDS(EBUSY, own_bind);
+		EXPECT_ENDS(EBUSY, own_configure);
 	if (variant->settings)
 		EXPECT_GOES_ON(own_settings);
 	if (variant->clear)
@@ -1092,12 +1092,12 @@ TEST_F_TIMEOUT(hang, same, 600)
  */
 static void kill_them(struct __test_metadata *_metadata,
 		      struct _test_data_hang *self,
-		      int (*what)(struct _test_data_hang *self), bool binding)
+		      int (*what)(struct _test_data_hang *self), bool attaching)
 {
 	pid_t second, pid = start_hanging(self, what, FUSE_GETATTR);
 
 	ASSERT_LT(0, pid);
-	if (!binding) {
+	if (!attaching) {
 		second = start(own_change, self);
 		lt_sleep_ms(100);
 		EXPECT_TRUE(running(second));
@@ -1107,9 +1107,9 @@ static void kill_them(struct __test_metadata *_metadata,
 	kill(pid, SIGKILL);
 	EXPECT_EQ(128 + SIGKILL, ended(pid));
 	hold(self, 0);
-	EXPECT_EQ(!binding, lt_sysfs_attached(A));
+	EXPECT_EQ(!attaching, lt_sysfs_attached(A));
 	EXPECT_EQ(what != hang_attach_new, lt_exists(A));
-	if (!binding) {
+	if (!attaching) {
 		EXPECT_GOES_ON(own_read);
 		EXPECT_GOES_ON(own_change);
 		return;
@@ -1272,7 +1272,7 @@ static void detach_by_force(struct __test_metadata *_metadata,
 	EXPECT_GOES_ON(own_sysfs);
 	EXPECT_GOES_ON(list);
 	EXPECT_GOES_ON(use_other);
-	EXPECT_GOES_ON(bind_other);
+	EXPECT_GOES_ON(configure_other);
 	EXPECT_GOES_ON(attach_other);
 
 	hold(self, 0);

@@ -580,7 +580,7 @@ int main(int argc, char **argv)
 		       shared->died);
 	ksft_test_result(ended, "all processes end\n");
 	ksft_test_result(check_problems(), "no unexpected error\n");
-	ksft_test_result(check_diskseq(), "no two bindings are the same\n");
+	ksft_test_result(check_diskseq(), "no two have the same diskseq\n");
 	ksft_test_result(detach_all(), "what is left can be detached\n");
 	ksft_test_result(unmount_all(),
 			 "no reference to a backing file is left\n");
