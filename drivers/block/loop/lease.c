@@ -8,7 +8,6 @@
  * mostly alone, and inside open_mutex to detach. A partition scan claims the disk.
  */
 #include <linux/anon_inodes.h>
-#include <linux/compat.h>
 #include <linux/file.h>
 #include <linux/hrtimer.h>
 #include <linux/module.h>
@@ -349,15 +348,6 @@ static long loop_lease_ioctl(struct file *file, unsigned int cmd,
 	return ret;
 }
 
-#ifdef CONFIG_COMPAT
-/* An argument is a pointer or a number below 2^31; both survive compat_ptr(). */
-static long loop_lease_compat_ioctl(struct file *file, unsigned int cmd,
-				    unsigned long arg)
-{
-	return loop_lease_ioctl(file, cmd, (unsigned long)compat_ptr(arg));
-}
-#endif
-
 static __poll_t loop_lease_poll(struct file *file, poll_table *wait)
 {
 	struct loop_lease *lease = file->private_data;
@@ -426,9 +416,8 @@ static const struct file_operations loop_lease_fops = {
 	.owner		= THIS_MODULE,
 	.release	= loop_lease_release,
 	.unlocked_ioctl	= loop_lease_ioctl,
-#ifdef CONFIG_COMPAT
-	.compat_ioctl	= loop_lease_compat_ioctl,
-#endif
+	/* an argument is a pointer or a number below 2^31; both survive this */
+	.compat_ioctl	= compat_ptr_ioctl,
 	.poll		= loop_lease_poll,
 	.show_fdinfo	= loop_lease_show_fdinfo,
 	.llseek		= noop_llseek,
