@@ -732,12 +732,13 @@ void loop_detach_at_close(struct loop_device *lo)
 	wake_up(&lo->events);
 }
 
-/* Nobody has the device open, and no ioctl of a lease or LOOP_CTL_ATTACH pins it. */
-bool loop_device_is_unused(struct loop_device *lo)
+/*
+ * Nobody has the device open, and no ioctl of a lease or LOOP_CTL_ATTACH pins it. This
+ * stays so under open_mutex and the lock of the index.
+ */
+bool loop_device_is_unused(const struct loop_device *lo)
 {
-	lockdep_assert_held(&loop_index.xa_lock);
-
-	return !disk_openers(lo->disk) && !lo->pins;
+	return !disk_openers(lo->disk) && !READ_ONCE(lo->pins);
 }
 
 /* Detaches the device if that is due and nobody uses the device. */

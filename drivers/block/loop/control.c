@@ -259,58 +259,57 @@ static int loop_detach_validate(const struct loop_ctl_detach *detach)
 	return 0;
 }
 
-static int loop_detach_by_mode(struct loop_device *lo,
-			       const struct loop_ctl_detach *detach, u32 *pending)
+static int loop_detach_by_mode(struct loop_device *lo, u32 mode,
+			       struct loop_detach_arg *arg)
 {
-	ktime_t deadline = min(detach->deadline, KTIME_MAX);
-	struct loop_detach_arg arg = {
-		.diskseq	= detach->diskseq,
-		.any		= detach->flags & LOOP_DETACH_ANY,
-		.admin		= detach->mode == LOOP_DETACH_WATCH ||
-				  (!uid_eq(READ_ONCE(lo->owner), current_euid()) &&
-				   capable(CAP_SYS_ADMIN)),
-	};
-
-	switch (detach->mode) {
+	switch (mode) {
 	case LOOP_DETACH_WAIT:
 	case LOOP_DETACH_WATCH:
-		return loop_detach_wait(lo, &arg, detach->mode == LOOP_DETACH_WATCH,
-					deadline);
+		return loop_detach_wait(lo, arg);
 	case LOOP_DETACH_LAZY:
-		return loop_detach_lazily(lo, &arg, pending);
+		return loop_detach_lazily(lo, arg);
 	case LOOP_DETACH_FORCE:
-		return loop_detach_by_force(lo, &arg, deadline, pending);
+		return loop_detach_by_force(lo, arg);
 	default:
-		return loop_detach_now(lo, &arg);
+		return loop_detach_now(lo, arg);
 	}
 }
 
-static int loop_control_detach(void __user *arg)
+static int loop_control_detach(void __user *uarg)
 {
 	struct loop_ctl_detach detach;
+	struct loop_detach_arg arg;
 	struct loop_device *lo;
 	int usize, err;
 
 	usize = loop_struct_read(&detach, sizeof(detach),
-				 LOOP_CTL_DETACH_SIZE_VER0, arg);
+				 LOOP_CTL_DETACH_SIZE_VER0, uarg);
 	if (usize < 0)
 		return usize;
 	err = loop_detach_validate(&detach);
 	/* if the answer cannot be written, the call fails before it detaches */
 	if (!err)
-		err = loop_struct_write(arg, &detach, sizeof(detach), usize);
+		err = loop_struct_write(uarg, &detach, sizeof(detach), usize);
 	if (err)
 		return err;
 	lo = loop_device_get(detach.index);
 	if (!lo)
 		return -ENODEV;
-	err = loop_number_check_cgroup(lo->number, DEVCG_ACC_READ);
-	if (!err)
-		err = loop_detach_by_mode(lo, &detach, &detach.out_pending);
+	arg = (struct loop_detach_arg) {
+		.diskseq	= detach.diskseq,
+		.deadline	= min(detach.deadline, KTIME_MAX),
+		.watch		= detach.mode == LOOP_DETACH_WATCH,
+		.admin		= detach.mode == LOOP_DETACH_WATCH ||
+				  (!uid_eq(READ_ONCE(lo->owner), current_euid()) &&
+				   capable(CAP_SYS_ADMIN)),
+	};
+	err = loop_number_check_cgroup(lo->number, DEVCG_ACC_READ) ?:
+	      loop_detach_by_mode(lo, detach.mode, &arg);
 	put_disk(lo->disk);
-	if (err || !detach.out_pending)
+	if (err || !arg.pending)
 		return err;
-	return loop_struct_write(arg, &detach, sizeof(detach), usize);
+	detach.out_pending = arg.pending;
+	return loop_struct_write(uarg, &detach, sizeof(detach), usize);
 }
 
 /*

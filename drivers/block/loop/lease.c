@@ -52,7 +52,7 @@ static int loop_detach_check(struct loop_device *lo, struct loop_detach_arg *arg
 	if (!loop_state_is_attached(lo->state))
 		return -ENXIO;
 	if (arg->attachment ? arg->attachment != lo->attachment :
-			      !arg->any && arg->diskseq != lo->diskseq)
+			      arg->diskseq && arg->diskseq != lo->diskseq)
 		return -ESTALE;
 	if (!arg->admin && !uid_eq(lo->owner, current_euid()))
 		return -EPERM;
@@ -61,8 +61,7 @@ static int loop_detach_check(struct loop_device *lo, struct loop_detach_arg *arg
 }
 
 /* Makes one try. The caller holds open_mutex: nobody opens or closes the device. */
-static int loop_detach_locked(struct loop_device *lo, struct loop_detach_arg *arg,
-			      bool watch)
+static int loop_detach_locked(struct loop_device *lo, struct loop_detach_arg *arg)
 {
 	int err;
 
@@ -70,7 +69,8 @@ static int loop_detach_locked(struct loop_device *lo, struct loop_detach_arg *ar
 
 	xa_lock(&loop_index);
 	err = loop_detach_check(lo, arg);
-	if (!err && (watch || !loop_device_is_unused(lo) || lo->death != LOOP_ALIVE))
+	if (!err && (arg->watch || !loop_device_is_unused(lo) ||
+		     lo->death != LOOP_ALIVE))
 		err = -EBUSY;
 	if (!err)
 		loop_set_state_locked(lo, LOOP_RUNDOWN);
@@ -84,14 +84,9 @@ int loop_detach_now(struct loop_device *lo, struct loop_detach_arg *arg)
 
 	if (mutex_lock_interruptible(&lo->disk->open_mutex))
 		return -ERESTARTSYS;
-	err = loop_detach_locked(lo, arg, false);
+	err = loop_detach_locked(lo, arg);
 	loop_detach_unlock(lo, !err);
 	return err;
-}
-
-static bool loop_device_seems_unused(const struct loop_device *lo)
-{
-	return !disk_openers(lo->disk) && !READ_ONCE(lo->pins);
 }
 
 static ktime_t loop_time_left(ktime_t deadline)
@@ -106,12 +101,11 @@ static bool loop_detach_may_work(struct loop_device *lo, u64 attachment, bool wa
 	    !loop_state_is_attached(READ_ONCE(lo->state)) ||
 	    READ_ONCE(lo->death) == LOOP_DEAD)
 		return true;
-	return !watch && loop_device_seems_unused(lo) && !READ_ONCE(lo->death);
+	return !watch && loop_device_is_unused(lo) && !READ_ONCE(lo->death);
 }
 
 /* Makes one try without waiting. It is EBUSY, too, if another task has open_mutex. */
-static int loop_detach_try(struct loop_device *lo, struct loop_detach_arg *arg,
-			   bool watch)
+static int loop_detach_try(struct loop_device *lo, struct loop_detach_arg *arg)
 {
 	int err;
 
@@ -121,23 +115,22 @@ static int loop_detach_try(struct loop_device *lo, struct loop_detach_arg *arg,
 		xa_unlock(&loop_index);
 		return err ?: -EBUSY;
 	}
-	err = loop_detach_locked(lo, arg, watch);
+	err = loop_detach_locked(lo, arg);
 	loop_detach_unlock(lo, !err);
 	return err;
 }
 
 /*
- * Detaches as soon as nobody has the device open. With @watch, it only waits until
+ * Detaches as soon as nobody has the device open. With arg->watch, it only waits until
  * others have detached it. Once it waits, it succeeds whoever ends the attachment.
  */
-int loop_detach_wait(struct loop_device *lo, struct loop_detach_arg *arg,
-		     bool watch, ktime_t deadline)
+int loop_detach_wait(struct loop_device *lo, struct loop_detach_arg *arg)
 {
-	int err = loop_detach_try(lo, arg, watch);
+	int err = loop_detach_try(lo, arg);
 
 	while (err == -EBUSY) {
-		ktime_t left = loop_time_left(deadline);
-		bool locked = !watch && loop_device_seems_unused(lo);
+		ktime_t left = loop_time_left(arg->deadline);
+		bool locked = !arg->watch && loop_device_is_unused(lo);
 		u64 attachment = arg->attachment;
 
 		if (left <= 0)
@@ -147,7 +140,7 @@ int loop_detach_wait(struct loop_device *lo, struct loop_detach_arg *arg,
 			left = min(left, LOOP_OPEN_MUTEX_STEP);
 		err = wait_event_interruptible_hrtimeout(lo->events,
 							 loop_detach_may_work(lo, attachment,
-									      watch || locked),
+									      arg->watch || locked),
 							 left);
 		if (err == -ERESTARTSYS)
 			return err;
@@ -155,16 +148,15 @@ int loop_detach_wait(struct loop_device *lo, struct loop_detach_arg *arg,
 		if (READ_ONCE(lo->attachment) == attachment &&
 		    READ_ONCE(lo->death) == LOOP_DEAD)
 			return 0;
-		err = loop_detach_try(lo, arg, watch);
+		err = loop_detach_try(lo, arg);
 		if (err == -ENXIO || err == -ESTALE || err == -ENODEV)
 			err = 0;
 	}
 	return err;
 }
 
-/* Detaches now or at the last close. In the latter case it sets *@pending. */
-int loop_detach_lazily(struct loop_device *lo, struct loop_detach_arg *arg,
-		       u32 *pending)
+/* Detaches now or at the last close. In the latter case it sets arg->pending. */
+int loop_detach_lazily(struct loop_device *lo, struct loop_detach_arg *arg)
 {
 	bool detach = false;
 	int err;
@@ -174,7 +166,7 @@ int loop_detach_lazily(struct loop_device *lo, struct loop_detach_arg *arg,
 	xa_lock(&loop_index);
 	err = loop_detach_check(lo, arg);
 	if (!err && (!loop_device_is_unused(lo) || lo->death != LOOP_ALIVE)) {
-		*pending = LOOP_PENDING_OPEN | LOOP_PENDING_FILE;
+		arg->pending = LOOP_PENDING_OPEN | LOOP_PENDING_FILE;
 		loop_detach_at_close(lo);
 	} else if (!err) {
 		loop_set_state_locked(lo, LOOP_RUNDOWN);
@@ -191,32 +183,30 @@ static bool loop_force_is_done(struct loop_device *lo, u64 attachment)
 	       READ_ONCE(lo->death) != LOOP_DYING;
 }
 
-/* Waits until the file is released, and sets *@pending to what is not done yet. */
-static int loop_force_wait(struct loop_device *lo, u64 attachment,
-			   ktime_t deadline, u32 *pending)
+/* Waits until the file is released, and sets arg->pending to what is not done yet. */
+static int loop_force_wait(struct loop_device *lo, struct loop_detach_arg *arg)
 {
-	ktime_t left = loop_time_left(deadline);
+	ktime_t left = loop_time_left(arg->deadline);
+	u64 attachment = arg->attachment;
 	int err = 0;
 
 	if (left > 0)
 		err = wait_event_interruptible_hrtimeout(lo->events,
 							 loop_force_is_done(lo, attachment),
 							 left);
-	*pending = 0;
 	xa_lock(&loop_index);
 	if (lo->attachment == attachment && lo->death != LOOP_ALIVE) {
 		if (!loop_device_is_unused(lo))
-			*pending |= LOOP_PENDING_OPEN;
+			arg->pending |= LOOP_PENDING_OPEN;
 		if (lo->death == LOOP_DYING)
-			*pending |= LOOP_PENDING_FILE;
+			arg->pending |= LOOP_PENDING_FILE;
 	}
 	xa_unlock(&loop_index);
 	return err == -ETIME ? 0 : err;
 }
 
 /* Kills the device at once. A work item does everything that may wait for the file. */
-int loop_detach_by_force(struct loop_device *lo, struct loop_detach_arg *arg,
-			 ktime_t deadline, u32 *pending)
+int loop_detach_by_force(struct loop_device *lo, struct loop_detach_arg *arg)
 {
 	bool kill = false;
 	int err;
@@ -232,8 +222,8 @@ int loop_detach_by_force(struct loop_device *lo, struct loop_detach_arg *arg,
 		return err;
 	if (kill)
 		loop_device_bury(lo);
-	err = loop_force_wait(lo, arg->attachment, deadline, pending);
-	if (!err && !*pending) {
+	err = loop_force_wait(lo, arg);
+	if (!err && !arg->pending) {
 		/* after these, its number is free or a file can be attached again */
 		flush_work(&lo->force_work);
 		flush_work(&lo->remove_work);
@@ -322,12 +312,11 @@ static long loop_lease_clear(struct loop_lease *lease)
 		.attachment	= lease->attachment,
 		.admin		= true,
 	};
-	u32 pending;
 	int err;
 
 	if (loop_lease_has_ended(lease))
 		return -ENXIO;
-	err = loop_detach_lazily(lease->lo, &arg, &pending);
+	err = loop_detach_lazily(lease->lo, &arg);
 	return err == -ESTALE || err == -ENODEV ? -ENXIO : err;
 }
 

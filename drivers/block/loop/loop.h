@@ -296,21 +296,20 @@ void loop_control_exit(void);
 /* lease.c */
 
 struct loop_detach_arg {
-	u64			diskseq;
 	u64			attachment;	/* 0: the one with diskseq */
-	bool			any;		/* ... or whatever is there */
+	u64			diskseq;	/* 0: whatever is there */
+	ktime_t			deadline;
 	bool			admin;		/* of other users, too */
+	bool			watch;		/* only wait until others detach it */
+	u32			pending;	/* LOOP_PENDING_*, which the callee sets */
 };
 
 struct file *loop_lease_create(void);
 void loop_lease_start(struct file *file, struct loop_device *lo);
 int loop_detach_now(struct loop_device *lo, struct loop_detach_arg *arg);
-int loop_detach_wait(struct loop_device *lo, struct loop_detach_arg *arg,
-		     bool watch, ktime_t deadline);
-int loop_detach_lazily(struct loop_device *lo, struct loop_detach_arg *arg,
-		       u32 *pending);
-int loop_detach_by_force(struct loop_device *lo, struct loop_detach_arg *arg,
-			 ktime_t deadline, u32 *pending);
+int loop_detach_wait(struct loop_device *lo, struct loop_detach_arg *arg);
+int loop_detach_lazily(struct loop_device *lo, struct loop_detach_arg *arg);
+int loop_detach_by_force(struct loop_device *lo, struct loop_detach_arg *arg);
 
 /* index.c */
 
@@ -394,7 +393,7 @@ bool loop_attach_is_read_only(const struct loop_attach_arg *arg);
 int loop_attach_precheck(const struct loop_attach_arg *arg);
 int loop_device_attach(struct loop_device *lo, bool claim,
 		       const struct loop_attach_arg *arg);
-bool loop_device_is_unused(struct loop_device *lo);
+bool loop_device_is_unused(const struct loop_device *lo);
 bool loop_device_pin(struct loop_device *lo, u64 attachment);
 void loop_device_unpin(struct loop_device *lo);
 void loop_device_undo_attach(struct loop_device *lo, bool remove);
