@@ -92,28 +92,11 @@ static int loop_attach_validate(const struct loop_ctl_attach *attach)
 	       -EOVERFLOW : 0;
 }
 
-/* Attaches to @reserved, or gives it back. Starts @lease unless that is NULL. */
-static int loop_attach_reserved(struct loop_reserved *reserved,
-				const struct loop_attach_arg *arg,
-				struct file *lease)
-{
-	int err = loop_device_attach(reserved->lo, true, arg);
-
-	if (err) {
-		loop_device_give_back(reserved);
-		return err;
-	}
-	/* the device is pinned, so nobody has detached it */
-	if (lease)
-		loop_lease_start(lease, reserved->lo);
-	return 0;
-}
-
 /*
  * Attaches to the device that is asked for or found. On EBUSY attach->out_busy is
  * the device that is in the way, or -1.
  */
-static int loop_attach(const struct loop_attach_arg *arg, struct file *lease,
+static int loop_attach(const struct loop_attach_arg *arg,
 		       struct loop_reserved *reserved)
 {
 	struct loop_ctl_attach *attach = arg->attach;
@@ -125,9 +108,12 @@ static int loop_attach(const struct loop_attach_arg *arg, struct file *lease,
 		err = loop_device_reserve(attach->index, fresh, reserved);
 		if (err)
 			return err;
-		err = loop_attach_reserved(reserved, arg, lease);
-		if (!err)
+		err = loop_device_attach(reserved->lo, true, arg);
+		if (!err) {
 			attach->out_busy = -1;
+			return 0;
+		}
+		loop_device_give_back(reserved);
 		if (err != -EBUSY || attach->index >= 0 || attach->out_busy >= 0 ||
 		    fresh)
 			return err;
@@ -137,7 +123,7 @@ static int loop_attach(const struct loop_attach_arg *arg, struct file *lease,
 }
 
 /* Checks the file before a device is reserved or made, and then attaches it. */
-static int loop_attach_file(struct loop_ctl_attach *attach, struct file *lease,
+static int loop_attach_file(struct loop_ctl_attach *attach,
 			    struct loop_reserved *reserved)
 {
 	struct file *backing __free(fput) = fget(attach->fd);
@@ -168,7 +154,7 @@ static int loop_attach_file(struct loop_ctl_attach *attach, struct file *lease,
 	arg.files.quiet = quiet;
 	if (attach->require)
 		err = loop_attach_precheck(&arg);
-	return err ?: loop_attach(&arg, lease, reserved);
+	return err ?: loop_attach(&arg, reserved);
 }
 
 /* Writes the answers that tell why a call failed. */
@@ -214,11 +200,14 @@ static int loop_control_attach(void __user *arg)
 	}
 
 	result = attach;
-	err = loop_attach_file(&result, lease, &reserved);
+	err = loop_attach_file(&result, &reserved);
 	if (err) {
 		loop_attach_explain(arg, &attach, &result, err, usize);
 		goto out_put_lease;
 	}
+	/* the device is pinned, so nobody has detached it */
+	if (lease)
+		loop_lease_start(lease, reserved.lo);
 	result.out_lease = fd;
 	err = loop_struct_write(arg, &result, sizeof(result), usize);
 	if (err)
