@@ -309,18 +309,15 @@ static bool loop_io_is_direct(const struct loop_io *io)
 		loop_bio_is_swap_in(io->bio));
 }
 
-static void loop_io_work(struct work_struct *work);
-static void loop_swap_work(struct work_struct *work);
-
 /* Queues the bio for one of many workers, or for the one that writes. In any context. */
 static void loop_io_queue(struct loop_io *io)
 {
 	if (io->group == &io->b->lo->swap_group)
-		loop_io_queue_swap(io, loop_swap_work);
+		loop_io_queue_swap(io);
 	else if (bio_op(io->bio) == REQ_OP_WRITE)
 		loop_io_queue_write(io);
 	else
-		loop_io_queue_work(io, loop_io_work);
+		loop_io_queue_work(io);
 }
 
 /* Called in any context, as a flush follows a write with FUA that has ended. */
@@ -586,7 +583,7 @@ static void loop_io_swap_out(struct loop_io *io)
 	    loop_io_aligned(io) && loop_io_write_swap(io, &iter))
 		loop_io_try_end(io);
 	else
-		loop_io_queue_work(io, loop_io_work);
+		loop_io_queue_work(io);
 }
 
 /* Direct I/O can do the range, but not from the bio's memory. */
@@ -1306,8 +1303,10 @@ static const struct block_device_operations loop_fops = {
 	.free_disk	= loop_free_disk,
 };
 
-static const struct loop_entries loop_entries = {
+static const struct loop_entries loop_heart = {
 	.fops		= &loop_fops,
+	.io_work	= loop_io_work,
+	.swap_work	= loop_swap_work,
 	.write_work	= loop_write_work,
 	.flush_work	= loop_flush_work,
 	.submit		= loop_submit_merged,
@@ -1334,7 +1333,7 @@ static int __init loop_init(void)
 {
 	int err;
 
-	err = loop_work_init();
+	err = loop_work_init(&loop_heart);
 	if (err)
 		return err;
 	err = loop_merge_init();
@@ -1343,7 +1342,7 @@ static int __init loop_init(void)
 	err = loop_swap_init();
 	if (err)
 		goto out_merge;
-	err = loop_control_init(&loop_entries);
+	err = loop_control_init();
 	if (!err)
 		return 0;
 	loop_io_spares_free();

@@ -4,10 +4,10 @@
  * that follow from it, and how a backing is published and drained. All that depends on
  * the kind of file or file system is in this room.
  *
- * It calls work.c only for the memory of struct loop_io. Callers that publish or
- * unpublish a backing hold lo->mutex; the limits lock and the freeze of the queue
- * come inside that, and loop_chain_mutex inside those. loop_mapping_lock is this
- * room's own.
+ * It uses work.c only for the memory of struct loop_io and for the heart's functions.
+ * Callers that publish or unpublish a backing hold lo->mutex; the limits lock and the
+ * freeze of the queue come inside that, and loop_chain_mutex inside those.
+ * loop_mapping_lock is this room's own.
  */
 #include <linux/backing-dev.h>
 #include <linux/bio.h>
@@ -401,8 +401,7 @@ struct loop_backing *loop_backing_alloc(struct loop_device *lo,
 	b->atime_updated = jiffies - HZ;
 	spin_lock_init(&b->flush_lock);
 	INIT_LIST_HEAD(&b->flush_list);
-	if (lo)
-		INIT_WORK(&b->flush_work, lo->entries->flush_work);
+	INIT_WORK(&b->flush_work, loop_entries->flush_work);
 	refcount_set(&b->users, 1);
 	return b;
 }

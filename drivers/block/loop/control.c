@@ -497,11 +497,10 @@ static struct miscdevice loop_control = {
 	.groups		= loop_control_groups,
 };
 
-int __init loop_control_init(const struct loop_entries *entries)
+int __init loop_control_init(void)
 {
-	int err;
+	int err = loop_index_init();
 
-	err = loop_index_init(entries);
 	if (err)
 		return err;
 	err = misc_register(&loop_control);

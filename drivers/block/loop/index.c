@@ -17,7 +17,6 @@
 /* What a caller's device cgroup has to allow for an attachment. */
 #define LOOP_ACC_ATTACH		(DEVCG_ACC_READ | DEVCG_ACC_WRITE)
 
-static const struct loop_entries *loop_entries;
 static atomic_t loop_nr_devices;	/* devices whose memory is not freed yet */
 static DECLARE_WAIT_QUEUE_HEAD(loop_number_freed);
 
@@ -61,7 +60,6 @@ static struct loop_device *loop_device_alloc(int number, enum loop_state state)
 	atomic_inc(&loop_nr_devices);
 	lo->number = number;
 	lo->state = state;
-	lo->entries = loop_entries;
 	init_waitqueue_head(&lo->events);
 	init_waitqueue_head(&lo->drained);
 	INIT_WORK(&lo->remove_work, loop_remove_work);
@@ -509,12 +507,10 @@ static void loop_device_delete_all(void)
 	wait_var_event(&loop_nr_devices, !atomic_read(&loop_nr_devices));
 }
 
-int __init loop_index_init(const struct loop_entries *entries)
+int __init loop_index_init(void)
 {
-	int err;
+	int err = loop_params_init();
 
-	loop_entries = entries;
-	err = loop_params_init();
 	if (err)
 		return err;
 	return __register_blkdev(LOOP_MAJOR, "loop", loop_probe) ? -EIO : 0;

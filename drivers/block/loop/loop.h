@@ -181,14 +181,6 @@ struct loop_group {
 	struct work_struct	write_work;	/* A */
 };
 
-/* The kernel and the workers call these in the heart; no other room does. */
-struct loop_entries {
-	const struct block_device_operations *fops;	/* C: of each disk */
-	work_func_t		write_work;	/* C: of each group */
-	work_func_t		flush_work;	/* C: of each backing */
-	void			(*submit)(struct bio *bio, unsigned int nr); /* C: merged */
-};
-
 enum loop_state {
 	LOOP_FREE,
 	LOOP_ATTACHING,
@@ -207,7 +199,6 @@ enum loop_death {
 struct loop_device {
 	int			number;		/* C */
 	struct gendisk		*disk;		/* C */
-	const struct loop_entries *entries;	/* C */
 
 	struct loop_backing __rcu *backing;	/* R */
 	mempool_t		io_pool;	/* A */
@@ -290,7 +281,7 @@ struct loop_clone {
 
 /* control.c */
 
-int loop_control_init(const struct loop_entries *entries);
+int loop_control_init(void);
 void loop_control_exit(void);
 
 /* lease.c */
@@ -319,7 +310,7 @@ struct loop_reserved {
 	bool			made;	/* for it, and goes if it fails */
 };
 
-int loop_index_init(const struct loop_entries *entries);
+int loop_index_init(void);
 void loop_index_add_first(void);
 void loop_index_exit(void);
 void loop_device_free(struct loop_device *lo);
@@ -474,7 +465,7 @@ static inline bool loop_file_is_on_demand(struct file *file)
 
 int loop_swap_init(void);
 void loop_swap_exit(void);
-void loop_io_queue_swap(struct loop_io *io, work_func_t work);
+void loop_io_queue_swap(struct loop_io *io);
 bool loop_io_write_swap(struct loop_io *io, const struct iov_iter *iter);
 
 /* The bio is swapped out, and the file can write it with little memory. */
@@ -493,11 +484,22 @@ bool loop_plug_add(struct loop_device *lo, struct bio *bio);
 
 /* work.c */
 
+/* The kernel and the workers call these in the heart; no other room does. */
+struct loop_entries {
+	const struct block_device_operations *fops;	/* of each disk */
+	work_func_t		io_work;		/* of each bio */
+	work_func_t		swap_work;		/* of a bio that is swapped out */
+	work_func_t		write_work;		/* of each group */
+	work_func_t		flush_work;		/* of each backing */
+	void			(*submit)(struct bio *bio, unsigned int nr); /* merged */
+};
+
+extern const struct loop_entries *loop_entries;
 extern struct kmem_cache *loop_io_cache;
 extern struct workqueue_struct *loop_remove_workqueue;
 extern unsigned int loop_queue_depth;
 
-int loop_work_init(void);
+int loop_work_init(const struct loop_entries *entries);
 void loop_work_exit(void);
 int loop_device_prepare(struct loop_device *lo);
 void loop_group_init(struct loop_group *group, struct loop_device *lo,
@@ -507,7 +509,7 @@ void loop_group_put(struct loop_group *group);
 void loop_groups_free(struct loop_device *lo);
 void loop_groups_open(struct loop_device *lo);
 void loop_groups_close(struct loop_device *lo);
-void loop_io_queue_work(struct loop_io *io, work_func_t work);
+void loop_io_queue_work(struct loop_io *io);
 void loop_io_queue_write(struct loop_io *io);
 struct loop_io *loop_group_next_write(struct loop_group *group);
 void loop_io_run(struct loop_io *io, void (*run)(struct loop_io *io));

@@ -7,8 +7,8 @@
  * Bios wait in the submitter's plug until it is finished, or the submitter sleeps. They
  * are in flight meanwhile, so no change of the backing goes past them.
  *
- * The heart comes in by loop_plug_add(), and passes down the function that submits. This
- * room calls no other, and takes no lock.
+ * The heart comes in by loop_plug_add(). This room calls no other, and takes no lock. It
+ * has the heart's function that submits from work.c.
  */
 #include <linux/bio.h>
 #include <linux/blk-cgroup.h>
@@ -73,14 +73,13 @@ static struct bio *loop_plug_merge(struct loop_plug *plug)
 
 static void loop_plug_submit(struct loop_plug *plug)
 {
-	struct loop_device *lo = plug->cb.data;
 	struct bio *bio = plug->nr > 1 ? loop_plug_merge(plug) : NULL;
 
 	if (bio) {
-		lo->entries->submit(bio, plug->nr);
+		loop_entries->submit(bio, plug->nr);
 	} else {
 		while ((bio = bio_list_pop(&plug->bios)))
-			lo->entries->submit(bio, 1);
+			loop_entries->submit(bio, 1);
 	}
 	kfree(plug);
 }

@@ -6,7 +6,8 @@
  * memory reserves at hand. Documentation/block/loop.rst says what this does not solve.
  *
  * The heart comes in by loop_bio_is_swap_out(), loop_io_queue_swap() and
- * loop_io_write_swap(). This room calls no other, and takes no lock.
+ * loop_io_write_swap(). This room calls no other, and takes no lock. It has the heart's
+ * function from work.c.
  */
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
@@ -16,9 +17,9 @@
 static struct workqueue_struct *loop_swap_workqueue;
 
 /* Queues the bio for a worker of the queue with a rescuer. In any context. */
-void loop_io_queue_swap(struct loop_io *io, work_func_t work)
+void loop_io_queue_swap(struct loop_io *io)
 {
-	INIT_WORK(&io->work, work);
+	INIT_WORK(&io->work, loop_entries->swap_work);
 	queue_work(loop_swap_workqueue, &io->work);
 }
 

@@ -2,7 +2,7 @@
 /*
  * Groups of bios, which bound how many are in flight, the queues where bios wait for
  * a worker, and the memory for struct loop_io. This room knows nothing of files: the
- * heart passes the function that a worker runs.
+ * heart passes the functions that workers run, for all rooms, in loop_entries.
  *
  * It is the lowest room and calls no other. It takes lo->group_lock, in any context.
  */
@@ -16,6 +16,7 @@
 /* A device keeps this many groups. A new one then replaces one without bios. */
 #define LOOP_IDLE_GROUPS	64
 
+const struct loop_entries *loop_entries __ro_after_init;
 struct kmem_cache *loop_io_cache;
 
 /* Its workers remove ephemeral devices. */
@@ -46,7 +47,7 @@ void loop_group_init(struct loop_group *group, struct loop_device *lo,
 	group->lo = lo;
 	sema_init(&group->room, depth);
 	INIT_LIST_HEAD(&group->writes);
-	INIT_WORK(&group->write_work, lo->entries->write_work);
+	INIT_WORK(&group->write_work, loop_entries->write_work);
 }
 
 static struct loop_group *loop_group_find(struct loop_device *lo,
@@ -197,9 +198,9 @@ int loop_device_prepare(struct loop_device *lo)
 }
 
 /* Queues the bio for one of many workers. In any context. */
-void loop_io_queue_work(struct loop_io *io, work_func_t work)
+void loop_io_queue_work(struct loop_io *io)
 {
-	INIT_WORK(&io->work, work);
+	INIT_WORK(&io->work, loop_entries->io_work);
 	queue_work(io->group->lo->workqueue, &io->work);
 }
 
@@ -255,8 +256,9 @@ void loop_io_run(struct loop_io *io, void (*run)(struct loop_io *io))
  * Init and exit
  */
 
-int __init loop_work_init(void)
+int __init loop_work_init(const struct loop_entries *entries)
 {
+	loop_entries = entries;
 	/* the cache is not merged with others, so that a lost bio shows at exit */
 	loop_io_cache = KMEM_CACHE(loop_io, SLAB_HWCACHE_ALIGN | SLAB_NO_MERGE);
 	if (!loop_io_cache)
