@@ -542,19 +542,34 @@ static bool loop_backing_can_direct(const struct loop_backing *b)
 	return loop_backing_aligned(b);
 }
 
+/* The features that follow from the file; the others are the same for all devices. */
+#define LOOP_FEATURES (BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA | \
+		       BLK_FEAT_ROTATIONAL | BLK_FEAT_STABLE_WRITES)
+
+static void loop_backing_derive_features(struct loop_backing *b)
+{
+	struct block_device *lower = loop_file_lower_bdev(b->file);
+
+	b->honours_dsync = b->params.direct &&
+			   (loop_file_fs(b->file) & LOOP_FS_TRUSTED);
+	if (b->file->f_op->fsync && !b->params.read_only) {
+		b->features |= BLK_FEAT_WRITE_CACHE;
+		/* FUA would be a flush elsewhere; the submitter's own serves more writes */
+		if (b->honours_dsync)
+			b->features |= BLK_FEAT_FUA;
+	}
+	if (lower && blk_queue_rot(bdev_get_queue(lower)))
+		b->features |= BLK_FEAT_ROTATIONAL;
+	/* with direct I/O, the device below gets the pages of the bio */
+	if ((b->params.direct || b->swap_out) &&
+	    loop_file_wants_stable_pages(b->file))
+		b->features |= BLK_FEAT_STABLE_WRITES;
+}
+
 /* Derives from the file what the queue limits will say. */
 static void loop_backing_derive_limits(struct loop_backing *b)
 {
 	struct block_device *bdev = loop_file_bdev(b->file);
-	struct block_device *lower = loop_file_lower_bdev(b->file);
-
-	b->write_cache = b->file->f_op->fsync && !b->params.read_only;
-	b->honours_dsync = b->params.direct &&
-			   (loop_file_fs(b->file) & LOOP_FS_TRUSTED);
-	/* with direct I/O, the device below gets the pages of the bio */
-	b->stable_writes = (b->params.direct || b->swap_out) &&
-			   loop_file_wants_stable_pages(b->file);
-	b->rotational = lower && blk_queue_rot(bdev_get_queue(lower));
 
 	if (bdev) {
 		b->max_discard_sectors = bdev_max_discard_sectors(bdev);
@@ -666,6 +681,7 @@ int loop_backing_derive(struct loop_backing *b, bool resize)
 	b->write_waits = b->params.direct &&
 			 (loop_inode_fs(loop_file_data_inode(b->file)) &
 			  LOOP_FS_FORGETS_ASYNC);
+	loop_backing_derive_features(b);
 	loop_backing_derive_limits(b);
 	loop_backing_derive_inline(b);
 	return loop_backing_alloc_reserves(b);
@@ -698,25 +714,6 @@ u32 loop_backing_unmet(const struct loop_backing *b)
 	if ((p->attach_flags & LOOP_ATTACH_UNCACHED) && !b->uncached)
 		unmet |= LOOP_COND_UNCACHED;
 	return unmet;
-}
-
-#define LOOP_FEATURES (BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA | \
-		       BLK_FEAT_ROTATIONAL | BLK_FEAT_STABLE_WRITES)
-
-static blk_features_t loop_backing_features(const struct loop_backing *b)
-{
-	blk_features_t features = 0;
-
-	if (b->write_cache)
-		features |= BLK_FEAT_WRITE_CACHE;
-	/* FUA would be a flush elsewhere; the submitter's own serves more writes */
-	if (b->write_cache && b->honours_dsync)
-		features |= BLK_FEAT_FUA;
-	if (b->rotational)
-		features |= BLK_FEAT_ROTATIONAL;
-	if (b->stable_writes)
-		features |= BLK_FEAT_STABLE_WRITES;
-	return features;
 }
 
 /* Sets @lim to the limits of a new device. */
@@ -772,13 +769,10 @@ static void loop_limits_fill(struct queue_limits *lim,
 			     const struct loop_backing *b)
 {
 	unsigned int block_size = b->params.block_size;
-	blk_features_t features = loop_backing_features(b);
-	blk_features_t changed = LOOP_FEATURES;
+	blk_features_t changed = old ? b->features ^ old->features : LOOP_FEATURES;
 	unsigned int granularity;
 
-	if (old)
-		changed = features ^ loop_backing_features(old);
-	lim->features = (lim->features & ~changed) | (features & changed);
+	lim->features = (lim->features & ~changed) | (b->features & changed);
 
 	lim->logical_block_size = block_size;
 	lim->physical_block_size = block_size;
@@ -939,7 +933,7 @@ int loop_backing_publish(struct loop_device *lo,
 	if (err)
 		return err;
 	set_disk_ro(lo->disk, b->params.read_only);
-	loop_disk_set_stable_pages(lo->disk, b->stable_writes);
+	loop_disk_set_stable_pages(lo->disk, b->features & BLK_FEAT_STABLE_WRITES);
 	*bp = old;
 	return 0;
 }

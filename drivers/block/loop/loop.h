@@ -143,9 +143,7 @@ struct loop_backing {
 	struct work_struct	flush_work;	/* A */
 
 	/* queue limits that follow from the file */
-	bool			write_cache;	/* C */
-	bool			rotational;	/* C */
-	bool			stable_writes;	/* C */
+	blk_features_t		features;	/* C */
 	unsigned int		discard_granularity; /* C */
 	unsigned int		max_discard_sectors; /* C */
 	unsigned int		max_write_zeroes_sectors; /* C */
