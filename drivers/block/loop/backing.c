@@ -617,18 +617,15 @@ static bool loop_backing_can_read_inline(const struct loop_backing *b)
 
 static void loop_backing_derive_inline(struct loop_backing *b)
 {
-	bool no_inline = b->params.attach_flags & LOOP_ATTACH_NO_INLINE;
-	struct file *file = b->file;
-
-	if (no_inline) {
-		/* both stay false */
-	} else if (loop_backing_can_inline(b)) {
+	if (b->params.attach_flags & LOOP_ATTACH_NO_INLINE)
+		return;
+	if (loop_backing_can_inline(b)) {
 		b->inline_read = loop_backing_can_read_inline(b);
 		b->inline_write = b->params.direct ||
-				  (file->f_op->fop_flags & FOP_BUFFER_WASYNC);
-	} else if (!b->params.direct && loop_file_reads_cache(file)) {
-		b->inline_cached = loop_backing_can_read_inline(b) &&
-				   !loop_file_is_on_demand(file);
+				  (b->file->f_op->fop_flags & FOP_BUFFER_WASYNC);
+	} else if (!b->params.direct && loop_file_reads_cache(b->file)) {
+		/* a file that is filled on demand has no quiet file */
+		b->inline_cached = loop_backing_can_read_inline(b);
 		b->inline_read = b->inline_cached;
 	}
 }
