@@ -150,11 +150,6 @@ static bool loop_io_is_write(const struct loop_io *io)
 	return op_is_write(bio_op(io->bio));
 }
 
-static bool loop_io_is_inline(const struct loop_io *io)
-{
-	return io->state == LOOP_IO_INLINE || io->state == LOOP_IO_INLINE_LATE;
-}
-
 /* The bio, which is a read, is swapped in. */
 static bool loop_bio_is_swap_in(struct bio *bio)
 {
@@ -423,16 +418,6 @@ static bool loop_backoff_skip(struct loop_backoff *backoff)
 	return skip;
 }
 
-/*
- * A device below does no direct I/O without waiting. A file system may have several,
- * and loop_backing_can_inline() has asked only the one of the superblock.
- */
-static void loop_backing_stop_inline(struct loop_backing *b)
-{
-	WRITE_ONCE(b->inline_read, false);
-	WRITE_ONCE(b->inline_write, false);
-}
-
 /* What a try to read or write the file has come to. */
 enum loop_try {
 	LOOP_TRY_PENDING,	/* the completion handles the result */
@@ -466,7 +451,7 @@ static void loop_io_fall_back(struct loop_io *io, long ret)
 static enum loop_try loop_io_handle_result(struct loop_io *io)
 {
 	bool direct = io->iocb.ki_flags & IOCB_DIRECT;
-	bool inlined = loop_io_is_inline(io);
+	bool inlined = io->state == LOOP_IO_INLINE || io->state == LOOP_IO_INLINE_LATE;
 	bool write = loop_io_is_write(io);
 	long ret = loop_io_inject(io, inlined);
 
@@ -486,7 +471,13 @@ static enum loop_try loop_io_handle_result(struct loop_io *io)
 			return LOOP_TRY_ENDED;
 		}
 	} else if (ret == -EOPNOTSUPP && direct && inlined) {
-		loop_backing_stop_inline(io->b);
+		/*
+		 * A device below does no direct I/O without waiting. A file system may
+		 * have several, and loop_backing_can_inline() has asked only the one of
+		 * the superblock.
+		 */
+		WRITE_ONCE(io->b->inline_read, false);
+		WRITE_ONCE(io->b->inline_write, false);
 	} else if (!inlined && !(ret == -EINVAL && direct)) {
 		loop_io_end(io, errno_to_blk_status(ret ?: -EIO));
 		return LOOP_TRY_ENDED;
@@ -519,21 +510,16 @@ static void loop_io_complete(struct kiocb *iocb, long ret)
 		loop_io_try_end(io);
 }
 
-/* Reads use the quiet file, if there is one, and writes the file itself. */
-static struct file *loop_io_file(const struct loop_io *io)
-{
-	const struct loop_backing *b = io->b;
-
-	return loop_io_is_write(io) ? b->file : b->quiet_file ?: b->file;
-}
-
-/* Makes one try: PENDING or RETURNED. */
+/* Makes one try: PENDING or RETURNED. Reads use the quiet file, if there is one. */
 static enum loop_try loop_io_try(struct loop_io *io, int flags)
 {
-	struct file *file = loop_io_file(io);
+	struct file *file = io->b->file;
 	struct kiocb *iocb = &io->iocb;
 	struct iov_iter iter;
 	ssize_t ret;
+
+	if (!loop_io_is_write(io) && io->b->quiet_file)
+		file = io->b->quiet_file;
 
 	refcount_set(&io->ref, 2);
 	loop_io_iter(io, &iter);
@@ -656,21 +642,14 @@ static bool loop_io_fill_on_demand(struct loop_io *io)
  * a cgroup whose I/O is not throttled may need that lock. So a worker first has the
  * page cache filled without it. That is right only where a read looks at nothing else.
  */
-static enum loop_try loop_io_read_buffered(struct loop_io *io)
-{
-	if (io->b->quiet_file && !io->b->uncached)
-		loop_file_read_ahead(io->b->quiet_file, io->pos,
-				     io->bio->bi_iter.bi_size);
-	return loop_io_try(io, 0);
-}
-
 static enum loop_try loop_io_try_waiting(struct loop_io *io)
 {
 	if (io->state != LOOP_IO_BUFFERED)
 		return loop_io_try(io, IOCB_DIRECT);
-	if (loop_io_is_write(io))
-		return loop_io_try(io, 0);
-	return loop_io_read_buffered(io);
+	if (!loop_io_is_write(io) && io->b->quiet_file && !io->b->uncached)
+		loop_file_read_ahead(io->b->quiet_file, io->pos,
+				     io->bio->bi_iter.bi_size);
+	return loop_io_try(io, 0);
 }
 
 /* Returns the memory cgroup of the bio's cgroup with a reference, or NULL for the root. */
@@ -1026,14 +1005,6 @@ static void loop_write_work(struct work_struct *work)
  * Flushes
  */
 
-static void loop_io_flushed(struct loop_io *io, int err)
-{
-	if (io->bio->bi_iter.bi_size && !err)
-		loop_io_queue(io);
-	else
-		loop_io_end(io, errno_to_blk_status(err));
-}
-
 /*
  * One fsync serves all flushes that wait when it starts. The backing is not freed
  * before this has returned.
@@ -1057,8 +1028,12 @@ static void loop_flush_work(struct work_struct *work)
 			trace_loop_flush(b->lo->number,
 					 list_count_nodes(&served), err);
 	}
-	list_for_each_entry_safe(io, next, &served, node)
-		loop_io_flushed(io, err);
+	list_for_each_entry_safe(io, next, &served, node) {
+		if (io->bio->bi_iter.bi_size && !err)
+			loop_io_queue(io);
+		else
+			loop_io_end(io, errno_to_blk_status(err));
+	}
 	memalloc_noio_restore(noio);
 }
 
