@@ -104,10 +104,7 @@ static void loop_uevents_release(struct loop_device *lo, bool change,
 
 void loop_partscan_allow(struct loop_device *lo, bool allow)
 {
-	if (allow)
-		clear_bit(GD_SUPPRESS_PART_SCAN, &lo->disk->state);
-	else
-		set_bit(GD_SUPPRESS_PART_SCAN, &lo->disk->state);
+	assign_bit(GD_SUPPRESS_PART_SCAN, &lo->disk->state, !allow);
 }
 
 /*
@@ -180,13 +177,6 @@ int loop_reconf_begin(struct loop_reconf *rc, struct loop_device *lo,
 	return -EINTR;
 }
 
-/* Invalidates all clean pages, also pages that are mapped or being read. */
-static void loop_invalidate(struct block_device *bdev)
-{
-	invalidate_bdev(bdev); /* also drops the per-CPU references to buffers */
-	invalidate_inode_pages2(bdev->bd_mapping);
-}
-
 /* Ends a change, of which @err is the result, and returns @err. */
 int loop_reconf_end(struct loop_reconf *rc, int err)
 {
@@ -195,8 +185,11 @@ int loop_reconf_end(struct loop_reconf *rc, int err)
 	mutex_unlock(&lo->mutex);
 	if (rc->b)
 		loop_backing_retire(rc->b);
-	if (rc->stale && !err)
-		loop_invalidate(lo->disk->part0);
+	if (rc->stale && !err) {
+		/* drops the per-CPU references to buffers, and then all clean pages */
+		invalidate_bdev(lo->disk->part0);
+		invalidate_inode_pages2(lo->disk->part0->bd_mapping);
+	}
 	/* a quiet device is scanned and announced by loop_device_announce() */
 	if (rc->scan && !err && !READ_ONCE(lo->quiet)) {
 		loop_scan_partitions(lo);

@@ -181,14 +181,11 @@ int loop_file_validate(struct file *file)
 /* Does what kiocb_start_write() does, but fails while the file system is frozen. */
 bool loop_file_start_write_trylock(struct file *file)
 {
-	struct inode *inode = file_inode(file);
-
-	if (!S_ISREG(inode->i_mode))
-		return true;
-	if (!sb_start_write_trylock(inode->i_sb))
+	if (!file_start_write_trylock(file))
 		return false;
 	/* the completion of the write releases it, maybe in another task */
-	__sb_writers_release(inode->i_sb, SB_FREEZE_WRITE);
+	if (S_ISREG(file_inode(file)->i_mode))
+		__sb_writers_release(file_inode(file)->i_sb, SB_FREEZE_WRITE);
 	return true;
 }
 
