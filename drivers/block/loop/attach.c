@@ -215,20 +215,20 @@ struct loop_backing *loop_reconf_old(struct loop_reconf *rc)
 								 ERR_PTR(-ENXIO);
 }
 
-/* Allocates rc->b with the parameters of @old, and its files if @files is NULL. */
+/* Allocates rc->b with the parameters of @old, and its files if @file is NULL. */
 int loop_reconf_clone(struct loop_reconf *rc, struct loop_backing *old,
-		      const struct loop_files *files)
+		      struct file *file)
 {
-	const struct loop_files same = {
-		.file	= old->file,
-		.quiet	= old->quiet_file,
-	};
-	struct loop_backing *b = loop_backing_alloc(rc->lo, files ?: &same);
+	struct loop_backing *b = loop_backing_alloc(rc->lo, file ?: old->file);
 
 	if (!b)
 		return -ENOMEM;
 	rc->b = b;
 	b->params = old->params;
+	if (file)
+		b->quiet_file = loop_file_open_quiet(file, b->params.read_only);
+	else if (old->quiet_file)
+		b->quiet_file = get_file(old->quiet_file);
 	atomic64_set(&b->nr_sectors, atomic64_read(&old->nr_sectors));
 	b->cut = old->cut;
 	/*
@@ -238,7 +238,7 @@ int loop_reconf_clone(struct loop_reconf *rc, struct loop_backing *old,
 	 */
 	b->dio_mem_mask = old->dio_mem_mask;
 	b->dio_offset_mask = old->dio_offset_mask;
-	if (files || loop_file_bdev(b->file))
+	if (file || loop_file_bdev(b->file))
 		return loop_backing_stat_direct(b);
 	return 0;
 }
@@ -365,13 +365,6 @@ int loop_params_set(struct loop_params *p,
 	return 0;
 }
 
-bool loop_attach_is_read_only(const struct loop_attach_arg *arg)
-{
-	return (arg->config->info.lo_flags & LO_FLAGS_READ_ONLY) ||
-	       !(arg->mode & BLK_OPEN_WRITE) ||
-	       !(arg->files.file->f_mode & FMODE_WRITE);
-}
-
 /*
  * Returns the default block size: 512 bytes, or more if direct I/O needs more. With
  * LOOP_ATTACH_DIRECT_ALIGNED it is 512 bytes.
@@ -388,25 +381,20 @@ unsigned int loop_backing_block_size(const struct loop_backing *b)
 	return align;
 }
 
-static u32 loop_attach_flags(const struct loop_attach_arg *arg)
-{
-	return arg->attach ? arg->attach->attach_flags : 0;
-}
-
 static int loop_attach_params(struct loop_backing *b,
-			      const struct loop_attach_arg *arg)
+			      const struct loop_attach_arg *arg, blk_mode_t mode)
 {
 	const struct loop_config *config = arg->config;
 	struct loop_params *p = &b->params;
 	u32 flags = config->info.lo_flags;
-	struct file *file = arg->files.file;
 	int err;
 
-	p->direct = (flags & LO_FLAGS_DIRECT_IO) || (file->f_flags & O_DIRECT);
+	p->direct = (flags & LO_FLAGS_DIRECT_IO) || (b->file->f_flags & O_DIRECT);
 	p->direct_asked = p->direct;
-	p->attach_flags = loop_attach_flags(arg);
+	p->attach_flags = arg->attach ? arg->attach->attach_flags : 0;
 	p->write_asked = !(flags & LO_FLAGS_READ_ONLY);
-	p->read_only = loop_attach_is_read_only(arg);
+	p->read_only = !p->write_asked || !(mode & BLK_OPEN_WRITE) ||
+		       !(b->file->f_mode & FMODE_WRITE);
 
 	p->block_size_asked = config->block_size;
 	p->block_size = config->block_size ?: loop_backing_block_size(b);
@@ -494,7 +482,7 @@ static void loop_attach_finish(struct loop_backing *b,
 			       const struct loop_attach_arg *arg)
 {
 	struct loop_ctl_attach *attach = arg->attach;
-	u32 attach_flags = loop_attach_flags(arg);
+	u32 attach_flags = b->params.attach_flags;
 	struct loop_device *lo = b->lo;
 
 	__module_get(THIS_MODULE);
@@ -524,19 +512,6 @@ static void loop_attach_finish(struct loop_backing *b,
 		loop_trace_attach(b);
 }
 
-/* Derives all of @b from its file and what the caller asks for. */
-static int loop_attach_build(struct loop_backing *b,
-			     const struct loop_attach_arg *arg)
-{
-	int err;
-
-	err = loop_backing_stat_direct(b);
-	if (err)
-		return err;
-	err = loop_attach_params(b, arg);
-	return err ?: loop_backing_derive(b, true);
-}
-
 static int loop_attach_check_required(const struct loop_backing *b,
 				      struct loop_ctl_attach *attach)
 {
@@ -549,18 +524,25 @@ static int loop_attach_check_required(const struct loop_backing *b,
 }
 
 /*
- * Checks whether the file can meet the required conditions, before there is a device:
- * it builds a backing that has no device.
+ * Builds arg->b from the file and from what the caller asks for, and checks all that
+ * does not depend on the device. The caller frees arg->b if no device has taken it.
  */
-int loop_attach_precheck(const struct loop_attach_arg *arg)
+int loop_attach_build(struct loop_attach_arg *arg, struct file *file,
+		      blk_mode_t mode)
 {
-	struct loop_backing *b = loop_backing_alloc(NULL, &arg->files);
+	struct loop_backing *b = loop_backing_alloc(NULL, file);
 	int err;
 
 	if (!b)
 		return -ENOMEM;
-	err = loop_attach_build(b, arg) ?: loop_attach_check_required(b, arg->attach);
-	loop_backing_free(b);
+	arg->b = b;
+	err = loop_backing_stat_direct(b) ?: loop_attach_params(b, arg, mode);
+	if (err)
+		return err;
+	b->quiet_file = loop_file_open_quiet(file, b->params.read_only);
+	err = loop_backing_derive(b, true);
+	if (!err && arg->attach)
+		err = loop_attach_check_required(b, arg->attach);
 	return err;
 }
 
@@ -596,26 +578,26 @@ static int loop_attach_publish(struct loop_reconf *rc,
 	return 0;
 }
 
-static int loop_reconf_attach(struct loop_reconf *rc,
-			      const struct loop_attach_arg *arg)
+/*
+ * Attaches arg->b to a device that the caller has moved to LOOP_ATTACHING. Even if it
+ * fails, arg->b is NULL after that, and the end of the change frees the backing.
+ */
+int loop_reconf_attach(struct loop_reconf *rc, struct loop_attach_arg *arg)
 {
-	bool quiet = loop_attach_flags(arg) & LOOP_ATTACH_HOLD;
+	bool quiet = arg->b->params.attach_flags & LOOP_ATTACH_HOLD;
 	struct loop_device *lo = rc->lo;
 	int err;
 
+	rc->b = arg->b;
+	arg->b = NULL;
+	rc->b->lo = lo;
+	rc->attach = arg->attach;
 	err = loop_device_prepare(lo);
-	if (err)
-		return err;
-	rc->b = loop_backing_alloc(lo, &arg->files);
-	if (!rc->b)
-		return -ENOMEM;
-	err = loop_attach_build(rc->b, arg);
-	/* the precheck does not know whether the device is read-only */
+	/* loop_attach_build() does not know whether the device is read-only */
 	if (!err && arg->attach)
 		err = loop_attach_check_required(rc->b, arg->attach);
 	if (err)
 		return err;
-	rc->attach = arg->attach;
 	/* loop_device_announce() or loop_device_detach() releases them */
 	if (quiet)
 		loop_uevents_hold(lo);
@@ -626,16 +608,6 @@ static int loop_reconf_attach(struct loop_reconf *rc,
 		loop_uevents_release(lo, false, false);
 	}
 	return err;
-}
-
-/* Attaches a file to a device that the caller has moved to LOOP_ATTACHING. */
-int loop_device_attach(struct loop_device *lo, bool claim,
-		       const struct loop_attach_arg *arg)
-{
-	struct loop_reconf rc;
-	int err = loop_reconf_begin(&rc, lo, claim);
-
-	return err ?: loop_reconf_end(&rc, loop_reconf_attach(&rc, arg));
 }
 
 /*

@@ -383,8 +383,7 @@ static void loop_backing_unclaim(struct loop_backing *b)
  * Backing: built, published, drained
  */
 
-struct loop_backing *loop_backing_alloc(struct loop_device *lo,
-					const struct loop_files *files)
+struct loop_backing *loop_backing_alloc(struct loop_device *lo, struct file *file)
 {
 	struct loop_backing *b;
 
@@ -392,9 +391,7 @@ struct loop_backing *loop_backing_alloc(struct loop_device *lo,
 	if (!b)
 		return NULL;
 	b->lo = lo;
-	b->file = get_file(files->file);
-	if (files->quiet)
-		b->quiet_file = get_file(files->quiet);
+	b->file = get_file(file);
 	b->atime_updated = jiffies - HZ;
 	spin_lock_init(&b->flush_lock);
 	INIT_LIST_HEAD(&b->flush_list);

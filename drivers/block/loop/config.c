@@ -32,28 +32,24 @@ static int loop_device_configure(struct loop_device *lo, blk_mode_t mode,
 				 const struct loop_config *config)
 {
 	struct file *file __free(fput) = fget(config->fd);
-	struct file *quiet __free(fput) = NULL;
-	struct loop_attach_arg arg = {
-		.mode	= mode,
-		.config	= config,
-	};
+	struct loop_attach_arg arg = { .config = config };
+	struct loop_reconf rc;
 	int err;
 
 	if (!file)
 		return -EBADF;
-	arg.files.file = file;
 	err = loop_file_validate(file);
 	if (err)
 		return err;
 	/* a second caller fails at once, and does not wait for the first one's file */
 	if (!loop_move_state(lo, LOOP_FREE, LOOP_ATTACHING))
 		return -EBUSY;
-	err = loop_config_validate(config);
-	if (!err) {
-		quiet = loop_file_open_quiet(file, loop_attach_is_read_only(&arg));
-		arg.files.quiet = quiet;
-		err = loop_device_attach(lo, !(mode & BLK_OPEN_EXCL), &arg);
-	}
+	err = loop_config_validate(config) ?:
+	      loop_reconf_begin(&rc, lo, !(mode & BLK_OPEN_EXCL)) ?:
+	      loop_reconf_end(&rc, loop_attach_build(&arg, file, mode) ?:
+				   loop_reconf_attach(&rc, &arg));
+	if (arg.b)
+		loop_backing_free(arg.b);
 	if (err)
 		loop_set_state(lo, LOOP_FREE);
 	return err;
@@ -102,8 +98,7 @@ static int loop_ioctl_clr_fd(struct loop_device *lo, blk_mode_t mode,
 	return err;
 }
 
-static int loop_reconf_set_file(struct loop_reconf *rc,
-				const struct loop_files *files)
+static int loop_reconf_set_file(struct loop_reconf *rc, struct file *file)
 {
 	struct loop_backing *old = loop_reconf_old(rc);
 	struct loop_backing *b;
@@ -113,11 +108,11 @@ static int loop_reconf_set_file(struct loop_reconf *rc,
 		return PTR_ERR(old);
 	if (!old->params.read_only)
 		return -EINVAL;
-	err = loop_reconf_clone(rc, old, files);
+	err = loop_reconf_clone(rc, old, file);
 	if (err)
 		return err;
 	b = rc->b;
-	if (files->file->f_flags & O_DIRECT) {
+	if (file->f_flags & O_DIRECT) {
 		b->params.direct = true;
 		b->params.direct_asked = true;
 	}
@@ -139,8 +134,6 @@ static int loop_ioctl_change_fd(struct loop_device *lo, blk_mode_t mode,
 				unsigned long arg)
 {
 	struct file *file __free(fput) = fget(arg);
-	struct file *quiet __free(fput) = NULL;
-	struct loop_files files = { .file = file };
 	struct loop_reconf rc;
 	int err;
 
@@ -149,10 +142,8 @@ static int loop_ioctl_change_fd(struct loop_device *lo, blk_mode_t mode,
 	err = loop_file_validate(file);
 	if (err)
 		return err;
-	quiet = loop_file_open_quiet(file, true);
-	files.quiet = quiet;
 	err = loop_reconf_begin(&rc, lo, false);
-	return err ?: loop_reconf_end(&rc, loop_reconf_set_file(&rc, &files));
+	return err ?: loop_reconf_end(&rc, loop_reconf_set_file(&rc, file));
 }
 
 /*

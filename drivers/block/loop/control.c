@@ -86,21 +86,19 @@ static int loop_attach_validate(const struct loop_ctl_attach *attach)
 	if (memchr_inv(&attach->out_diskseq, 0, sizeof(*attach) -
 		       offsetof(struct loop_ctl_attach, out_diskseq)))
 		return -EINVAL;
-	if (attach->block_size && blk_validate_block_size(attach->block_size))
-		return -EINVAL;
-	return attach->offset > LLONG_MAX || attach->sizelimit > LLONG_MAX ?
-	       -EOVERFLOW : 0;
+	return 0;
 }
 
 /*
  * Attaches to the device that is asked for or found. On EBUSY attach->out_busy is
  * the device that is in the way, or -1.
  */
-static int loop_attach(const struct loop_attach_arg *arg,
+static int loop_attach(struct loop_attach_arg *arg,
 		       struct loop_reserved *reserved)
 {
 	struct loop_ctl_attach *attach = arg->attach;
 	bool fresh = attach->attach_flags & LOOP_ATTACH_EPHEMERAL;
+	struct loop_reconf rc;
 	int err;
 
 	for (;;) {
@@ -108,53 +106,43 @@ static int loop_attach(const struct loop_attach_arg *arg,
 		err = loop_device_reserve(attach->index, fresh, reserved);
 		if (err)
 			return err;
-		err = loop_device_attach(reserved->lo, true, arg);
+		err = loop_reconf_begin(&rc, reserved->lo, true) ?:
+		      loop_reconf_end(&rc, loop_reconf_attach(&rc, arg));
 		if (!err) {
 			attach->out_busy = -1;
 			return 0;
 		}
 		loop_device_give_back(reserved);
-		if (err != -EBUSY || attach->index >= 0 || attach->out_busy >= 0 ||
-		    fresh)
+		if (err != -EBUSY || !arg->b || attach->index >= 0 || fresh)
 			return err;
 		/* another task has just opened the device with O_EXCL: make a new one */
 		fresh = true;
 	}
 }
 
-/* Checks the file before a device is reserved or made, and then attaches it. */
+/* Builds the backing before a device is reserved or made, and then attaches it. */
 static int loop_attach_file(struct loop_ctl_attach *attach,
 			    struct loop_reserved *reserved)
 {
-	struct file *backing __free(fput) = fget(attach->fd);
-	struct file *quiet __free(fput) = NULL;
+	struct file *file __free(fput) = fget(attach->fd);
 	struct loop_config config = {
 		.block_size		= attach->block_size,
 		.info.lo_offset		= attach->offset,
 		.info.lo_sizelimit	= attach->sizelimit,
 		.info.lo_flags		= attach->lo_flags,
 	};
-	struct loop_attach_arg arg = {
-		.files.file	= backing,
-		.mode		= BLK_OPEN_READ,
-		.config		= &config,
-		.attach		= attach,
-	};
+	struct loop_attach_arg arg = { .config = &config, .attach = attach };
 	int err;
 
-	if (!backing)
+	if (!file)
 		return -EBADF;
-	err = loop_file_validate(backing);
-	if (err)
-		return err;
 	memcpy(config.info.lo_file_name, attach->name, LO_NAME_SIZE);
-	if (backing->f_mode & FMODE_WRITE)
-		arg.mode |= BLK_OPEN_WRITE;
-	quiet = loop_file_open_quiet(backing, loop_attach_is_read_only(&arg));
-	arg.files.quiet = quiet;
-	if (attach->require)
-		err = loop_attach_precheck(&arg);
-	return err ?: loop_attach(&arg, reserved);
+	err = loop_file_validate(file) ?:
+	      loop_attach_build(&arg, file, BLK_OPEN_WRITE) ?:
+	      loop_attach(&arg, reserved);
+	if (arg.b)
+		loop_backing_free(arg.b);
+	return err;
 }
 
 /* Writes the answers that tell why a call failed. */

@@ -106,12 +106,6 @@ struct loop_backoff {
 	u8			skip;		/* H: bios that are not tried */
 };
 
-/* A backing is made of these. */
-struct loop_files {
-	struct file		*file;
-	struct file		*quiet;		/* see loop_file_open_quiet(), or NULL */
-};
-
 struct loop_backing {
 	/* read by every bio */
 	struct file		*file;		/* C */
@@ -331,10 +325,9 @@ int loop_compat_ioctl(struct block_device *bdev, blk_mode_t mode,
 /* attach.c */
 
 struct loop_attach_arg {
-	struct loop_files		files;
-	blk_mode_t			mode;
 	const struct loop_config	*config;
 	struct loop_ctl_attach		*attach; /* NULL: an ioctl of the device */
+	struct loop_backing		*b;	/* no device has it yet; or NULL */
 };
 
 /*
@@ -367,7 +360,7 @@ int loop_reconf_begin(struct loop_reconf *rc, struct loop_device *lo, bool claim
 int loop_reconf_end(struct loop_reconf *rc, int err);
 struct loop_backing *loop_reconf_old(struct loop_reconf *rc);
 int loop_reconf_clone(struct loop_reconf *rc, struct loop_backing *old,
-		      const struct loop_files *files);
+		      struct file *file);
 void loop_reconf_set_size(struct loop_reconf *rc, struct loop_backing *b);
 int loop_reconf_publish(struct loop_reconf *rc);
 int loop_reconf_publish_medium(struct loop_reconf *rc);
@@ -378,10 +371,9 @@ void loop_device_set_name(struct loop_device *lo, const u8 *name);
 u32 loop_backing_flags(const struct loop_backing *b);
 void loop_entry_fill_backing(struct loop_ctl_entry *entry,
 			     const struct loop_backing *b);
-bool loop_attach_is_read_only(const struct loop_attach_arg *arg);
-int loop_attach_precheck(const struct loop_attach_arg *arg);
-int loop_device_attach(struct loop_device *lo, bool claim,
-		       const struct loop_attach_arg *arg);
+int loop_attach_build(struct loop_attach_arg *arg, struct file *file,
+		      blk_mode_t mode);
+int loop_reconf_attach(struct loop_reconf *rc, struct loop_attach_arg *arg);
 bool loop_device_is_unused(const struct loop_device *lo);
 bool loop_device_pin(struct loop_device *lo, u64 attachment);
 void loop_device_unpin(struct loop_device *lo);
@@ -419,8 +411,7 @@ void loop_file_read_ahead(struct file *file, loff_t pos, unsigned int len);
 int loop_bdev_discard(struct block_device *bdev, loff_t pos, unsigned int len);
 u64 loop_range_end(const struct loop_params *p);
 int loop_backing_claim(struct loop_backing *b);
-struct loop_backing *loop_backing_alloc(struct loop_device *lo,
-					const struct loop_files *files);
+struct loop_backing *loop_backing_alloc(struct loop_device *lo, struct file *file);
 void loop_backing_free(struct loop_backing *b);
 struct loop_backing *loop_device_backing(struct loop_device *lo);
 struct loop_backing *loop_backing_hold(struct loop_device *lo);
