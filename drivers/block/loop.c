@@ -565,7 +565,7 @@ static void loop_io_swap_out(struct loop_io *io)
 	struct iov_iter iter;
 
 	loop_io_iter(io, &iter);
-	if (!READ_ONCE(io->b->dead) && io->state != LOOP_IO_BUFFERED &&
+	if (!READ_ONCE(io->b->lo->death) && io->state != LOOP_IO_BUFFERED &&
 	    loop_io_aligned(io) && loop_io_write_swap(io, &iter))
 		loop_io_try_end(io);
 	else
@@ -955,7 +955,7 @@ static void loop_io_invalidate(struct loop_io *io)
 
 static void loop_io_issue(struct loop_io *io)
 {
-	if (unlikely(READ_ONCE(io->b->dead))) {
+	if (unlikely(READ_ONCE(io->b->lo->death))) {
 		loop_io_end(io, BLK_STS_IOERR);
 		return;
 	}
@@ -1023,7 +1023,7 @@ static void loop_flush_work(struct work_struct *work)
 
 	if (!list_empty(&served)) {
 		loop_count(b->lo, LOOP_STAT_FSYNC);
-		err = READ_ONCE(b->dead) ? -EIO : vfs_fsync(b->file, 1);
+		err = READ_ONCE(b->lo->death) ? -EIO : vfs_fsync(b->file, 1);
 		if (trace_loop_flush_enabled())
 			trace_loop_flush(b->lo->number,
 					 list_count_nodes(&served), err);
@@ -1044,7 +1044,7 @@ static void loop_flush_work(struct work_struct *work)
 /* The block layer has checked the bio against the capacity of a moment ago. */
 static bool loop_bio_allowed(const struct loop_backing *b, struct bio *bio)
 {
-	if (READ_ONCE(b->dead))
+	if (READ_ONCE(b->lo->death))
 		return false;
 	if (op_is_write(bio_op(bio)) && b->params.read_only &&
 	    bio->bi_iter.bi_size)
@@ -1168,7 +1168,7 @@ static void loop_bio_issue(struct bio *bio)
 	}
 
 	/* the device may have died while the bio waited for room, or for memory */
-	if (unlikely(READ_ONCE(io->b->dead))) {
+	if (unlikely(READ_ONCE(io->b->lo->death))) {
 		loop_io_end(io, BLK_STS_IOERR);
 		return;
 	}

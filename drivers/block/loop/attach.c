@@ -825,17 +825,11 @@ void loop_force_work(struct work_struct *work)
  */
 void loop_device_kill_locked(struct loop_device *lo)
 {
-	struct loop_backing *b __free(loop_backing_release) = NULL;
-
 	lockdep_assert_held(&loop_index.xa_lock);
 
 	loop_set_state_locked(lo, LOOP_RUNDOWN);
 	WRITE_ONCE(lo->death, LOOP_DYING);
-	smp_mb(); /* pairs with loop_backing_replace() */
-	b = loop_backing_hold(lo);
-	if (b)
-		WRITE_ONCE(b->dead, true);
-	/* bios that wait for room in a group go on, and then find the backing dead */
+	/* bios that wait for room in a group go on, and then find the device dying */
 	loop_groups_open(lo);
 }
 

@@ -824,13 +824,9 @@ static int loop_backing_replace(struct loop_device *lo, struct loop_backing *b,
 		err = queue_limits_commit_update(q, lim);
 	else
 		queue_limits_cancel_update(q);
-	if (err)
-		return err;
-	rcu_assign_pointer(lo->backing, b);
-	smp_mb(); /* pairs with loop_device_kill_locked() */
-	if (b && READ_ONCE(lo->death))
-		WRITE_ONCE(b->dead, true);
-	return 0;
+	if (!err)
+		rcu_assign_pointer(lo->backing, b);
+	return err;
 }
 
 /* Does the same for a file that is a loop device or lies on one. */

@@ -121,7 +121,6 @@ struct loop_backing {
 	bool			inline_write;	/* H: the file writes without waiting */
 	bool			inline_cached;	/* C: inline reads ask the page cache only */
 	bool			uncached;	/* C: buffered I/O leaves nothing in the cache */
-	bool			dead;		/* H: detached by force; set once */
 	bool			honours_dsync;	/* C: direct writes obey IOCB_DSYNC */
 	bool			write_waits;	/* C: writes of workers are synchronous */
 	struct loop_backoff	backoff[2];	/* for reads, and for writes */
@@ -193,6 +192,7 @@ struct loop_device {
 	struct gendisk		*disk;		/* C */
 
 	struct loop_backing __rcu *backing;	/* R */
+	enum loop_death		death;		/* X: each bio looks at it */
 	mempool_t		io_pool;	/* A */
 	struct workqueue_struct	*workqueue;	/* M: made by the first attach */
 	struct workqueue_struct	*flush_queue;	/* M: made by the first attach */
@@ -214,7 +214,6 @@ struct loop_device {
 	bool			uevent_resize;	/* U: and it says RESIZE=1 */
 	bool			in_sysfs;	/* M: the attributes of the attachment */
 	enum loop_state		state;		/* X */
-	enum loop_death		death;		/* X */
 	/* of the attachment */
 	u64			attachment;	/* X: counts them */
 	u64			diskseq;	/* X */
