@@ -230,7 +230,6 @@ int loop_reconf_clone(struct loop_reconf *rc, struct loop_backing *old,
 	else if (old->quiet_file)
 		b->quiet_file = get_file(old->quiet_file);
 	atomic64_set(&b->nr_sectors, atomic64_read(&old->nr_sectors));
-	b->cut = old->cut;
 	/*
 	 * A file may report a larger alignment than before, as xfs does when blocks
 	 * become shared. The file still accepts the smaller one, so direct I/O stays

@@ -513,7 +513,6 @@ void loop_backing_set_size(struct loop_backing *b,
 	loff_t size = bdev ? bdev_nr_bytes(bdev) : stat->size;
 
 	size = max(size - p->offset, 0);
-	WRITE_ONCE(b->cut, p->sizelimit > size || p->sizelimit % SECTOR_SIZE);
 	if (p->sizelimit)
 		size = min(size, p->sizelimit);
 	atomic64_set(&b->nr_sectors, size >> SECTOR_SHIFT);
@@ -692,7 +691,8 @@ u32 loop_backing_unmet(const struct loop_backing *b)
 	if (p->write_asked &&
 	    (p->read_only || (lo && bdev_read_only(lo->disk->part0))))
 		unmet |= LOOP_COND_WRITE;
-	if (READ_ONCE(b->cut))
+	/* the file ends before, or the last sector is not whole */
+	if ((atomic64_read(&b->nr_sectors) << SECTOR_SHIFT) < p->sizelimit)
 		unmet |= LOOP_COND_SIZELIMIT;
 	/* the file may have refused it, and the limit may be the next backing's */
 	if (!b->max_discard_sectors ||

@@ -144,7 +144,6 @@ struct loop_backing {
 	/* as stat() of the file tells them */
 	dev_t			dev;		/* C */
 	u64			ino;		/* C */
-	bool			cut;		/* S: the file ends before sizelimit */
 
 	struct loop_device	*lo;		/* C: NULL before there is one */
 	refcount_t		users;		/* A: the device, and tasks that look at it */
