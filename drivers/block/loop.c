@@ -304,17 +304,6 @@ static bool loop_io_is_direct(const struct loop_io *io)
 		loop_bio_is_swap_in(io->bio));
 }
 
-/* Queues the bio for one of many workers, or for the one that writes. In any context. */
-static void loop_io_queue(struct loop_io *io)
-{
-	if (io->group == &io->b->lo->swap_group)
-		loop_io_queue_swap(io);
-	else if (bio_op(io->bio) == REQ_OP_WRITE)
-		loop_io_queue_write(io);
-	else
-		loop_io_queue_work(io);
-}
-
 /* Called in any context, as a flush follows a write with FUA that has ended. */
 static void loop_flush_queue(struct loop_io *io)
 {
@@ -1314,15 +1303,10 @@ static int __init loop_init(void)
 	err = loop_merge_init();
 	if (err)
 		goto out_work;
-	err = loop_swap_init();
-	if (err)
-		goto out_merge;
 	err = loop_control_init();
 	if (!err)
 		return 0;
 	loop_io_spares_free();
-	loop_swap_exit();
-out_merge:
 	loop_merge_exit();
 out_work:
 	loop_work_exit();
@@ -1333,7 +1317,6 @@ static void __exit loop_exit(void)
 {
 	loop_control_exit();
 	loop_io_spares_free();
-	loop_swap_exit();
 	loop_merge_exit();
 	loop_work_exit();
 }

@@ -450,9 +450,6 @@ static inline bool loop_file_is_on_demand(struct file *file)
 
 /* swap.c */
 
-int loop_swap_init(void);
-void loop_swap_exit(void);
-void loop_io_queue_swap(struct loop_io *io);
 bool loop_io_write_swap(struct loop_io *io, const struct iov_iter *iter);
 
 /* The bio is swapped out, and the file can write it with little memory. */
@@ -497,7 +494,7 @@ void loop_groups_free(struct loop_device *lo);
 void loop_groups_open(struct loop_device *lo);
 void loop_groups_close(struct loop_device *lo);
 void loop_io_queue_work(struct loop_io *io);
-void loop_io_queue_write(struct loop_io *io);
+void loop_io_queue(struct loop_io *io);
 struct loop_io *loop_group_next_write(struct loop_group *group);
 void loop_io_run(struct loop_io *io, void (*run)(struct loop_io *io));
 

@@ -5,23 +5,12 @@
  * worker of a queue with a rescuer, and is written past the page cache with the
  * memory reserves at hand. Documentation/block/loop.rst says what this does not solve.
  *
- * The heart comes in by loop_bio_is_swap_out(), loop_io_queue_swap() and
- * loop_io_write_swap(). This room calls no other, and takes no lock. It has the heart's
- * function from work.c.
+ * The heart comes in by loop_bio_is_swap_out() and loop_io_write_swap(). This room
+ * calls no other, and takes no lock.
  */
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include "loop.h"
-
-/* Its workers write what is swapped out, for all devices. */
-static struct workqueue_struct *loop_swap_workqueue;
-
-/* Queues the bio for a worker of the queue with a rescuer. In any context. */
-void loop_io_queue_swap(struct loop_io *io)
-{
-	INIT_WORK(&io->work, loop_entries->swap_work);
-	queue_work(loop_swap_workqueue, &io->work);
-}
 
 /*
  * To write the range again takes no transaction: all its blocks have been written
@@ -77,17 +66,4 @@ bool loop_io_write_swap(struct loop_io *io, const struct iov_iter *iter)
 	if (overwrites && io->ret == -ENOMEM)
 		io->ret = loop_io_try_swap(io, *iter);
 	return overwrites;
-}
-
-int __init loop_swap_init(void)
-{
-	loop_swap_workqueue = alloc_workqueue("loop_swap", WQ_UNBOUND |
-					      WQ_FREEZABLE | WQ_MEM_RECLAIM,
-					      WQ_MAX_ACTIVE);
-	return loop_swap_workqueue ? 0 : -ENOMEM;
-}
-
-void loop_swap_exit(void)
-{
-	destroy_workqueue(loop_swap_workqueue);
 }

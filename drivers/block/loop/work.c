@@ -22,6 +22,9 @@ struct kmem_cache *loop_io_cache;
 /* Its workers remove ephemeral devices. */
 struct workqueue_struct *loop_remove_workqueue;
 
+/* Its workers write what is swapped out, for all devices. */
+static struct workqueue_struct *loop_swap_workqueue;
+
 unsigned int loop_queue_depth = 128;
 
 static int loop_queue_depth_set(const char *val, const struct kernel_param *kp)
@@ -197,15 +200,22 @@ int loop_device_prepare(struct loop_device *lo)
 	return lo->workqueue && lo->flush_queue ? 0 : -ENOMEM;
 }
 
-/* Queues the bio for one of many workers. In any context. */
+/* Queues the bio for one of many workers. */
 void loop_io_queue_work(struct loop_io *io)
 {
 	INIT_WORK(&io->work, loop_entries->io_work);
 	queue_work(io->group->lo->workqueue, &io->work);
 }
 
-/* Queues the bio for the one worker that does the group's writes. In any context. */
-void loop_io_queue_write(struct loop_io *io)
+/* Queues the bio for a worker of the queue with a rescuer. */
+static void loop_io_queue_swap(struct loop_io *io)
+{
+	INIT_WORK(&io->work, loop_entries->swap_work);
+	queue_work(loop_swap_workqueue, &io->work);
+}
+
+/* Queues the bio for the one worker that does the group's writes. */
+static void loop_io_queue_write(struct loop_io *io)
 {
 	struct loop_group *group = io->group;
 	struct loop_device *lo = group->lo;
@@ -216,6 +226,17 @@ void loop_io_queue_write(struct loop_io *io)
 		if (queue_work(lo->workqueue, &group->write_work))
 			group->users++;
 	}
+}
+
+/* Queues the bio for a worker. In any context. */
+void loop_io_queue(struct loop_io *io)
+{
+	if (io->group == &io->group->lo->swap_group)
+		loop_io_queue_swap(io);
+	else if (bio_op(io->bio) == REQ_OP_WRITE)
+		loop_io_queue_write(io);
+	else
+		loop_io_queue_work(io);
 }
 
 /* Returns the next write, or NULL if there is none: then the group may be gone. */
@@ -264,16 +285,23 @@ int __init loop_work_init(const struct loop_entries *entries)
 	if (!loop_io_cache)
 		return -ENOMEM;
 	loop_remove_workqueue = alloc_workqueue("loop_remove", WQ_UNBOUND, 0);
-	if (!loop_remove_workqueue) {
-		kmem_cache_destroy(loop_io_cache);
-		return -ENOMEM;
-	}
-	return 0;
+	if (!loop_remove_workqueue)
+		goto out_cache;
+	loop_swap_workqueue = alloc_workqueue("loop_swap", WQ_UNBOUND |
+					      WQ_FREEZABLE | WQ_MEM_RECLAIM,
+					      WQ_MAX_ACTIVE);
+	if (loop_swap_workqueue)
+		return 0;
+	destroy_workqueue(loop_remove_workqueue);
+out_cache:
+	kmem_cache_destroy(loop_io_cache);
+	return -ENOMEM;
 }
 
 /* No device is left. */
 void loop_work_exit(void)
 {
+	destroy_workqueue(loop_swap_workqueue);
 	destroy_workqueue(loop_remove_workqueue);
 	kmem_cache_destroy(loop_io_cache);
 }
