@@ -236,22 +236,6 @@ static int loop_detach_validate(const struct loop_ctl_detach *detach)
 	return 0;
 }
 
-static int loop_detach_by_mode(struct loop_device *lo, u32 mode,
-			       struct loop_detach_arg *arg)
-{
-	switch (mode) {
-	case LOOP_DETACH_WAIT:
-	case LOOP_DETACH_WATCH:
-		return loop_detach_wait(lo, arg);
-	case LOOP_DETACH_LAZY:
-		return loop_detach_lazily(lo, arg);
-	case LOOP_DETACH_FORCE:
-		return loop_detach_by_force(lo, arg);
-	default:
-		return loop_detach_now(lo, arg);
-	}
-}
-
 static int loop_control_detach(void __user *uarg)
 {
 	struct loop_ctl_detach detach;
@@ -273,15 +257,15 @@ static int loop_control_detach(void __user *uarg)
 	if (!lo)
 		return -ENODEV;
 	arg = (struct loop_detach_arg) {
+		.mode		= detach.mode,
 		.diskseq	= detach.diskseq,
 		.deadline	= min(detach.deadline, KTIME_MAX),
-		.watch		= detach.mode == LOOP_DETACH_WATCH,
 		.admin		= detach.mode == LOOP_DETACH_WATCH ||
 				  (!uid_eq(READ_ONCE(lo->owner), current_euid()) &&
 				   capable(CAP_SYS_ADMIN)),
 	};
 	err = loop_number_check_cgroup(lo->number, DEVCG_ACC_READ) ?:
-	      loop_detach_by_mode(lo, detach.mode, &arg);
+	      loop_detach(lo, &arg);
 	put_disk(lo->disk);
 	if (err || !arg.pending)
 		return err;

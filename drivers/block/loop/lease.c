@@ -29,16 +29,6 @@ struct loop_lease {
  * Detach
  */
 
-/* With @detach, the caller has moved the device to LOOP_RUNDOWN: this detaches it. */
-static void loop_detach_unlock(struct loop_device *lo, bool detach)
-{
-	if (detach)
-		loop_device_detach(lo);
-	mutex_unlock(&lo->disk->open_mutex);
-	/* when the call returns, the number of an ephemeral device is free */
-	flush_work(&lo->remove_work);
-}
-
 /*
  * Checks that @lo has the attachment that *@arg names, and that the caller may detach
  * it. Later checks compare arg->attachment, as LOOP_CHANGE_FD changes the diskseq.
@@ -60,33 +50,43 @@ static int loop_detach_check(struct loop_device *lo, struct loop_detach_arg *arg
 	return 0;
 }
 
-/* Makes one try. The caller holds open_mutex: nobody opens or closes the device. */
-static int loop_detach_locked(struct loop_device *lo, struct loop_detach_arg *arg)
+/*
+ * Makes one try, and releases open_mutex, which has kept others from opening or closing
+ * the device. A device that is used is detached at its last close if the caller is lazy.
+ */
+static int loop_detach_and_unlock(struct loop_device *lo, struct loop_detach_arg *arg)
 {
+	bool detach = false;
 	int err;
 
 	lockdep_assert_held(&lo->disk->open_mutex);
 
 	xa_lock(&loop_index);
 	err = loop_detach_check(lo, arg);
-	if (!err && (arg->watch || !loop_device_is_unused(lo) ||
-		     lo->death != LOOP_ALIVE))
-		err = -EBUSY;
-	if (!err)
+	if (!err && arg->mode != LOOP_DETACH_WATCH && loop_device_is_unused(lo) &&
+	    lo->death == LOOP_ALIVE) {
 		loop_set_state_locked(lo, LOOP_RUNDOWN);
+		detach = true;
+	} else if (!err && arg->mode == LOOP_DETACH_LAZY) {
+		arg->pending = LOOP_PENDING_OPEN | LOOP_PENDING_FILE;
+		loop_detach_at_close(lo);
+	} else if (!err) {
+		err = -EBUSY;
+	}
 	xa_unlock(&loop_index);
+	if (detach)
+		loop_device_detach(lo);
+	mutex_unlock(&lo->disk->open_mutex);
+	/* when the call returns, the number of an ephemeral device is free */
+	flush_work(&lo->remove_work);
 	return err;
 }
 
-int loop_detach_now(struct loop_device *lo, struct loop_detach_arg *arg)
+static int loop_detach_now(struct loop_device *lo, struct loop_detach_arg *arg)
 {
-	int err;
-
 	if (mutex_lock_interruptible(&lo->disk->open_mutex))
 		return -ERESTARTSYS;
-	err = loop_detach_locked(lo, arg);
-	loop_detach_unlock(lo, !err);
-	return err;
+	return loop_detach_and_unlock(lo, arg);
 }
 
 static ktime_t loop_time_left(ktime_t deadline)
@@ -115,22 +115,21 @@ static int loop_detach_try(struct loop_device *lo, struct loop_detach_arg *arg)
 		xa_unlock(&loop_index);
 		return err ?: -EBUSY;
 	}
-	err = loop_detach_locked(lo, arg);
-	loop_detach_unlock(lo, !err);
-	return err;
+	return loop_detach_and_unlock(lo, arg);
 }
 
 /*
- * Detaches as soon as nobody has the device open. With arg->watch, it only waits until
+ * Detaches as soon as nobody has the device open. LOOP_DETACH_WATCH only waits until
  * others have detached it. Once it waits, it succeeds whoever ends the attachment.
  */
-int loop_detach_wait(struct loop_device *lo, struct loop_detach_arg *arg)
+static int loop_detach_wait(struct loop_device *lo, struct loop_detach_arg *arg)
 {
+	bool watch = arg->mode == LOOP_DETACH_WATCH;
 	int err = loop_detach_try(lo, arg);
 
 	while (err == -EBUSY) {
 		ktime_t left = loop_time_left(arg->deadline);
-		bool locked = !arg->watch && loop_device_is_unused(lo);
+		bool locked = !watch && loop_device_is_unused(lo);
 		u64 attachment = arg->attachment;
 
 		if (left <= 0)
@@ -140,7 +139,7 @@ int loop_detach_wait(struct loop_device *lo, struct loop_detach_arg *arg)
 			left = min(left, LOOP_OPEN_MUTEX_STEP);
 		err = wait_event_interruptible_hrtimeout(lo->events,
 							 loop_detach_may_work(lo, attachment,
-									      arg->watch || locked),
+									      watch || locked),
 							 left);
 		if (err == -ERESTARTSYS)
 			return err;
@@ -152,28 +151,6 @@ int loop_detach_wait(struct loop_device *lo, struct loop_detach_arg *arg)
 		if (err == -ENXIO || err == -ESTALE || err == -ENODEV)
 			err = 0;
 	}
-	return err;
-}
-
-/* Detaches now or at the last close. In the latter case it sets arg->pending. */
-int loop_detach_lazily(struct loop_device *lo, struct loop_detach_arg *arg)
-{
-	bool detach = false;
-	int err;
-
-	if (mutex_lock_interruptible(&lo->disk->open_mutex))
-		return -ERESTARTSYS;
-	xa_lock(&loop_index);
-	err = loop_detach_check(lo, arg);
-	if (!err && (!loop_device_is_unused(lo) || lo->death != LOOP_ALIVE)) {
-		arg->pending = LOOP_PENDING_OPEN | LOOP_PENDING_FILE;
-		loop_detach_at_close(lo);
-	} else if (!err) {
-		loop_set_state_locked(lo, LOOP_RUNDOWN);
-		detach = true;
-	}
-	xa_unlock(&loop_index);
-	loop_detach_unlock(lo, detach);
 	return err;
 }
 
@@ -206,7 +183,7 @@ static int loop_force_wait(struct loop_device *lo, struct loop_detach_arg *arg)
 }
 
 /* Kills the device at once. A work item does everything that may wait for the file. */
-int loop_detach_by_force(struct loop_device *lo, struct loop_detach_arg *arg)
+static int loop_detach_by_force(struct loop_device *lo, struct loop_detach_arg *arg)
 {
 	bool kill = false;
 	int err;
@@ -229,6 +206,19 @@ int loop_detach_by_force(struct loop_device *lo, struct loop_detach_arg *arg)
 		flush_work(&lo->remove_work);
 	}
 	return err;
+}
+
+int loop_detach(struct loop_device *lo, struct loop_detach_arg *arg)
+{
+	switch (arg->mode) {
+	case LOOP_DETACH_WAIT:
+	case LOOP_DETACH_WATCH:
+		return loop_detach_wait(lo, arg);
+	case LOOP_DETACH_FORCE:
+		return loop_detach_by_force(lo, arg);
+	default:
+		return loop_detach_now(lo, arg);
+	}
 }
 
 /*
@@ -309,6 +299,7 @@ static long loop_lease_call(struct loop_lease *lease, unsigned int cmd,
 static long loop_lease_clear(struct loop_lease *lease)
 {
 	struct loop_detach_arg arg = {
+		.mode		= LOOP_DETACH_LAZY,
 		.attachment	= lease->attachment,
 		.admin		= true,
 	};
@@ -316,7 +307,7 @@ static long loop_lease_clear(struct loop_lease *lease)
 
 	if (loop_lease_has_ended(lease))
 		return -ENXIO;
-	err = loop_detach_lazily(lease->lo, &arg);
+	err = loop_detach(lease->lo, &arg);
 	return err == -ESTALE || err == -ENODEV ? -ENXIO : err;
 }
 

@@ -277,20 +277,17 @@ void loop_control_exit(void);
 /* lease.c */
 
 struct loop_detach_arg {
+	u32			mode;		/* LOOP_DETACH_* */
 	u64			attachment;	/* 0: the one with diskseq */
 	u64			diskseq;	/* 0: whatever is there */
 	ktime_t			deadline;
 	bool			admin;		/* of other users, too */
-	bool			watch;		/* only wait until others detach it */
 	u32			pending;	/* LOOP_PENDING_*, which the callee sets */
 };
 
 struct file *loop_lease_create(void);
 void loop_lease_start(struct file *file, struct loop_device *lo);
-int loop_detach_now(struct loop_device *lo, struct loop_detach_arg *arg);
-int loop_detach_wait(struct loop_device *lo, struct loop_detach_arg *arg);
-int loop_detach_lazily(struct loop_device *lo, struct loop_detach_arg *arg);
-int loop_detach_by_force(struct loop_device *lo, struct loop_detach_arg *arg);
+int loop_detach(struct loop_device *lo, struct loop_detach_arg *arg);
 
 /* index.c */
 
