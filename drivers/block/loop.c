@@ -150,12 +150,6 @@ static bool loop_io_is_write(const struct loop_io *io)
 	return op_is_write(bio_op(io->bio));
 }
 
-/* The bio, which is a read, is swapped in. */
-static bool loop_bio_is_swap_in(struct bio *bio)
-{
-	return folio_test_swapcache(page_folio(bio_page(bio)));
-}
-
 /*
  * Bios that are swapped out have a reserve of their own: the bios that have the
  * objects of the other one may wait for the memory that these free.
@@ -298,10 +292,10 @@ static bool loop_io_is_direct(const struct loop_io *io)
 
 	if (io->state == LOOP_IO_BUFFERED || !loop_io_aligned(io))
 		return false;
-	/* the pages of the swap cache are enough of a cache */
+	/* the pages of the swap cache, which are swapped out or in, are enough of a cache */
 	return b->params.direct || loop_bio_is_swap_out(b, io->bio) ||
 	       (b->swap_out && !loop_io_is_write(io) &&
-		loop_bio_is_swap_in(io->bio));
+		folio_test_swapcache(page_folio(bio_page(io->bio))));
 }
 
 /* Called in any context, as a flush follows a write with FUA that has ended. */
@@ -542,13 +536,6 @@ static enum loop_try loop_io_try(struct loop_io *io, int flags)
 						 LOOP_TRY_PENDING;
 }
 
-static void loop_io_start_write(struct loop_io *io)
-{
-	io->iocb.ki_filp = io->b->file;
-	if (S_ISREG(file_inode(io->b->file)->i_mode))
-		kiocb_start_write(&io->iocb);
-}
-
 static void loop_io_swap_out(struct loop_io *io)
 {
 	struct iov_iter iter;
@@ -670,7 +657,9 @@ static void loop_io_rw(struct loop_io *io)
 	if (unlikely(loop_io_can_bounce(io)) && loop_io_bounce(io))
 		return;
 	if (loop_io_is_write(io)) {
-		loop_io_start_write(io);
+		io->iocb.ki_filp = file;
+		if (S_ISREG(file_inode(file)->i_mode))
+			kiocb_start_write(&io->iocb);
 	} else {
 		/* not all file systems call this for direct I/O */
 		file_accessed(file);
@@ -934,22 +923,18 @@ static void loop_io_unmap(struct loop_io *io)
  * Workers
  */
 
-static void loop_io_invalidate(struct loop_io *io)
-{
-	invalidate_inode_pages2_range(io->b->file->f_mapping,
-				      (io->pos - io->stale) >> PAGE_SHIFT,
-				      (io->pos - 1) >> PAGE_SHIFT);
-	io->stale = 0;
-}
-
 static void loop_io_issue(struct loop_io *io)
 {
 	if (unlikely(READ_ONCE(io->b->lo->death))) {
 		loop_io_end(io, BLK_STS_IOERR);
 		return;
 	}
-	if (io->stale)
-		loop_io_invalidate(io);
+	if (io->stale) {
+		invalidate_inode_pages2_range(io->b->file->f_mapping,
+					      (io->pos - io->stale) >> PAGE_SHIFT,
+					      (io->pos - 1) >> PAGE_SHIFT);
+		io->stale = 0;
+	}
 	if (!io->bio->bi_iter.bi_size) {
 		loop_io_finish(io);
 		return;

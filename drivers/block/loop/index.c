@@ -486,10 +486,8 @@ void __init loop_index_add_first(void)
 
 	for (unsigned int i = 0; i < loop_max; i++) {
 		err = loop_device_add(i);
-		/* another task has added it already */
-		if (err == -EEXIST)
-			continue;
-		if (err < 0) {
+		/* with EEXIST, another task has added it already */
+		if (err < 0 && err != -EEXIST) {
 			pr_err("loop: device %u of %u: error %d\n", i, loop_max, err);
 			return;
 		}
