@@ -63,8 +63,8 @@
  *			 the backing keeps new bios out and waits for those in
  *			 flight
  *   lo->uevent_mutex	 sending the disk's CHANGE events, or holding them back
- *   loop_chain_mutex	 publishing a file that is a loop device or lies on one, so
- *			 that no cycle can be closed
+ *   loop_chain_mutex	 publishing a file, so that no two that are loop devices, or
+ *			 lie on one, close a cycle
  *
  * Inside all of these are the spinlocks: the index's own, lo->group_lock,
  * b->flush_lock and loop_mapping_lock. No lock is held across add_disk() or

@@ -829,21 +829,6 @@ static int loop_backing_replace(struct loop_device *lo, struct loop_backing *b,
 	return err;
 }
 
-/* Does the same for a file that is a loop device or lies on one. */
-static int loop_backing_replace_nested(struct loop_device *lo,
-				       struct loop_backing *b,
-				       struct queue_limits *lim)
-{
-	int err;
-
-	guard(mutex)(&loop_chain_mutex);
-	err = loop_chain_check(lo, loop_file_lower_device(b->file));
-	if (!err)
-		return loop_backing_replace(lo, b, lim);
-	queue_limits_cancel_update(lo->disk->queue);
-	return err;
-}
-
 /* The block layer looks at the limit only when it adds a disk or a partition. */
 static void loop_disk_set_stable_pages(struct gendisk *disk, bool stable)
 {
@@ -894,16 +879,11 @@ int loop_backing_publish(struct loop_device *lo,
 	struct request_queue *q = lo->disk->queue;
 	struct loop_backing *old, *b = *bp;
 	struct queue_limits lim, *new;
-	bool nested;
 	int err = 0;
 
 	lockdep_assert_held(&lo->mutex);
 
 	old = loop_device_backing(lo);
-	/* to publish the same file again closes no cycle */
-	nested = !(old && old->file == b->file) &&
-		 loop_file_lower_device(b->file);
-
 	lim = queue_limits_start_update(q);
 	loop_limits_fill(&lim, old, b);
 	new = memcmp(&lim, &q->limits, sizeof(lim)) ? &lim : NULL;
@@ -913,8 +893,15 @@ int loop_backing_publish(struct loop_device *lo,
 		queue_limits_cancel_update(q);
 		return err;
 	}
-	err = nested ? loop_backing_replace_nested(lo, b, new) :
-		       loop_backing_replace(lo, b, new);
+	scoped_guard(mutex, &loop_chain_mutex) {
+		/* to publish the same file again closes no cycle */
+		if (!old || old->file != b->file)
+			err = loop_chain_check(lo, loop_file_lower_device(b->file));
+		if (err)
+			queue_limits_cancel_update(q);
+		else
+			err = loop_backing_replace(lo, b, new);
+	}
 	if (old)
 		blk_mq_unfreeze_queue_nomemrestore(q);
 	if (err)
