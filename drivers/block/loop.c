@@ -878,6 +878,9 @@ static void loop_io_clone(struct loop_io *io)
 	clone->bi_bdev = io->b->clone_bdev;
 	bio_clone_blkg_association(clone, io->bio);
 	clone->bi_iter.bi_sector = io->pos >> SECTOR_SHIFT;
+	if (bio_op(clone) == REQ_OP_WRITE_ZEROES &&
+	    (io->b->params.attach_flags & LOOP_ATTACH_NO_DISCARD))
+		clone->bi_opf |= REQ_NOUNMAP;
 	clone->bi_private = io;
 	clone->bi_end_io = loop_clone_end;
 	submit_bio_noacct(clone);
