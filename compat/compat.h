@@ -42,6 +42,19 @@
 #define FOP_DONTCACHE	0
 #endif
 
+/* Where limits of atomic writes are not stacked, there are none. */
+#ifndef BLK_FEAT_ATOMIC_WRITES
+#define BLK_FEAT_ATOMIC_WRITES	((__force blk_features_t)0)
+#endif
+
+/*
+ * A member, which the preprocessor cannot see: Kbuild looks for it. It is 0 or the same
+ * as the other one, which the driver sets after it clears this one.
+ */
+#ifndef LOOP_HAVE_WZEROES_UNMAP
+#define max_hw_wzeroes_unmap_sectors	max_write_zeroes_sectors
+#endif
+
 /* The old function does what the new name stands for. Kbuild looks for the latter. */
 #ifndef LOOP_HAVE_FREEZE_NOMEMSAVE
 #define blk_mq_unfreeze_queue_nomemrestore(q)	blk_mq_unfreeze_queue(q)

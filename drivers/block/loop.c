@@ -890,6 +890,13 @@ static void loop_io_clone(struct loop_io *io)
  * Workers discard and zero
  */
 
+/* A change of the limits fails if zeroes can be unmapped that cannot be written. */
+static void loop_queue_disable_write_zeroes(struct request_queue *q)
+{
+	q->limits.max_hw_wzeroes_unmap_sectors = 0;
+	blk_queue_disable_write_zeroes(q);
+}
+
 static void loop_io_unmap(struct loop_io *io)
 {
 	struct block_device *bdev = loop_file_bdev(io->b->file);
@@ -917,7 +924,7 @@ static void loop_io_unmap(struct loop_io *io)
 		if (op == REQ_OP_DISCARD)
 			blk_queue_disable_discard(q);
 		else
-			blk_queue_disable_write_zeroes(q);
+			loop_queue_disable_write_zeroes(q);
 	}
 	loop_io_end(io, errno_to_blk_status(err));
 }
@@ -925,6 +932,25 @@ static void loop_io_unmap(struct loop_io *io)
 /*
  * Workers
  */
+
+/*
+ * A file takes an atomic write from user memory only. So a worker sends the clone as
+ * well, after what the page cache has of the range is written and dropped.
+ */
+static void loop_io_write_atomic(struct loop_io *io)
+{
+	struct address_space *mapping = io->b->file->f_mapping;
+	loff_t end = io->pos + io->bio->bi_iter.bi_size - 1;
+	int err = filemap_write_and_wait_range(mapping, io->pos, end);
+
+	if (err) {
+		loop_io_end(io, errno_to_blk_status(err));
+		return;
+	}
+	invalidate_inode_pages2_range(mapping, io->pos >> PAGE_SHIFT,
+				      end >> PAGE_SHIFT);
+	loop_io_clone(io);
+}
 
 static void loop_io_issue(struct loop_io *io)
 {
@@ -945,7 +971,10 @@ static void loop_io_issue(struct loop_io *io)
 	switch (bio_op(io->bio)) {
 	case REQ_OP_READ:
 	case REQ_OP_WRITE:
-		loop_io_rw(io);
+		if (unlikely(io->bio->bi_opf & REQ_ATOMIC))
+			loop_io_write_atomic(io);
+		else
+			loop_io_rw(io);
 		break;
 	case REQ_OP_DISCARD:
 	case REQ_OP_WRITE_ZEROES:
@@ -1036,7 +1065,7 @@ static enum loop_path loop_io_path(const struct loop_io *io)
 		return LOOP_PATH_CLONED;
 	if (io->bio->bi_opf & REQ_PREFLUSH)
 		return LOOP_PATH_WORKER_FLUSH;
-	if (!bio_has_data(io->bio))
+	if (!bio_has_data(io->bio) || (io->bio->bi_opf & REQ_ATOMIC))
 		return LOOP_PATH_WORKER_OP;
 	return loop_io_path_rw(io);
 }

@@ -284,7 +284,7 @@ static const struct {
 } stat_names[] = {
 	{ "inline", "reads and writes that their submitter tried" },
 	{ "cloned", "I/Os that were passed on to the block device below" },
-	{ "worker_op", "worker: discard or write zeroes" },
+	{ "worker_op", "worker: discard, write zeroes, atomic write" },
 	{ "worker_flush", "worker: a flush, or a write that a flush precedes" },
 	{ "worker_swap", "worker: swap in, or swap out to ext4 or xfs" },
 	{ "worker_off", "worker: inline I/O is turned off" },

@@ -728,25 +728,70 @@ static unsigned int loop_limits_discard_sectors(const struct loop_backing *b,
 	return rounddown(sectors, granularity >> SECTOR_SHIFT) ?: sectors;
 }
 
+static void loop_limits_clear_lower(struct queue_limits *lim)
+{
+	lim->io_opt = 0;
+	lim->alignment_offset = 0;
+	lim->flags &= ~BLK_FLAG_MISALIGNED;
+	lim->discard_alignment = 0;
+	lim->max_hw_wzeroes_unmap_sectors = 0;
+	lim->features &= ~BLK_FEAT_ATOMIC_WRITES;
+	lim->atomic_write_hw_max = 0;
+	lim->atomic_write_hw_unit_min = 0;
+	lim->atomic_write_hw_unit_max = 0;
+	lim->atomic_write_hw_boundary = 0;
+}
+
 /*
- * Sets the sizes that the disk below prefers. A device that clones its bios reports
- * them as dm-linear does, so that tools make the same partitions and file systems.
+ * The sizes are those that the disk below accepts, which can be less than it has. With
+ * other memory than the disk takes, a worker would copy the data in parts.
+ */
+static void loop_limits_fill_atomic(struct queue_limits *lim,
+				    const struct loop_backing *b)
+{
+	struct request_queue *q = bdev_get_queue(b->clone_bdev);
+
+	if (b->dio_mem_mask >= SECTOR_SIZE)
+		return;
+	lim->features |= BLK_FEAT_ATOMIC_WRITES;
+	lim->atomic_write_hw_max = queue_atomic_write_max_bytes(q);
+	lim->atomic_write_hw_unit_min = queue_atomic_write_unit_min_bytes(q);
+	lim->atomic_write_hw_unit_max = queue_atomic_write_unit_max_bytes(q);
+	lim->atomic_write_hw_boundary = queue_atomic_write_boundary_bytes(q);
+}
+
+/*
+ * A device that clones its bios reports what the disk below prefers, and what it can
+ * do, as dm-linear does. It has no limits that only say where a bio is split, as the
+ * disk below splits the clone.
  */
 static void loop_limits_fill_lower(struct queue_limits *lim,
 				   const struct loop_backing *b)
 {
 	struct block_device *lower = b->clone_bdev;
-	unsigned int granule;
-	u32 start;
+	struct queue_limits low;
 
-	lim->physical_block_size = max(lim->logical_block_size,
-				       bdev_physical_block_size(lower));
-	lim->io_min = max(lim->physical_block_size, bdev_io_min(lower));
-	lim->io_opt = rounddown(bdev_io_opt(lower), lim->physical_block_size);
-	granule = lim->io_min;
-	div_u64_rem(b->params.offset, granule, &start);
-	lim->alignment_offset = (granule + bdev_alignment_offset(lower) - start) %
-				granule % lim->physical_block_size;
+	blk_set_stacking_limits(&low);
+	low.logical_block_size = lim->logical_block_size;
+	low.physical_block_size = lim->logical_block_size;
+	low.io_min = lim->logical_block_size;
+	blk_stack_limits(&low, &bdev_get_queue(lower)->limits,
+			 get_start_sect(lower) +
+			 (b->params.offset >> SECTOR_SHIFT));
+
+	lim->physical_block_size = low.physical_block_size;
+	lim->io_min = low.io_min;
+	lim->io_opt = low.io_opt;
+	lim->alignment_offset = low.alignment_offset &
+				(low.physical_block_size - 1);
+	if (!low.alignment_offset)
+		lim->flags |= low.flags & BLK_FLAG_MISALIGNED;
+	lim->discard_alignment = low.discard_alignment;
+	if (low.max_hw_wzeroes_unmap_sectors &&
+	    !(b->params.attach_flags & LOOP_ATTACH_NO_DISCARD))
+		lim->max_hw_wzeroes_unmap_sectors = lim->max_write_zeroes_sectors;
+	if (low.atomic_write_hw_max)
+		loop_limits_fill_atomic(lim, b);
 }
 
 /*
@@ -765,14 +810,13 @@ static void loop_limits_fill(struct queue_limits *lim,
 
 	lim->features = (lim->features & ~changed) | (b->features & changed);
 
+	loop_limits_clear_lower(lim);
 	lim->logical_block_size = block_size;
 	lim->physical_block_size = block_size;
 	lim->io_min = block_size;
-	lim->io_opt = 0;
-	lim->alignment_offset = 0;
+	lim->max_write_zeroes_sectors = b->max_write_zeroes_sectors;
 	if (b->clone_bdev)
 		loop_limits_fill_lower(lim, b);
-	lim->max_write_zeroes_sectors = b->max_write_zeroes_sectors;
 	granularity = max(b->discard_granularity, lim->physical_block_size);
 	lim->max_hw_discard_sectors = loop_limits_discard_sectors(b, granularity);
 	lim->max_discard_sectors = min(lim->max_hw_discard_sectors,

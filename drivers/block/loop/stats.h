@@ -6,7 +6,7 @@
  */
 LOOP_PATH(INLINE,		"inline")	/* the submitter tries it first */
 LOOP_PATH(CLONED,		"cloned")	/* the device below gets a clone */
-LOOP_PATH(WORKER_OP,		"worker_op")	/* it is no read or write */
+LOOP_PATH(WORKER_OP,		"worker_op")	/* it is no plain read or write */
 LOOP_PATH(WORKER_FLUSH,		"worker_flush")	/* a flush comes first */
 LOOP_PATH(WORKER_SWAP,		"worker_swap")	/* it is swapped in or out */
 LOOP_PATH(WORKER_OFF,		"worker_off")	/* inline I/O is turned off */
