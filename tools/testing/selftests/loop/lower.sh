@@ -137,49 +137,6 @@ else
 	tap_skip "dm-crypt, blocks of 1 KiB" "no dm-crypt"
 fi
 
-# limits DISK: the limits that programs for partitions and file systems read
-limits()
-{
-	local disk=/sys/block/${1##*/}
-
-	tail -n +1 "$disk/alignment_offset" "$disk"/queue/{logical_block_size,physical_block_size} \
-		"$disk"/queue/{minimum_io_size,optimal_io_size} | sed 's/==> .*\//==> /'
-}
-
-# The disk of a mapped device; its node need not be a link.
-dm_disk()
-{
-	echo "dm-$(dmsetup info -c --noheadings -o minor "$crypt")"
-}
-
-# as_linear DISK OFFSET: OFFSET is in sectors
-as_linear()
-{
-	local dev linear ok=0
-
-	map "0 8192 linear $1 $2" && linear=$(dm_disk) &&
-		dev=$(attach_to "$1" on -o $(($2 * 512))) || return
-	[ -z "$(diff <(limits "$linear") <(limits "$dev"))" ] || {
-		diff <(limits "$linear") <(limits "$dev")
-		ok=1
-	}
-	detach "$dev" && unmap && return "$ok"
-}
-
-# The blocks of 4 KiB of this disk begin one sector before a multiple of eight.
-if modprobe -q sd_mod && modprobe -q scsi_debug dev_size_mb=16 physblk_exp=3 lowest_aligned=7 opt_blks=64 \
-	opt_xferlen_exp=5; then
-	wait_for 10 scsi_disk > /dev/null || bail_out "no disk of scsi_debug"
-	disk=$(scsi_disk)
-	for offset in 0 7 8 100; do
-		claim "a disk at sector $offset: the limits are those of dm-linear" \
-			as_linear "$disk" $offset
-	done
-	rmmod scsi_debug
-else
-	tap_skip "the limits of a disk below" "no scsi_debug"
-fi
-
 finish
 trap - EXIT
 claim "the module unloads" loop_unload

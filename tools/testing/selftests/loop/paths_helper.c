@@ -10,6 +10,9 @@
  *   paths_helper check DEVICE COUNT SEED [direct]   reads and compares them
  *   paths_helper nowait DEVICE read|write BLOCK     one direct transfer with
  *                                          RWF_NOWAIT: "ok" or the errno
+ *   paths_helper flagged DEVICE read|write SECTOR LENGTH FLAG    one direct transfer
+ *                                          with RWF_ATOMIC, _HIPRI, _NOWAIT or
+ *                                          _DSYNC: "ok" or the errno
  *   paths_helper unaligned DEVICE          a direct write and read of one
  *                                          block, from memory at 512 bytes
  *   paths_helper async aio|uring DEVICE read|write COUNT SEED [nowait]
@@ -76,6 +79,10 @@
 #define BLOCK		4096
 #define SECTOR		512
 #define MAX_ASYNC	1024
+
+#ifndef RWF_ATOMIC
+#define RWF_ATOMIC	0x40
+#endif
 
 static void block_fill(void *block, unsigned int nr, unsigned int seed)
 {
@@ -152,6 +159,35 @@ static int cmd_nowait(char **arg)
 	else
 		ret = preadv2(fd, &iov, 1, at, RWF_NOWAIT);
 	puts(ret == BLOCK ? "ok" : ret < 0 ? strerrorname_np(errno) : "short");
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int flag;
+} rw_flags[] = {
+	{ "atomic", RWF_ATOMIC },
+	{ "dsync", RWF_DSYNC },
+	{ "hipri", RWF_HIPRI },
+	{ "nowait", RWF_NOWAIT },
+};
+
+static int cmd_flagged(char **arg)
+{
+	int fd = open_or_die(arg[0], O_RDWR | O_DIRECT);
+	struct iovec iov = { .iov_len = number(arg[3]) };
+	off_t pos = (off_t)number(arg[2]) * SECTOR;
+	unsigned int i = 0;
+	ssize_t n;
+
+	while (strcmp(rw_flags[i].name, arg[4]))
+		if (++i == ARRAY_SIZE(rw_flags))
+			return 2;
+	iov.iov_base = pages(iov.iov_len);
+	memset(iov.iov_base, arg[4][0], iov.iov_len);
+	n = is_write(arg[1]) ? pwritev2(fd, &iov, 1, pos, rw_flags[i].flag) :
+			       preadv2(fd, &iov, 1, pos, rw_flags[i].flag);
+	puts(n < 0 ? strerrorname_np(errno) : "ok");
 	return 0;
 }
 
@@ -889,6 +925,7 @@ const struct command commands[] = {
 	{ "write", 3, cmd_write },
 	{ "check", 3, cmd_check },
 	{ "nowait", 3, cmd_nowait },
+	{ "flagged", 5, cmd_flagged },
 	{ "unaligned", 1, cmd_unaligned },
 	{ "async", 5, cmd_async },
 	{ "transfer", 5, cmd_transfer },
