@@ -890,13 +890,6 @@ static void loop_io_clone(struct loop_io *io)
  * Workers discard and zero
  */
 
-/* A change of the limits fails if zeroes can be unmapped that cannot be written. */
-static void loop_queue_disable_write_zeroes(struct request_queue *q)
-{
-	q->limits.max_hw_wzeroes_unmap_sectors = 0;
-	blk_queue_disable_write_zeroes(q);
-}
-
 static void loop_io_unmap(struct loop_io *io)
 {
 	struct block_device *bdev = loop_file_bdev(io->b->file);
@@ -921,10 +914,13 @@ static void loop_io_unmap(struct loop_io *io)
 
 	if (err == -EOPNOTSUPP) {
 		loop_count(io->b->lo, LOOP_STAT_UNMAP_REFUSED);
-		if (op == REQ_OP_DISCARD)
+		if (op == REQ_OP_DISCARD) {
 			blk_queue_disable_discard(q);
-		else
-			loop_queue_disable_write_zeroes(q);
+		} else {
+			blk_queue_disable_write_zeroes(q);
+			/* what cannot be written cannot be unmapped */
+			q->limits.max_hw_wzeroes_unmap_sectors = 0;
+		}
 	}
 	loop_io_end(io, errno_to_blk_status(err));
 }
@@ -941,12 +937,9 @@ static void loop_io_write_atomic(struct loop_io *io)
 {
 	struct address_space *mapping = io->b->file->f_mapping;
 	loff_t end = io->pos + io->bio->bi_iter.bi_size - 1;
-	int err = filemap_write_and_wait_range(mapping, io->pos, end);
 
-	if (err) {
-		loop_io_end(io, errno_to_blk_status(err));
-		return;
-	}
+	/* the mapping keeps an error for the next flush */
+	filemap_write_and_wait_range(mapping, io->pos, end);
 	invalidate_inode_pages2_range(mapping, io->pos >> PAGE_SHIFT,
 				      end >> PAGE_SHIFT);
 	loop_io_clone(io);
