@@ -220,6 +220,11 @@ out_put_fd:
  * Detach
  */
 
+static bool loop_detach_has_deadline(const struct loop_ctl_detach *detach)
+{
+	return detach->mode != LOOP_DETACH_NOW && detach->mode != LOOP_DETACH_LAZY;
+}
+
 static int loop_detach_validate(const struct loop_ctl_detach *detach)
 {
 	bool any = detach->flags & LOOP_DETACH_ANY;
@@ -230,8 +235,7 @@ static int loop_detach_validate(const struct loop_ctl_detach *detach)
 		return -EINVAL;
 	if (any != !detach->diskseq)
 		return -EINVAL;
-	if ((detach->mode == LOOP_DETACH_NOW || detach->mode == LOOP_DETACH_LAZY) &&
-	    detach->deadline)
+	if (detach->deadline && !loop_detach_has_deadline(detach))
 		return -EINVAL;
 	return 0;
 }
@@ -259,7 +263,8 @@ static int loop_control_detach(void __user *uarg)
 	arg = (struct loop_detach_arg) {
 		.mode		= detach.mode,
 		.diskseq	= detach.diskseq,
-		.deadline	= min(detach.deadline, KTIME_MAX),
+		.deadline	= loop_detach_has_deadline(&detach) ?
+				  min(detach.deadline, KTIME_MAX) : KTIME_MAX,
 		.admin		= detach.mode == LOOP_DETACH_WATCH ||
 				  (!uid_eq(READ_ONCE(lo->owner), current_euid()) &&
 				   capable(CAP_SYS_ADMIN)),

@@ -187,6 +187,15 @@ static int loop_number_wait(int number)
 				   !loop_number_is_removed(number)) ? -EINTR : 0;
 }
 
+/* Waits for the same until a signal comes, or the time has passed. */
+void loop_number_wait_timeout(int number, ktime_t timeout)
+{
+	if (timeout > 0)
+		wait_event_interruptible_hrtimeout(loop_number_freed,
+						   !loop_number_is_removed(number),
+						   timeout);
+}
+
 /* Adds the device @number, or the lowest absent one if @number is negative. */
 static int loop_device_add_nowait(int number)
 {

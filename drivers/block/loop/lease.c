@@ -77,8 +77,6 @@ static int loop_detach_and_unlock(struct loop_device *lo, struct loop_detach_arg
 	if (detach)
 		loop_device_detach(lo);
 	mutex_unlock(&lo->disk->open_mutex);
-	/* when the call returns, the number of an ephemeral device is free */
-	flush_work(&lo->remove_work);
 	return err;
 }
 
@@ -154,10 +152,12 @@ static int loop_detach_wait(struct loop_device *lo, struct loop_detach_arg *arg)
 	return err;
 }
 
+/* The file is released, and the device is free unless somebody has it open. */
 static bool loop_force_is_done(struct loop_device *lo, u64 attachment)
 {
 	return READ_ONCE(lo->attachment) != attachment ||
-	       READ_ONCE(lo->death) != LOOP_DYING;
+	       READ_ONCE(lo->state) != LOOP_RUNDOWN ||
+	       (READ_ONCE(lo->death) == LOOP_DEAD && !loop_device_is_unused(lo));
 }
 
 /* Waits until the file is released, and sets arg->pending to what is not done yet. */
@@ -172,11 +172,11 @@ static int loop_force_wait(struct loop_device *lo, struct loop_detach_arg *arg)
 							 loop_force_is_done(lo, attachment),
 							 left);
 	xa_lock(&loop_index);
-	if (lo->attachment == attachment && lo->death != LOOP_ALIVE) {
-		if (!loop_device_is_unused(lo))
-			arg->pending |= LOOP_PENDING_OPEN;
+	if (lo->attachment == attachment && lo->state == LOOP_RUNDOWN) {
 		if (lo->death == LOOP_DYING)
 			arg->pending |= LOOP_PENDING_FILE;
+		if (lo->death != LOOP_DYING || !loop_device_is_unused(lo))
+			arg->pending |= LOOP_PENDING_OPEN;
 	}
 	xa_unlock(&loop_index);
 	return err == -ETIME ? 0 : err;
@@ -199,16 +199,10 @@ static int loop_detach_by_force(struct loop_device *lo, struct loop_detach_arg *
 		return err;
 	if (kill)
 		loop_device_bury(lo);
-	err = loop_force_wait(lo, arg);
-	if (!err && !arg->pending) {
-		/* after these, its number is free or a file can be attached again */
-		flush_work(&lo->force_work);
-		flush_work(&lo->remove_work);
-	}
-	return err;
+	return loop_force_wait(lo, arg);
 }
 
-int loop_detach(struct loop_device *lo, struct loop_detach_arg *arg)
+static int loop_detach_by_mode(struct loop_device *lo, struct loop_detach_arg *arg)
 {
 	switch (arg->mode) {
 	case LOOP_DETACH_WAIT:
@@ -219,6 +213,19 @@ int loop_detach(struct loop_device *lo, struct loop_detach_arg *arg)
 	default:
 		return loop_detach_now(lo, arg);
 	}
+}
+
+/*
+ * Detaches the device. An ephemeral device is gone then, unless a signal or the deadline
+ * ends the wait for that.
+ */
+int loop_detach(struct loop_device *lo, struct loop_detach_arg *arg)
+{
+	int err = loop_detach_by_mode(lo, arg);
+
+	if (!err && !arg->pending)
+		loop_number_wait_timeout(lo->number, loop_time_left(arg->deadline));
+	return err;
 }
 
 /*
@@ -301,6 +308,7 @@ static long loop_lease_clear(struct loop_lease *lease)
 	struct loop_detach_arg arg = {
 		.mode		= LOOP_DETACH_LAZY,
 		.attachment	= lease->attachment,
+		.deadline	= KTIME_MAX,
 		.admin		= true,
 	};
 	int err;

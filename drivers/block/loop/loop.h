@@ -153,7 +153,7 @@ struct loop_backing {
 	struct hlist_node	range_node;	/* G: in loop_ranges, if claimed */
 	struct address_space	*range_mapping;	/* C: it holds the bytes in the end */
 	u64			range_start;	/* C: in range_mapping */
-	u64			range_end;	/* C */
+	u64			range_end;	/* G */
 };
 
 /*
@@ -280,7 +280,7 @@ struct loop_detach_arg {
 	u32			mode;		/* LOOP_DETACH_* */
 	u64			attachment;	/* 0: the one with diskseq */
 	u64			diskseq;	/* 0: whatever is there */
-	ktime_t			deadline;
+	ktime_t			deadline;	/* KTIME_MAX: none */
 	bool			admin;		/* of other users, too */
 	u32			pending;	/* LOOP_PENDING_*, which the callee sets */
 };
@@ -301,6 +301,7 @@ int loop_index_init(void);
 void loop_index_add_first(void);
 void loop_index_exit(void);
 void loop_device_free(struct loop_device *lo);
+void loop_number_wait_timeout(int number, ktime_t timeout);
 int loop_device_add(int number);
 int loop_device_remove(int number);
 int loop_device_get_free(void);

@@ -176,9 +176,13 @@ struct loop_config {
  * The kernel looks at this size and not at the one in the ioctl's number. An
  * unknown flag and a reserved field that is not 0 are EINVAL. The fields whose
  * names start with out_ are answers: the caller sets them to 0, and another value
- * is EINVAL. All arguments are checked before a device is made. A call that fails
- * leaves the structure as it was, except for @out_unmet with EOPNOTSUPP and
- * @out_busy with EBUSY.
+ * is EINVAL. The fields and the file are checked before a device is made; a file that
+ * lies on the device itself, and a range that another device has, are found after
+ * that. A call that fails leaves the structure as it was, except for @out_unmet with
+ * EOPNOTSUPP and @out_busy with EBUSY.
+ *
+ * LOOP_CTL_ADD and LOOP_CTL_ATTACH of a number whose device is being removed wait until
+ * it is gone. They fail with EINTR if the caller is killed meanwhile.
  *
  * Devices have the numbers from 0 to the highest one that has minors.
  */
@@ -193,9 +197,10 @@ struct loop_config {
  *	LOOP_ATTACH_LEASE, else the call fails with EINVAL.
  * @LOOP_ATTACH_EXCLUSIVE: while the file is attached, each ioctl that would attach
  *	an overlapping range of the same file fails with EBUSY. So does this call if
- *	there is such an attachment already. Without a size limit the range has no
- *	end, as the file may grow. A file on overlayfs is the same as the file that it
- *	stands for, and a partition is a range of its disk.
+ *	there is such an attachment already, and LOOP_SET_CAPACITY of a partition that
+ *	has become larger. Without a size limit the range has no end, as the file may
+ *	grow. A file on overlayfs is the same as the file that it stands for, and a
+ *	partition is a range of its disk.
  * @LOOP_ATTACH_EPHEMERAL: the call makes a new device, which is removed when it
  *	is detached, however that comes about. If @index names a device that
  *	exists, the call fails with EEXIST.
@@ -409,11 +414,14 @@ enum {
  * The ioctl ends an attachment. It needs the control device open for writing. The
  * device cgroup of the caller has to allow that the device is read, and to end the
  * attachment of another user takes CAP_SYS_ADMIN: else the call fails with EPERM.
+ * Every user may call LOOP_DETACH_WATCH.
  *
  * If the call returns 0 and @out_pending is 0, the file has been released. But if
  * the close() of another task has detached the device, the file is certain to be
- * released only when that close() has returned. LOOP_DETACH_WAIT and _WATCH fail
- * with ETIMEDOUT at the deadline, and the device is as it was. With a signal the
+ * released only when that close() has returned. An ephemeral device is gone, too,
+ * unless the deadline or a signal comes first. LOOP_DETACH_WAIT and _WATCH fail
+ * with ETIMEDOUT at the deadline, and the device is as it was. The release of the
+ * file by LOOP_DETACH_WAIT may take longer, as a close() may. With a signal the
  * call fails with EINTR or is restarted. A call that is restarted fails with ENXIO,
  * ESTALE or ENODEV if the attachment has ended meanwhile.
  */

@@ -351,4 +351,58 @@ TEST_F_TIMEOUT(ctl, ephemeral_removal_killed, 600)
 	EXPECT_EQ(0, umount2(self->dir, 0));
 }
 
+/* Returns the exit status or 128 + the signal; -1 if it does not end in 20 s. */
+static int ends(pid_t pid)
+{
+	int i, status;
+
+	for (i = 0; i < 2000; i++) {
+		if (waitpid(pid, &status, WNOHANG) == pid)
+			return WIFEXITED(status) ? WEXITSTATUS(status) :
+						   128 + WTERMSIG(status);
+		lt_sleep_ms(10);
+	}
+	return -1;
+}
+
+static pid_t start_detaching(uint32_t mode)
+{
+	struct loop_ctl_detach d = lt_to_detach(FIRST, mode, 0);
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	if (mode != NOW && mode != LAZY)
+		d.deadline = lt_in_ms(100);
+	_exit(ioctl(lt_control(), LOOP_CTL_DETACH, &d) ? errno : 0);
+}
+
+/* The deadline and a kill end LOOP_CTL_DETACH while the device is being removed. */
+TEST_F_TIMEOUT(ctl, ephemeral_removal_detach, 600)
+{
+	static const uint32_t modes[] = { WAIT, WATCH, NOW, LAZY, FORCE };
+	struct removal r;
+	const char *lacks;
+	unsigned int i;
+	int status;
+	pid_t pid;
+
+	for (i = 0; i < ARRAY_SIZE(modes); i++) {
+		lacks = removal_begins(&r, self->dir, self->file);
+		if (lacks)
+			SKIP(return, "%s", lacks);
+		pid = start_detaching(modes[i]);
+		if (modes[i] == NOW || modes[i] == LAZY)
+			kill(pid, SIGKILL);
+		status = ends(pid);
+		EXPECT_NE(-1, status) {
+			TH_LOG("mode %u does not end", modes[i]);
+		}
+		EXPECT_TRUE(removal_goes_on(&r));
+		if (status < 0)
+			waitpid(pid, NULL, 0);
+		EXPECT_TRUE(gone(FIRST));
+	}
+}
+
 TEST_HARNESS_MAIN
