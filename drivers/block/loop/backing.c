@@ -332,7 +332,8 @@ static struct loop_backing *loop_mapping_find(struct address_space *mapping)
 
 /*
  * Claims @b's file and range until @b is freed, and returns -1; or the number of the
- * device that is in the way.
+ * device that is in the way. If @b has a claim, it gets the range that its partition
+ * has now.
  *
  * An allocation in the page cache of the file must not wait for I/O, which may be on
  * the loop device. So the gfp mask of the mapping is narrowed while any backing uses
@@ -343,16 +344,19 @@ int loop_backing_claim(struct loop_backing *b)
 	struct address_space *mapping = b->file->f_mapping;
 	struct loop_backing *other;
 	int number = -1;
+	u64 end;
 
-	if (hash_hashed(&b->mapping_node))
-		return -1;
-	loop_backing_find_range(b);
 	spin_lock(&loop_mapping_lock);
+	end = b->range_end;
+	loop_backing_find_range(b);
 	other = loop_range_find_conflict(b);
 	if (other) {
 		number = other->lo->number;
+		b->range_end = end;
 		goto out_unlock;
 	}
+	if (hash_hashed(&b->mapping_node))
+		goto out_unlock;
 	other = loop_mapping_find(mapping);
 	b->mapping_gfp = other ? other->mapping_gfp : mapping_gfp_mask(mapping);
 	if (!other)

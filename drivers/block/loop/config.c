@@ -430,6 +430,9 @@ static int loop_reconf_set_capacity(struct loop_reconf *rc)
 	err = loop_backing_getattr(b, &stat);
 	if (err)
 		return err;
+	/* a partition may have become larger, and an exclusive range lie there */
+	if (loop_backing_claim(b) >= 0)
+		return -EBUSY;
 	loop_backing_set_size(b, &stat);
 	rc->announce = true;
 	loop_reconf_set_size(rc, b);

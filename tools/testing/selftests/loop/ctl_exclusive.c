@@ -321,6 +321,38 @@ TEST_F(ctl, exclusive_partition)
 	EXPECT_STREQ("ok", detach_from(FIRST + 1));
 }
 
+/* LOOP_SET_CAPACITY takes no bytes that a partition has got from an exclusive range. */
+TEST_F(ctl, exclusive_partition_grows)
+{
+	const uint64_t p1 = 1024 * 512, p2 = 2048 * 512;
+	int low, disk, part, dev, index;
+	uint64_t size = 0;
+
+	lt_label_two(self->file);
+	low = attach_fd(FIRST, self->file, 0, PARTSCAN);
+	ASSERT_GE(low, 0);
+	disk = lt_open(FIRST, O_RDWR);
+	part = lt_open_part(FIRST, 1, O_RDWR);
+	ASSERT_GE(part, 0);
+	ASSERT_EQ(0, lt_blkpg(disk, BLKPG_DEL_PARTITION, 2, 0, 0));
+	ASSERT_STREQ("ok", attach_to(FIRST + 1, part, 0, 0));
+	dev = lt_open(FIRST + 1, O_RDWR);
+	ASSERT_STREQ("ok", attach_range(FIRST + 2, disk, 0, p2, 512, &index));
+	ASSERT_EQ(0, lt_blkpg(disk, BLKPG_RESIZE_PARTITION, 1, p1, p2));
+	EXPECT_EQ(-1, ioctl(dev, LOOP_SET_CAPACITY, 0));
+	EXPECT_EQ(EBUSY, errno);
+	EXPECT_EQ(0, ioctl(dev, BLKGETSIZE64, &size));
+	EXPECT_EQ(p2 - p1, size);
+	EXPECT_STREQ("ok", detach_from(FIRST + 2));
+	EXPECT_EQ(0, ioctl(dev, LOOP_SET_CAPACITY, 0));
+	EXPECT_EQ(0, ioctl(dev, BLKGETSIZE64, &size));
+	EXPECT_EQ(p2, size);
+	EXPECT_STREQ("EBUSY", attach_range(FIRST + 2, disk, 0, p2, 512, &index));
+	EXPECT_EQ(FIRST + 1, index);
+	close(dev);
+	EXPECT_STREQ("ok", detach_from(FIRST + 1));
+}
+
 /* A file on overlayfs is the same as the file that it stands for. */
 TEST_F(ctl, exclusive_overlay)
 {
