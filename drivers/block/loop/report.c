@@ -122,6 +122,7 @@ LOOP_ATTR_RO(sizelimit, "%lld", b->params.sizelimit);
 LOOP_ATTR_RO(autoclear, "%d", READ_ONCE(b->lo->autoclear));
 LOOP_ATTR_RO(partscan, "%d", READ_ONCE(b->lo->partscan));
 LOOP_ATTR_RO(dio, "%d", b->params.direct);
+LOOP_ATTR_RO(held, "%d", READ_ONCE(b->lo->quiet));
 LOOP_ATTR_RO(internal, "%d", !!(b->params.attach_flags & LOOP_ATTACH_INTERNAL));
 
 static struct attribute *loop_attrs[] = {
@@ -131,6 +132,7 @@ static struct attribute *loop_attrs[] = {
 	&dev_attr_autoclear.attr,
 	&dev_attr_partscan.attr,
 	&dev_attr_dio.attr,
+	&dev_attr_held.attr,
 	&dev_attr_internal.attr,
 	NULL,
 };

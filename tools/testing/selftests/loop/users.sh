@@ -117,7 +117,10 @@ held()
 		same "openers before" 0 "$("$loopctl" list -n -O OPENERS "$LOOP_DEVICE" | xargs)" &&
 		same "partitions before" "" "$(find "/sys/block/$name/" -maxdepth 1 -name "${name}p*")" &&
 		same flags "lease,hold" "$("$loopctl" list -n -O FLAGS "$LOOP_DEVICE")" &&
-		"$loopctl" announce || return
+		same held 1 "$(cat "/sys/block/$name/loop/held")" &&
+		udevadm trigger --action=add "/sys/block/$name" && udev_settle &&
+		same "blkid's finding" "add $name " "$(cat "$log")" && : > "$log" &&
+		"$loopctl" announce && same held 0 "$(cat "/sys/block/$name/loop/held")" || return
 	udev_settle
 	cat "$log"
 	grep -q "^change $name gpt$" "$log" &&
