@@ -10,7 +10,7 @@ LOOP_PATH(WORKER_OP,		"worker_op")	/* it is no plain read or write */
 LOOP_PATH(WORKER_FLUSH,		"worker_flush")	/* a flush comes first */
 LOOP_PATH(WORKER_SWAP,		"worker_swap")	/* it is swapped in or out */
 LOOP_PATH(WORKER_OFF,		"worker_off")	/* inline I/O is turned off */
-LOOP_PATH(WORKER_FILE,		"worker_file")	/* the file always waits */
+LOOP_PATH(WORKER_FILE,		"worker_file")	/* the file waits, or NO_INLINE */
 LOOP_PATH(WORKER_ALIGN,		"worker_align")	/* the file refuses it as direct I/O */
 LOOP_PATH(WORKER_KWORKER,	"worker_kworker") /* a worker of the kernel writes it */
 LOOP_PATH(WORKER_BACKOFF,	"worker_backoff") /* the last tries would have waited */
