@@ -567,7 +567,7 @@ TEST_F(ctl, attach_no_file_left)
 	int i, got[3];
 
 	lt_read_line(FILE_MAX, old, sizeof(old));
-	lt_write_file(FILE_MAX, "1");
+	lt_write_file(FILE_MAX, "0");
 	for (i = 0; i < ARRAY_SIZE(got); i++) {
 		a.attach_flags = i == 2 ? 0 : LEASE | (i ? EPHEMERAL : 0);
 		got[i] = run_as_nobody(attach_errno, &a);
