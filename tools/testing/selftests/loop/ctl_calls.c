@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
 
 #include "ctl_calls.h"
@@ -228,32 +227,6 @@ void signal_each(int ms, int flags)
 		lt_die("start a timer");
 }
 
-/*
- * Waits until the process sleeps in the ioctl @cmd. It may sleep for another reason
- * than the test has in mind, on which the result of the test must not depend.
- */
-bool waits_in(pid_t pid, unsigned int cmd)
-{
-	char path[32], text[256];
-	int i, asleep = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/syscall", pid);
-	for (i = 0; i < 6000 && asleep < 3; i++) {
-		unsigned int fd, in;
-		int nr;
-
-		lt_sleep_ms(10);
-		/* This is "running", or the number of the call and its arguments. */
-		lt_read_line(path, text, sizeof(text));
-		if (sscanf(text, "%d_%x_%x", &nr, &fd, &in) == 3 &&
-		    nr == SYS_ioctl && in == cmd)
-			asleep++;
-		else
-			asleep = 0;
-	}
-	return asleep == 3;
-}
-
 /* Kills the child, waits for its end, and returns the signal that has ended it, or 0. */
 int killed(pid_t pid)
 {
@@ -263,4 +236,12 @@ int killed(pid_t pid)
 	if (waitpid(pid, &status, 0) != pid)
 		lt_die("wait for the child");
 	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+/* For run_as_nobody(): attaches the file *@arg. Returns an errno. */
+int attach_first(void *arg)
+{
+	struct loop_ctl_attach a = lt_to_attach(FIRST, *(int *)arg, 0, 0);
+
+	return ioctl(lt_control(), LOOP_CTL_ATTACH, &a) ? errno : 0;
 }

@@ -51,7 +51,7 @@ void *at_edge(const void *what, size_t size);
 extern atomic_int signals;
 
 void signal_each(int ms, int flags);
-bool waits_in(pid_t pid, unsigned int cmd);
 int killed(pid_t pid);
+int attach_first(void *arg);
 
 #endif /* CTL_CALLS_H */

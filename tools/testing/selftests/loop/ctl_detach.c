@@ -636,7 +636,7 @@ TEST_F(ctl, detach_killed)
 			ioctl(lt_control(), LOOP_CTL_DETACH, &d);
 			_exit(1);
 		}
-		EXPECT_TRUE(waits_in(pid, LOOP_CTL_DETACH));
+		EXPECT_TRUE(lt_sleeps_in(pid, LOOP_CTL_DETACH));
 		EXPECT_EQ(SIGKILL, killed(pid));
 	}
 	ASSERT_TRUE(lt_entry(FIRST, &e));

@@ -320,7 +320,7 @@ TEST_F_TIMEOUT(ctl, ephemeral_removal_killed, 600)
 		for (k = 0; k < ARRAY_SIZE(wants); k++) {
 			pid = start_wanting(k, self->file);
 			ASSERT_LT(0, pid);
-			EXPECT_TRUE(waits_in(pid, wants[k].cmd));
+			EXPECT_TRUE(lt_sleeps_in(pid, wants[k].cmd));
 			EXPECT_EQ(SIGKILL, killed(pid));
 		}
 		/* The device is still being removed, and that is all there is. */
@@ -334,10 +334,10 @@ TEST_F_TIMEOUT(ctl, ephemeral_removal_killed, 600)
 
 		pid = start_wanting(i, self->file);
 		ASSERT_LT(0, pid);
-		EXPECT_TRUE(waits_in(pid, wants[i].cmd));
+		EXPECT_TRUE(lt_sleeps_in(pid, wants[i].cmd));
 		/* Other signals do not interrupt it. */
 		kill(pid, SIGUSR1);
-		EXPECT_TRUE(waits_in(pid, wants[i].cmd));
+		EXPECT_TRUE(lt_sleeps_in(pid, wants[i].cmd));
 		EXPECT_TRUE(removal_goes_on(&r));
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
 		EXPECT_EQ(0, status) {
@@ -349,20 +349,6 @@ TEST_F_TIMEOUT(ctl, ephemeral_removal_killed, 600)
 	/* The killed callers have left no reference to the file. */
 	close(self->file);
 	EXPECT_EQ(0, umount2(self->dir, 0));
-}
-
-/* Returns the exit status or 128 + the signal; -1 if it does not end in 20 s. */
-static int ends(pid_t pid)
-{
-	int i, status;
-
-	for (i = 0; i < 2000; i++) {
-		if (waitpid(pid, &status, WNOHANG) == pid)
-			return WIFEXITED(status) ? WEXITSTATUS(status) :
-						   128 + WTERMSIG(status);
-		lt_sleep_ms(10);
-	}
-	return -1;
 }
 
 static pid_t start_detaching(uint32_t mode)
@@ -394,7 +380,7 @@ TEST_F_TIMEOUT(ctl, ephemeral_removal_detach, 600)
 		pid = start_detaching(modes[i]);
 		if (modes[i] == NOW || modes[i] == LAZY)
 			kill(pid, SIGKILL);
-		status = ends(pid);
+		status = lt_ended(pid, 20);
 		EXPECT_NE(-1, status) {
 			TH_LOG("mode %u does not end", modes[i]);
 		}

@@ -135,13 +135,6 @@ TEST_F(ctl, list_rdev)
 	ASSERT_STREQ("ok", detach_from(FIRST + 1));
 }
 
-static int nobody_attaches(void *arg)
-{
-	struct loop_ctl_attach a = lt_to_attach(FIRST, *(int *)arg, 0, 0);
-
-	return ioctl(lt_control(), LOOP_CTL_ATTACH, &a) ? errno : 0;
-}
-
 /* The owner as another user namespace knows him */
 static int look_from_namespace(void *arg)
 {
@@ -166,7 +159,7 @@ TEST_F(ctl, list_owner)
 	struct loop_ctl_entry e;
 	int rc;
 
-	ASSERT_EQ(0, run_as_nobody(nobody_attaches, &self->file));
+	ASSERT_EQ(0, run_as_nobody(attach_first, &self->file));
 	ASSERT_TRUE(lt_entry(FIRST, &e));
 	EXPECT_EQ(65534, e.owner);
 	ASSERT_STREQ("ok", detach_from(FIRST));

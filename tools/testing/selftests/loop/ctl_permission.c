@@ -106,13 +106,6 @@ TEST_F(ctl, permission_of_nobody)
 	close(c.wo);
 }
 
-static int nobody_attaches(void *arg)
-{
-	struct loop_ctl_attach a = lt_to_attach(FIRST, *(int *)arg, 0, 0);
-
-	return ioctl(lt_control(), LOOP_CTL_ATTACH, &a) ? errno : 0;
-}
-
 static int nobody_attaches_autoclear(void *arg)
 {
 	int lease = attach_lease(FIRST, *(int *)arg, EPHEMERAL, AUTOCLEAR);
@@ -143,13 +136,13 @@ static int other_detaches(uid_t uid, bool capable)
 
 TEST_F(ctl, permission_of_owner)
 {
-	ASSERT_EQ(0, run_as_nobody(nobody_attaches, &self->file));
+	ASSERT_EQ(0, run_as_nobody(attach_first, &self->file));
 	/* Another user may not, the same may, and so may root. */
 	EXPECT_EQ(EPERM, other_detaches(1, false));
 	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	EXPECT_EQ(0, other_detaches(65534, false));
 	EXPECT_FALSE(lt_sysfs_attached(FIRST));
-	ASSERT_EQ(0, run_as_nobody(nobody_attaches, &self->file));
+	ASSERT_EQ(0, run_as_nobody(attach_first, &self->file));
 	EXPECT_EQ(0, other_detaches(0, true));
 	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 	/* Who was the owner before does not matter. */

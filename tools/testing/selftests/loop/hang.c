@@ -196,15 +196,7 @@ static pid_t start(int (*fn)(struct _test_data_hang *self),
 /* Returns the exit status of a child, or -1 if it does not end. */
 static int ended(pid_t pid)
 {
-	int i, status;
-
-	for (i = 0; i < PATIENCE * 100; i++) {
-		if (waitpid(pid, &status, WNOHANG) == pid)
-			return WIFEXITED(status) ? WEXITSTATUS(status) :
-						   128 + WTERMSIG(status);
-		lt_sleep_ms(10);
-	}
-	return -1;
+	return lt_ended(pid, PATIENCE);
 }
 
 static bool running(pid_t pid)
@@ -1389,32 +1381,6 @@ static pid_t start_waiting(struct waiting *w, int flags)
 	_exit(sigaction(SIGALRM, &sa, NULL) ? errno : w->call(w));
 }
 
-/*
- * Waits until the process sleeps in the ioctl @cmd. It may sleep for another reason
- * than the test has in mind, on which the result of the test must not depend.
- */
-static bool sleeps_in(pid_t pid, unsigned int cmd)
-{
-	char path[32], text[256];
-	int i, asleep = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/syscall", pid);
-	for (i = 0; i < PATIENCE * 100 && asleep < 3; i++) {
-		unsigned int fd, in;
-		int nr;
-
-		lt_sleep_ms(10);
-		/* This is "running", or the number of the call and its arguments. */
-		lt_read_line(path, text, sizeof(text));
-		if (sscanf(text, "%d_%x_%x", &nr, &fd, &in) == 3 &&
-		    nr == SYS_ioctl && in == cmd)
-			asleep++;
-		else
-			asleep = 0;
-	}
-	return asleep == 3;
-}
-
 /* A handler interrupts the call, or the call is made again, or the caller dies. */
 static void interrupt_it(struct __test_metadata *_metadata, struct waiting *w)
 {
@@ -1422,14 +1388,14 @@ static void interrupt_it(struct __test_metadata *_metadata, struct waiting *w)
 
 	if (!w->killable) {
 		pid = start_waiting(w, 0);
-		EXPECT_TRUE(sleeps_in(pid, w->cmd));
+		EXPECT_TRUE(lt_sleeps_in(pid, w->cmd));
 		kill(pid, SIGALRM);
 		EXPECT_STREQ("EINTR", lt_errname(ended(pid)));
 	}
 	pid = start_waiting(w, SA_RESTART);
-	EXPECT_TRUE(sleeps_in(pid, w->cmd));
+	EXPECT_TRUE(lt_sleeps_in(pid, w->cmd));
 	kill(pid, SIGALRM);
-	EXPECT_TRUE(sleeps_in(pid, w->cmd));
+	EXPECT_TRUE(lt_sleeps_in(pid, w->cmd));
 	kill(pid, SIGKILL);
 	EXPECT_EQ(128 + SIGKILL, ended(pid));
 }
@@ -1589,9 +1555,9 @@ TEST_F_TIMEOUT(hang_signal, force, 600)
 	EXPECT_EQ(FORCED + LOOP_PENDING_OPEN + LOOP_PENDING_FILE,
 		  ended(start(own_force, &self->h)));
 	last = start_waiting(&w, SA_RESTART);
-	EXPECT_TRUE(sleeps_in(last, LOOP_CTL_DETACH));
+	EXPECT_TRUE(lt_sleeps_in(last, LOOP_CTL_DETACH));
 	kill(last, SIGALRM);
-	EXPECT_TRUE(sleeps_in(last, LOOP_CTL_DETACH));
+	EXPECT_TRUE(lt_sleeps_in(last, LOOP_CTL_DETACH));
 	EXPECT_TRUE(running(pid));
 
 	hold(&self->h, 0);

@@ -3,6 +3,7 @@
  * The library of the loop selftests, see loop_test.h.
  */
 #include <stddef.h>
+#include <sys/syscall.h>
 
 #include "loop_test.h"
 
@@ -814,4 +815,46 @@ int lt_blkpg(int fd, int op, int part, uint64_t start, uint64_t length)
 	};
 
 	return ioctl(fd, BLKPG, &arg);
+}
+
+/* Processes */
+
+/*
+ * Waits until the process sleeps in the ioctl @cmd. It may sleep for another reason
+ * than the test has in mind, on which the result of the test must not depend.
+ */
+bool lt_sleeps_in(pid_t pid, unsigned int cmd)
+{
+	char path[32], text[256];
+	int i, asleep = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", pid);
+	for (i = 0; i < 6000 && asleep < 3; i++) {
+		unsigned int fd, in;
+		int nr;
+
+		lt_sleep_ms(10);
+		/* This is "running", or the number of the call and its arguments. */
+		lt_read_line(path, text, sizeof(text));
+		if (sscanf(text, "%d_%x_%x", &nr, &fd, &in) == 3 &&
+		    nr == SYS_ioctl && in == cmd)
+			asleep++;
+		else
+			asleep = 0;
+	}
+	return asleep == 3;
+}
+
+/* Returns the exit status, or 128 + the signal, or -1 if the child does not end. */
+int lt_ended(pid_t pid, int seconds)
+{
+	int i, status;
+
+	for (i = 0; i < seconds * 100; i++) {
+		if (waitpid(pid, &status, WNOHANG) == pid)
+			return WIFEXITED(status) ? WEXITSTATUS(status) :
+						   128 + WTERMSIG(status);
+		lt_sleep_ms(10);
+	}
+	return -1;
 }

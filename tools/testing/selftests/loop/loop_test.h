@@ -136,6 +136,11 @@ void lt_add_state(struct lt_buf *b, int number, int fd);
 int lt_uevent_open(void);
 int lt_uevents(int fd, int number, struct lt_buf *b);
 
+/* Processes */
+
+bool lt_sleeps_in(pid_t pid, unsigned int cmd);
+int lt_ended(pid_t pid, int seconds);
+
 /* The end of a page that no other page follows */
 
 uint8_t *lt_edge(void);
