@@ -799,7 +799,7 @@ static enum loop_path loop_io_path_rw(const struct loop_io *io)
 	}
 	if (current->flags & PF_MEMALLOC)
 		return LOOP_PATH_WORKER_RECLAIM;
-	/* a worker that submits merged bios has no such list */
+	/* a task that ends its plug has no such list */
 	if (current->bio_list && (!bio_list_empty(&current->bio_list[0]) ||
 				  !bio_list_empty(&current->bio_list[1])))
 		return LOOP_PATH_WORKER_PARKED;
@@ -1063,14 +1063,22 @@ static enum loop_path loop_io_path(const struct loop_io *io)
 	return loop_io_path_rw(io);
 }
 
+/*
+ * The cgroup of the first writer to a file is charged for its writeback. So the submitter
+ * calls this, and not a worker.
+ */
+static void loop_backing_attach_wb(struct loop_backing *b)
+{
+	if (!b->params.direct)
+		inode_attach_wb(loop_file_inode(b->file), NULL);
+}
+
 static void loop_io_to_worker(struct loop_io *io)
 {
 	struct bio *bio = io->bio;
 
-	/* the cgroup of the first writer to a file is charged for its writeback */
-	if (bio_op(bio) == REQ_OP_WRITE && !io->b->params.direct &&
-	    !loop_bio_is_swap_out(io->b, bio))
-		inode_attach_wb(loop_file_inode(io->b->file), NULL);
+	if (bio_op(bio) == REQ_OP_WRITE && !loop_bio_is_swap_out(io->b, bio))
+		loop_backing_attach_wb(io->b);
 	/* a bio with stale bytes has been flushed and written */
 	if ((bio->bi_opf & REQ_PREFLUSH) && !io->stale)
 		loop_flush_queue(io);
@@ -1096,13 +1104,12 @@ static struct loop_io *loop_io_alloc(struct loop_backing *b, struct bio *bio)
 
 /*
  * Returns the object of a bio that is now counted, NULL if there is nothing to do, or
- * an error.
+ * an error. A bio that has been in a plug has a unit of its @group's room already.
  */
-static struct loop_io *loop_io_start(struct bio *bio)
+static struct loop_io *loop_io_start(struct bio *bio, struct loop_group *group)
 {
 	struct loop_device *lo = bio->bi_bdev->bd_disk->private_data;
 	struct loop_backing *b = loop_backing_get(lo);
-	struct loop_group *group;
 	struct loop_io *io = NULL;
 
 	/* a bio without data is a flush while a file is being attached */
@@ -1113,7 +1120,8 @@ static struct loop_io *loop_io_start(struct bio *bio)
 		loop_bio_count_end(lo);
 		return ERR_PTR(-EIO);
 	}
-	group = loop_bio_get_room(b, bio);
+	if (!group)
+		group = loop_bio_get_room(b, bio);
 	if (group) {
 		io = loop_io_alloc(b, bio);
 		if (!io)
@@ -1150,13 +1158,15 @@ static void loop_bio_fail(struct bio *bio, int err)
 	bio_io_error(bio);
 }
 
-/* Sends a bio on its path. */
-static void loop_bio_issue(struct bio *bio)
+/* Sends a bio on its path. See loop_io_start() for @group. */
+static void loop_bio_issue(struct bio *bio, struct loop_group *group)
 {
 	struct loop_io *io;
 	enum loop_path path;
 
-	io = loop_io_start(bio);
+	io = loop_io_start(bio, group);
+	if (IS_ERR_OR_NULL(io) && group)
+		loop_group_put_room(group);
 	if (IS_ERR(io)) {
 		loop_bio_fail(bio, PTR_ERR(io));
 		return;
@@ -1213,20 +1223,24 @@ static bool loop_bio_plug(struct loop_device *lo, struct bio *bio)
 
 	if (!b)
 		return false;
-	if (loop_bio_allowed(b, bio) && loop_plug_add(lo, bio))
-		return true;
+	if (loop_bio_allowed(b, bio)) {
+		loop_backing_attach_wb(b);
+		if (loop_plug_add(lo, bio))
+			return true;
+	}
 	loop_bio_count_end(lo);
 	return false;
 }
 
 /* Submits a bio that stands for @nr bios, which have waited in a plug. */
-static void loop_submit_merged(struct bio *bio, unsigned int nr)
+static void loop_submit_merged(struct bio *bio, struct loop_group *group,
+			       unsigned int nr)
 {
 	struct loop_device *lo = bio->bi_bdev->bd_disk->private_data;
 
 	if (nr > 1)
 		this_cpu_add(lo->counters->stats[LOOP_STAT_MERGED], nr);
-	loop_bio_issue(bio);
+	loop_bio_issue(bio, group);
 	while (nr--)
 		loop_bio_count_end(lo);
 }
@@ -1239,7 +1253,7 @@ static void loop_submit_bio(struct bio *bio)
 	if (!bio)
 		return;
 	if (!loop_bio_can_merge(lo, bio) || !loop_bio_plug(lo, bio))
-		loop_bio_issue(bio);
+		loop_bio_issue(bio, NULL);
 }
 
 /*

@@ -407,6 +407,7 @@ void loop_file_read_ahead(struct file *file, loff_t pos, unsigned int len);
 int loop_bdev_discard(struct block_device *bdev, loff_t pos, unsigned int len);
 u64 loop_range_end(const struct loop_params *p);
 int loop_backing_claim(struct loop_backing *b);
+int loop_backing_claim_again(struct loop_backing *b);
 struct loop_backing *loop_backing_alloc(struct loop_device *lo, struct file *file);
 void loop_backing_free(struct loop_backing *b);
 struct loop_backing *loop_device_backing(struct loop_device *lo);
@@ -473,7 +474,8 @@ struct loop_entries {
 	work_func_t		swap_work;		/* of a bio that is swapped out */
 	work_func_t		write_work;		/* of each group */
 	work_func_t		flush_work;		/* of each backing */
-	void			(*submit)(struct bio *bio, unsigned int nr); /* merged */
+	/* of a bio that stands for @nr bios, with a unit of the room of @group */
+	void	(*submit)(struct bio *bio, struct loop_group *group, unsigned int nr);
 };
 
 extern const struct loop_entries *loop_entries;

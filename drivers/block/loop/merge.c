@@ -5,10 +5,11 @@
  * and a file does one large write with far less work than many small ones.
  *
  * Bios wait in the submitter's plug until it is finished, or the submitter sleeps. They
- * are in flight meanwhile, so no change of the backing goes past them.
+ * are in flight meanwhile, so no change of the backing goes past them, and hold one unit
+ * of their group's room, so that the submitter is held back as without a plug.
  *
- * The heart comes in by loop_plug_add(). This room calls no other, and takes no lock. It
- * has the heart's function that submits from work.c.
+ * The heart comes in by loop_plug_add(), and has passed down the function that submits.
+ * This room calls work.c, and takes no lock.
  */
 #include <linux/bio.h>
 #include <linux/blk-cgroup.h>
@@ -22,14 +23,24 @@
 /* The bios of one device in one plug. Each one continues the one before. */
 struct loop_plug {
 	struct blk_plug_cb	cb;	/* its data is the device */
-	struct bio_list		bios;
+	struct loop_group	*group;	/* with a unit of its room */
+	struct bio		*first;
+	struct bio		*last;
+	struct bio		*merged; /* it stands for all; NULL: there is only one */
 	unsigned int		nr;
-	unsigned int		bytes;
-	struct work_struct	work;	/* submits them if the submitter sleeps */
+	struct work_struct	work;
 };
 
 static struct bio_set loop_merged_bios;
 
+/*
+ * It submits what a task that sleeps has left in its plug. It is not frozen, as the image
+ * of a hibernation is written when kernel threads are, and its rescuer submits what frees
+ * memory.
+ */
+static struct workqueue_struct *loop_plug_workqueue;
+
+/* An error concerns the bios that have bytes past what is written. */
 static void loop_merged_end(struct bio *merged)
 {
 	struct bio *bio = merged->bi_private, *next;
@@ -37,19 +48,29 @@ static void loop_merged_end(struct bio *merged)
 	for (; bio; bio = next) {
 		next = bio->bi_next;
 		bio->bi_next = NULL;
-		bio->bi_status = merged->bi_status;
+		if (merged->bi_status &&
+		    bio_end_sector(bio) > merged->bi_iter.bi_sector)
+			bio->bi_status = merged->bi_status;
 		bio_endio(bio);
 	}
 	bio_put(merged);
 }
 
-/* Makes one bio of all in @plug, or returns NULL if there is no memory for it. */
-static struct bio *loop_plug_merge(struct loop_plug *plug)
+/* Adds the one segment of @bio. Returns false if there is no room for it. */
+static bool loop_merged_add(struct bio *merged, struct bio *bio)
 {
-	struct bio *first = plug->bios.head, *bio, *merged;
-	struct bio_vec bvec;
+	struct bio_vec bvec = mp_bvec_iter_bvec(bio->bi_io_vec, bio->bi_iter);
 
-	merged = bio_alloc_bioset(first->bi_bdev, plug->nr, first->bi_opf,
+	return bio_add_page(merged, bvec.bv_page, bvec.bv_len,
+			    bvec.bv_offset) == bvec.bv_len;
+}
+
+/* Returns NULL if there is no memory. It does not wait for others to free some. */
+static struct bio *loop_merged_alloc(struct bio *first)
+{
+	struct bio *merged;
+
+	merged = bio_alloc_bioset(first->bi_bdev, BIO_MAX_VECS, first->bi_opf,
 				  GFP_NOWAIT | __GFP_NOWARN, &loop_merged_bios);
 	if (!merged)
 		return NULL;
@@ -59,28 +80,20 @@ static struct bio *loop_plug_merge(struct loop_plug *plug)
 	merged->bi_iter.bi_sector = first->bi_iter.bi_sector;
 	merged->bi_private = first;
 	merged->bi_end_io = loop_merged_end;
-	bio_list_for_each(bio, &plug->bios) {
-		bvec = mp_bvec_iter_bvec(bio->bi_io_vec, bio->bi_iter);
-		__bio_add_page(merged, bvec.bv_page, bvec.bv_len, bvec.bv_offset);
-	}
-	if (blk_queue_io_stat(bdev_get_queue(first->bi_bdev))) {
-		part_stat_lock();
-		part_stat_add(first->bi_bdev, merges[STAT_WRITE], plug->nr - 1);
-		part_stat_unlock();
-	}
+	loop_merged_add(merged, first);
 	return merged;
 }
 
 static void loop_plug_submit(struct loop_plug *plug)
 {
-	struct bio *bio = plug->nr > 1 ? loop_plug_merge(plug) : NULL;
+	struct block_device *bdev = plug->first->bi_bdev;
 
-	if (bio) {
-		loop_entries->submit(bio, plug->nr);
-	} else {
-		while ((bio = bio_list_pop(&plug->bios)))
-			loop_entries->submit(bio, 1);
+	if (plug->nr > 1 && blk_queue_io_stat(bdev_get_queue(bdev))) {
+		part_stat_lock();
+		part_stat_add(bdev, merges[STAT_WRITE], plug->nr - 1);
+		part_stat_unlock();
 	}
+	loop_entries->submit(plug->merged ?: plug->first, plug->group, plug->nr);
 	kfree(plug);
 }
 
@@ -89,66 +102,112 @@ static void loop_plug_work(struct work_struct *work)
 	loop_plug_submit(container_of(work, struct loop_plug, work));
 }
 
-/*
- * A worker submits, also when the plug is finished: bios of other devices have left the
- * plug as well, and what the submission waits for may need them.
- */
 static void loop_unplug(struct blk_plug_cb *cb, bool from_schedule)
 {
 	struct loop_plug *plug = container_of(cb, struct loop_plug, cb);
-	struct loop_device *lo = cb->data;
 
+	if (!from_schedule) {
+		loop_plug_submit(plug);
+		return;
+	}
 	INIT_WORK(&plug->work, loop_plug_work);
-	queue_work(lo->workqueue, &plug->work);
+	queue_work(loop_plug_workqueue, &plug->work);
 }
 
-/* The file can write @bio together with those in @plug. */
-static bool loop_plug_continues(const struct loop_plug *plug, struct bio *bio)
+/* Returns what the submitter's plug has for the device, and makes it; or NULL. */
+static struct loop_plug *loop_plug_get(struct loop_device *lo)
 {
-	struct bio *last = plug->bios.tail;
+	struct blk_plug_cb *cb = blk_check_plugged(loop_unplug, lo,
+						   sizeof(struct loop_plug));
 
-	return bio->bi_bdev == last->bi_bdev && bio->bi_opf == last->bi_opf &&
-	       bio->bi_iter.bi_sector == bio_end_sector(last) &&
-	       bio->bi_ioprio == last->bi_ioprio &&
-	       bio->bi_write_hint == last->bi_write_hint &&
-	       bio_blkcg_css(bio) == bio_blkcg_css(last) &&
-	       plug->nr < BIO_MAX_VECS &&
-	       plug->bytes + bio->bi_iter.bi_size <= LOOP_MERGE_BYTES;
+	return cb ? container_of(cb, struct loop_plug, cb) : NULL;
+}
+
+/* Puts @bio into a plug that is empty. The submitter does not wait for room here. */
+static bool loop_plug_start(struct loop_plug *plug, struct bio *bio)
+{
+	struct loop_group *group = loop_group_get(plug->cb.data, bio);
+
+	if (down_trylock(&group->room)) {
+		loop_group_put(group);
+		return false;
+	}
+	plug->group = group;
+	plug->first = bio;
+	plug->last = bio;
+	plug->nr = 1;
+	return true;
+}
+
+/* Adds @bio if the file can write it together with those in @plug. */
+static bool loop_plug_continue(struct loop_plug *plug, struct bio *bio)
+{
+	struct bio *last = plug->last;
+
+	if (bio->bi_bdev != last->bi_bdev || bio->bi_opf != last->bi_opf ||
+	    bio->bi_iter.bi_sector != bio_end_sector(last) ||
+	    bio->bi_ioprio != last->bi_ioprio ||
+	    bio->bi_write_hint != last->bi_write_hint ||
+	    bio_blkcg_css(bio) != bio_blkcg_css(last))
+		return false;
+	if (!plug->merged)
+		plug->merged = loop_merged_alloc(plug->first);
+	if (!plug->merged ||
+	    plug->merged->bi_iter.bi_size + bio->bi_iter.bi_size > LOOP_MERGE_BYTES ||
+	    !loop_merged_add(plug->merged, bio))
+		return false;
+	last->bi_next = bio;
+	plug->last = bio;
+	plug->nr++;
+	return true;
 }
 
 /*
  * Puts @bio, a write with one segment, into the submitter's plug. Returns false if there
- * is none.
+ * is none, or no room in the group.
  */
 bool loop_plug_add(struct loop_device *lo, struct bio *bio)
 {
 	struct loop_plug *plug, *other = NULL;
-	struct blk_plug_cb *cb;
+	bool added;
 
-	while ((cb = blk_check_plugged(loop_unplug, lo, sizeof(*plug)))) {
-		plug = container_of(cb, struct loop_plug, cb);
-		if (!plug->nr || loop_plug_continues(plug, bio))
-			break;
-		list_del(&cb->list);
+	plug = loop_plug_get(lo);
+	if (plug && plug->nr) {
+		if (loop_plug_continue(plug, bio))
+			return true;
+		list_del(&plug->cb.list);
 		other = plug;
+		plug = loop_plug_get(lo);
 	}
-	if (cb) {
-		bio_list_add(&plug->bios, bio);
-		plug->nr++;
-		plug->bytes += bio->bi_iter.bi_size;
+	added = plug && loop_plug_start(plug, bio);
+	if (plug && !added) {
+		list_del(&plug->cb.list);
+		kfree(plug);
 	}
-	/* this may sleep, and then the plug is empty */
+	/* this may sleep, and then the plug that @bio is in is submitted */
 	if (other)
 		loop_plug_submit(other);
-	return cb;
+	return added;
 }
 
 int __init loop_merge_init(void)
 {
-	return bioset_init(&loop_merged_bios, BIO_POOL_SIZE, 0, BIOSET_NEED_BVECS);
+	int err;
+
+	err = bioset_init(&loop_merged_bios, BIO_POOL_SIZE, 0, BIOSET_NEED_BVECS);
+	if (err)
+		return err;
+	loop_plug_workqueue = alloc_workqueue("loop_plug", WQ_UNBOUND | WQ_MEM_RECLAIM,
+					      0);
+	if (!loop_plug_workqueue) {
+		bioset_exit(&loop_merged_bios);
+		return -ENOMEM;
+	}
+	return 0;
 }
 
 void loop_merge_exit(void)
 {
+	destroy_workqueue(loop_plug_workqueue);
 	bioset_exit(&loop_merged_bios);
 }
