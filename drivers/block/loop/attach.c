@@ -670,6 +670,8 @@ void loop_device_detach(struct loop_device *lo)
 	if (!quiet)
 		kobject_uevent_env(&dev->kobj, KOBJ_CHANGE, envp);
 	ephemeral = lo->ephemeral;
+	/* once others see that the device is free, they may unload the module */
+	module_put(THIS_MODULE);
 	xa_lock(&loop_index);
 	if (lo->death != LOOP_ALIVE)
 		loop_groups_close(lo);
@@ -682,7 +684,6 @@ void loop_device_detach(struct loop_device *lo)
 	if (ephemeral)
 		queue_work(loop_remove_workqueue, &lo->remove_work);
 	wake_up(&lo->events);
-	module_put(THIS_MODULE);
 }
 
 /* Makes the last close detach the device, even if there is a lease. */
@@ -795,13 +796,13 @@ static void loop_device_end(struct loop_device *lo)
 			b = loop_backing_take(lo);
 		}
 	}
-	if (b) {
-		loop_backing_retire(b);
-		/* fput() of a worker leaves the release to another worker */
-		flush_delayed_fput();
-	}
+	if (!b)
+		return;
+	loop_backing_retire(b);
+	/* fput() of a worker leaves the release to another worker */
+	flush_delayed_fput();
 	xa_lock(&loop_index);
-	if (lo->death == LOOP_DYING && !rcu_access_pointer(lo->backing))
+	if (lo->death == LOOP_DYING)
 		WRITE_ONCE(lo->death, LOOP_DEAD);
 	xa_unlock(&loop_index);
 	wake_up(&lo->events);

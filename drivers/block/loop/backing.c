@@ -282,10 +282,9 @@ u64 loop_range_end(const struct loop_params *p)
 static void loop_backing_find_range(struct loop_backing *b)
 {
 	struct block_device *bdev = loop_file_bdev(b->file);
-	u64 end = loop_range_end(&b->params);
 
 	b->range_start = b->params.offset;
-	b->range_end = end;
+	b->range_end = loop_range_end(&b->params);
 	if (!bdev) {
 		b->range_mapping = loop_file_data_inode(b->file)->i_mapping;
 		return;
@@ -295,7 +294,7 @@ static void loop_backing_find_range(struct loop_backing *b)
 		u64 first = (u64)bdev->bd_start_sect << SECTOR_SHIFT;
 
 		b->range_start += first;
-		b->range_end = first + min_t(u64, end, bdev_nr_bytes(bdev));
+		b->range_end = first + min_t(u64, b->range_end, bdev_nr_bytes(bdev));
 	}
 }
 
@@ -332,8 +331,7 @@ static struct loop_backing *loop_mapping_find(struct address_space *mapping)
 
 /*
  * Claims @b's file and range until @b is freed, and returns -1; or the number of the
- * device that is in the way. If @b has a claim, it gets the range that its partition
- * has now.
+ * device that is in the way.
  *
  * An allocation in the page cache of the file must not wait for I/O, which may be on
  * the loop device. So the gfp mask of the mapping is narrowed while any backing uses
@@ -344,19 +342,16 @@ int loop_backing_claim(struct loop_backing *b)
 	struct address_space *mapping = b->file->f_mapping;
 	struct loop_backing *other;
 	int number = -1;
-	u64 end;
 
-	spin_lock(&loop_mapping_lock);
-	end = b->range_end;
+	if (hash_hashed(&b->mapping_node))
+		return -1;
 	loop_backing_find_range(b);
+	spin_lock(&loop_mapping_lock);
 	other = loop_range_find_conflict(b);
 	if (other) {
 		number = other->lo->number;
-		b->range_end = end;
 		goto out_unlock;
 	}
-	if (hash_hashed(&b->mapping_node))
-		goto out_unlock;
 	other = loop_mapping_find(mapping);
 	b->mapping_gfp = other ? other->mapping_gfp : mapping_gfp_mask(mapping);
 	if (!other)
@@ -365,6 +360,28 @@ int loop_backing_claim(struct loop_backing *b)
 	hash_add(loop_mappings, &b->mapping_node, (unsigned long)mapping);
 	hash_add(loop_ranges, &b->range_node, (unsigned long)b->range_mapping);
 out_unlock:
+	spin_unlock(&loop_mapping_lock);
+	return number;
+}
+
+/* Does the same with the size that @b's partition has now. @b keeps what it had. */
+int loop_backing_claim_again(struct loop_backing *b)
+{
+	struct block_device *bdev = loop_file_bdev(b->file);
+	struct loop_backing *other;
+	u64 end = b->range_end;
+	int number = -1;
+
+	if (!bdev || !bdev_is_partition(bdev))
+		return -1;
+	spin_lock(&loop_mapping_lock);
+	b->range_end = ((u64)bdev->bd_start_sect << SECTOR_SHIFT) +
+		       min_t(u64, loop_range_end(&b->params), bdev_nr_bytes(bdev));
+	other = loop_range_find_conflict(b);
+	if (other) {
+		number = other->lo->number;
+		b->range_end = end;
+	}
 	spin_unlock(&loop_mapping_lock);
 	return number;
 }

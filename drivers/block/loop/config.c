@@ -423,6 +423,7 @@ static int loop_reconf_set_capacity(struct loop_reconf *rc)
 {
 	struct loop_backing *b = loop_reconf_old(rc);
 	struct kstat stat;
+	s64 nr_sectors;
 	int err;
 
 	if (IS_ERR(b))
@@ -430,10 +431,13 @@ static int loop_reconf_set_capacity(struct loop_reconf *rc)
 	err = loop_backing_getattr(b, &stat);
 	if (err)
 		return err;
-	/* a partition may have become larger, and an exclusive range lie there */
-	if (loop_backing_claim(b) >= 0)
-		return -EBUSY;
+	nr_sectors = atomic64_read(&b->nr_sectors);
 	loop_backing_set_size(b, &stat);
+	/* a partition may have become larger, and an exclusive range lie there */
+	if (loop_backing_claim_again(b) >= 0) {
+		atomic64_set(&b->nr_sectors, nr_sectors);
+		return -EBUSY;
+	}
 	rc->announce = true;
 	loop_reconf_set_size(rc, b);
 	return 0;
