@@ -19,6 +19,7 @@
 
 static atomic_t loop_nr_devices;	/* devices whose memory is not freed yet */
 static DECLARE_WAIT_QUEUE_HEAD(loop_number_freed);
+static unsigned int loop_numbers_freed;	/* counts them, under the index's lock */
 
 /*
  * Devices: added, found and removed
@@ -120,19 +121,29 @@ static int loop_number_reserve(int number)
 
 static void loop_number_release(int number)
 {
-	xa_erase(&loop_index, number);
+	xa_lock(&loop_index);
+	__xa_erase(&loop_index, number);
+	WRITE_ONCE(loop_numbers_freed, loop_numbers_freed + 1);
+	xa_unlock(&loop_index);
 	wake_up(&loop_number_freed);
+}
+
+static bool loop_number_is_removed_locked(int number)
+{
+	struct loop_device *lo = xa_load(&loop_index, number);
+
+	lockdep_assert_held(&loop_index.xa_lock);
+
+	return lo && lo->state == LOOP_REMOVING;
 }
 
 /* Returns true if the device is being removed, so that its number will be free. */
 static bool loop_number_is_removed(int number)
 {
-	struct loop_device *lo;
 	bool removed;
 
 	xa_lock(&loop_index);
-	lo = xa_load(&loop_index, number);
-	removed = lo && lo->state == LOOP_REMOVING;
+	removed = loop_number_is_removed_locked(number);
 	xa_unlock(&loop_index);
 	return removed;
 }
@@ -180,14 +191,27 @@ out_release:
 	return err;
 }
 
-/* Waits until the device @number is not being removed. */
-static int loop_number_wait(int number)
+/*
+ * After @err, which says that the number is in use: returns 0 if the caller should try
+ * again, as its device has been removed. It waits for that if it is under way. @freed is
+ * loop_numbers_freed from before the try, as the removal may just have ended.
+ */
+static int loop_number_wait(int number, unsigned int freed, int err)
 {
+	bool removed;
+
+	xa_lock(&loop_index);
+	removed = loop_number_is_removed_locked(number);
+	if (freed != loop_numbers_freed)
+		err = 0;
+	xa_unlock(&loop_index);
+	if (!removed)
+		return err;
 	return wait_event_killable(loop_number_freed,
 				   !loop_number_is_removed(number)) ? -EINTR : 0;
 }
 
-/* Waits for the same until a signal comes, or the time has passed. */
+/* Waits while the device is being removed, until a signal comes or the time has passed. */
 void loop_number_wait_timeout(int number, ktime_t timeout)
 {
 	if (timeout > 0)
@@ -211,13 +235,15 @@ static int loop_device_add_nowait(int number)
 
 int loop_device_add(int number)
 {
+	unsigned int freed;
 	int err;
 
 	do {
+		freed = READ_ONCE(loop_numbers_freed);
 		err = loop_device_add_nowait(number);
-		if (err != -EEXIST || !loop_number_is_removed(number))
+		if (err != -EEXIST)
 			return err;
-		err = loop_number_wait(number);
+		err = loop_number_wait(number, freed, err);
 	} while (!err);
 	return err;
 }
@@ -395,10 +421,12 @@ static int loop_device_reserve_existing(int number, struct loop_reserved *reserv
  */
 int loop_device_reserve(int number, bool fresh, struct loop_reserved *reserved)
 {
+	unsigned int freed;
 	int err;
 
 	do {
 		*reserved = (struct loop_reserved) { };
+		freed = READ_ONCE(loop_numbers_freed);
 		err = fresh ? 0 : loop_device_reserve_existing(number, reserved);
 		if (!err && !reserved->lo) {
 			err = loop_device_create_reserved(number, reserved);
@@ -406,10 +434,9 @@ int loop_device_reserve(int number, bool fresh, struct loop_reserved *reserved)
 			if (err == -EEXIST && !fresh)
 				err = -EBUSY;
 		}
-		if ((err != -EBUSY && err != -EEXIST) || number < 0 ||
-		    !loop_number_is_removed(number))
+		if ((err != -EBUSY && err != -EEXIST) || number < 0)
 			return err;
-		err = loop_number_wait(number);
+		err = loop_number_wait(number, freed, err);
 	} while (!err);
 	return err;
 }
