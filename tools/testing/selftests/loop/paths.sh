@@ -111,7 +111,7 @@ merged()
 		counted "$dev" merged:128 && cmp -n 1048576 "$random" "$dev" &&
 		snap "$dev" && dd if="$random" of="$dev" bs=4k count=64 oflag=direct status=none &&
 		for ((i = 0; i < 16; i++)); do
-			dd if="$random" of="$dev" bs=4k count=1 skip=$i seek=$((512 - i * 2)) \
+			dd if="$random" of="$dev" bs=4k count=1 skip="$i" seek=$((512 - i * 2)) \
 				conv=notrunc,fsync status=none || return
 		done && uncounted "$dev" merged && detach "$dev" && cmp -n 1048576 "$random" "$file"
 }
