@@ -80,10 +80,14 @@ def maintainers(files):
 # In the sources of a tree that lacks a macro of compat/compat.h, this replaces its
 # uses. A function of compat.h is copied into the driver instead.
 BACKPORTS = {
+    "BLK_FEAT_ATOMIC_WRITES": (r"(?m)^\t+lim->features [&|]= ~?BLK_FEAT_ATOMIC_WRITES;\n", r""),
     "FOP_DONTCACHE": (r"\bFOP_DONTCACHE\b", r"0"),
     "IOCB_DONTCACHE": (r"\bIOCB_DONTCACHE\b", r"0"),
     "blk_queue_rot": (r"\bblk_queue_rot\(", r"!blk_queue_nonrot("),
     "blk_mq_unfreeze_queue_nomemrestore": (r"_nomemrestore\b", r""),
+    "max_hw_wzeroes_unmap_sectors": (
+        r"(?m)^\t+if \(low\.max_hw_wzeroes_unmap_sectors &&\n.*\n.*;\n|"
+        r"(?:^\t+/\*.*\*/\n)?^\t+[\w.>-]*\bmax_hw_wzeroes_unmap_sectors = 0;\n", r""),
     "kzalloc_obj": (r"\bkzalloc_obj\((\*?\w+), ", r"kzalloc(sizeof(\1), "),
 }
 
