@@ -48,6 +48,7 @@ JOBS = {
     "randrw-32": "4k random, 70 % reads, depth 32",
     "read-32": "4k sequential read, depth 32",
     "write-32": "4k sequential write, depth 32",
+    "pages-write": "4k sequential write to the page cache",
     "read128k-8": "128k sequential read, depth 8",
     "write128k-8": "128k sequential write, depth 8",
     "fdatasync-1": "4k random write + fdatasync",
