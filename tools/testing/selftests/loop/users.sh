@@ -129,8 +129,6 @@ held()
 
 hold()
 {
-	export -f held same rules_ran udev_settle wait_for
-	export loopctl log
 	quiet
 	"$loopctl" attach --hold --partscan "$disk" -- bash -c held
 }
@@ -147,7 +145,6 @@ hold_new()
 {
 	local rc=0
 
-	export -f held_new
 	quiet
 	udevadm control --stop-exec-queue
 	"$loopctl" attach --hold --ephemeral --partscan "$disk" -- bash -c held_new || rc=$?
@@ -163,6 +160,8 @@ hold_and_go()
 		same "rules that ran" "" "$(rules_ran)"
 }
 
+export -f held held_new same rules_ran udev_settle wait_for
+export loopctl log
 if [ -x "$loopctl" ]; then
 	claim "loopctl attach --hold: no rule runs and blkid opens nothing before announce" hold
 	claim "a device that is new: its event is handled, and blkid opens nothing" hold_new
