@@ -137,7 +137,7 @@ tracefs_example()
 	local event out
 
 	: > "$trace/trace"
-	out=$(example "with nothing but tracefs" | bash -e 2>&1) || {
+	out=$(example "Trace a device with tracefs" | bash -e 2>&1) || {
 		echo "$out"
 		return 1
 	}
