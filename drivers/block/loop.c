@@ -914,13 +914,13 @@ static void loop_io_unmap(struct loop_io *io)
 
 	if (err == -EOPNOTSUPP) {
 		loop_count(io->b->lo, LOOP_STAT_UNMAP_REFUSED);
-		if (op == REQ_OP_DISCARD) {
+		if (op == REQ_OP_DISCARD)
 			blk_queue_disable_discard(q);
-		} else {
+		else
 			blk_queue_disable_write_zeroes(q);
-			/* what cannot be written cannot be unmapped */
+		/* zeroes that cannot be written cannot unmap either */
+		if (op == REQ_OP_WRITE_ZEROES)
 			q->limits.max_hw_wzeroes_unmap_sectors = 0;
-		}
 	}
 	loop_io_end(io, errno_to_blk_status(err));
 }

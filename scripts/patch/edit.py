@@ -87,7 +87,8 @@ BACKPORTS = {
     "blk_mq_unfreeze_queue_nomemrestore": (r"_nomemrestore\b", r""),
     "max_hw_wzeroes_unmap_sectors": (
         r"(?m)^\t+if \(low\.max_hw_wzeroes_unmap_sectors &&\n.*\n.*;\n|"
-        r"(?:^\t+/\*.*\*/\n)?^\t+[\w.>-]*\bmax_hw_wzeroes_unmap_sectors = 0;\n", r""),
+        r"(?:^\t+/\*.*\*/\n^\t+if .*\n)?^\t+[\w.>-]*\bmax_hw_wzeroes_unmap_sectors = 0;\n",
+        r""),
     "kzalloc_obj": (r"\bkzalloc_obj\((\*?\w+), ", r"kzalloc(sizeof(\1), "),
 }
 

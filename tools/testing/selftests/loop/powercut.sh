@@ -136,7 +136,7 @@ esac
 
 # ---- on the host ----
 
-on_host
+on_host qemu/vm
 drive=$top/build/vm/powercut.img
 log=$top/build/vm/powercut-vm.log
 trap 'rm -f "$drive" "$log"' EXIT

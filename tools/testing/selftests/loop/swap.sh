@@ -84,7 +84,7 @@ fi
 
 # ---- on the host ----
 
-on_host
+on_host qemu/vm
 drive=$top/build/vm/swap.img
 area=$top/build/vm/swap-area.img
 log=$top/build/vm/swap-vm.log

@@ -235,11 +235,11 @@ null_end()
 	! grep -q "^null_blk " /proc/modules || rmmod null_blk
 }
 
-# on_host: for a test that runs virtual machines itself; sets top, vm and bin
+# on_host VM: for a test that runs virtual machines itself; sets top, vm and bin
 on_host()
 {
 	top=$(cd ../../../.. && pwd -P)
-	vm=$top/qemu/vm
+	vm=$top/$1
 	[ -x "$vm" ] || skip_all "no VM"
 	bin=$(cd "$LOOP_TEST_BIN" && pwd -P)
 	need_cmd mkfs.ext4

@@ -137,7 +137,7 @@ hold()
 held_new()
 {
 	udevadm control --start-exec-queue && udev_settle && cat "$log"
-	grep -q "^add ${LOOP_DEVICE##*/} $" "$log" && "$loopctl" announce && udev_settle &&
+	grep -qx "add ${LOOP_DEVICE##*/}" "$log" && "$loopctl" announce && udev_settle &&
 		grep -q "^change ${LOOP_DEVICE##*/} gpt$" "$log"
 }
 
