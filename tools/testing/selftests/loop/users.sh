@@ -322,7 +322,7 @@ claim "a build that is killed leaves nothing" build_killed
 build_in_use()
 {
 	"$LOOP_TEST_BIN/loop_build" "$LOOP_SCRATCH/built" \
-		sh -c 'sleep 100 < $LOOP_DEVICE > /dev/null 2>&1 & echo $!' > "$LOOP_SCRATCH/pid" 2> "$said"
+		sh -c 'exec 3< $LOOP_DEVICE; sleep 100 > /dev/null 2>&1 & echo $!' > "$LOOP_SCRATCH/pid" 2> "$said"
 	same "exit status" 0 $? && grep -q "detached by force" "$said" &&
 		kill "$(< "$LOOP_SCRATCH/pid")" && wait_for 10 nothing_attached
 }
