@@ -275,6 +275,14 @@ u64 loop_range_end(const struct loop_params *p)
 	return p->sizelimit ? (u64)p->offset + p->sizelimit : U64_MAX;
 }
 
+/* The end of the range on the disk, with the size that the partition @bdev has now. */
+static u64 loop_range_partition_end(const struct loop_backing *b,
+				    struct block_device *bdev)
+{
+	return ((u64)bdev->bd_start_sect << SECTOR_SHIFT) +
+	       min_t(u64, loop_range_end(&b->params), bdev_nr_bytes(bdev));
+}
+
 /*
  * The same bytes can be reached by several files: an overlay stands for a file of
  * another file system, and a partition is a range of its disk.
@@ -291,10 +299,8 @@ static void loop_backing_find_range(struct loop_backing *b)
 	}
 	b->range_mapping = bdev_whole(bdev)->bd_mapping;
 	if (bdev_is_partition(bdev)) {
-		u64 first = (u64)bdev->bd_start_sect << SECTOR_SHIFT;
-
-		b->range_start += first;
-		b->range_end = first + min_t(u64, b->range_end, bdev_nr_bytes(bdev));
+		b->range_start += (u64)bdev->bd_start_sect << SECTOR_SHIFT;
+		b->range_end = loop_range_partition_end(b, bdev);
 	}
 }
 
@@ -375,8 +381,7 @@ int loop_backing_claim_again(struct loop_backing *b)
 	if (!bdev || !bdev_is_partition(bdev))
 		return -1;
 	spin_lock(&loop_mapping_lock);
-	b->range_end = ((u64)bdev->bd_start_sect << SECTOR_SHIFT) +
-		       min_t(u64, loop_range_end(&b->params), bdev_nr_bytes(bdev));
+	b->range_end = loop_range_partition_end(b, bdev);
 	other = loop_range_find_conflict(b);
 	if (other) {
 		number = other->lo->number;
