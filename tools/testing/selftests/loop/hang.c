@@ -179,17 +179,26 @@ static void hold(struct _test_data_hang *self, int opcode)
 		lt_die("hear the server");
 }
 
-/* Runs @fn in a child, which closes all that is open when it ends. */
-static pid_t start(int (*fn)(struct _test_data_hang *self),
-		   struct _test_data_hang *self)
+/* Returns 0 in a child, which dies with the test. */
+static pid_t fork_child(void)
 {
 	pid_t pid = fork();
 
 	if (pid < 0)
 		lt_die("fork");
+	if (!pid)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return pid;
+}
+
+/* Runs @fn in a child, which closes all that is open when it ends. */
+static pid_t start(int (*fn)(struct _test_data_hang *self),
+		   struct _test_data_hang *self)
+{
+	pid_t pid = fork_child();
+
 	if (pid)
 		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	_exit(fn(self));
 }
 
@@ -1372,13 +1381,10 @@ static int wait_lease(struct waiting *w)
 static pid_t start_waiting(struct waiting *w, int flags)
 {
 	struct sigaction sa = { .sa_handler = on_alarm, .sa_flags = flags };
-	pid_t pid = fork();
+	pid_t pid = fork_child();
 
-	if (pid < 0)
-		lt_die("fork");
 	if (pid)
 		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	_exit(sigaction(SIGALRM, &sa, NULL) ? errno : w->call(w));
 }
 
