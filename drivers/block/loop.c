@@ -112,14 +112,20 @@ static bool loop_inline = true;
  *   worker  A worker does all else. loop_io_path() has the reasons.
  */
 
-static void loop_bio_count_end(struct loop_device *lo)
+/* Counts the end of @nr bios. */
+static void loop_bios_count_end(struct loop_device *lo, unsigned int nr)
 {
 	/* the device is freed only after a grace period */
 	guard(rcu)();
 	smp_mb(); /* pairs with loop_device_is_idle() */
-	this_cpu_inc(lo->counters->ended);
+	this_cpu_add(lo->counters->ended, nr);
 	if (unlikely(wq_has_sleeper(&lo->drained)))
 		wake_up(&lo->drained);
+}
+
+static void loop_bio_count_end(struct loop_device *lo)
+{
+	loop_bios_count_end(lo, 1);
 }
 
 /*
@@ -1241,8 +1247,7 @@ static void loop_submit_merged(struct bio *bio, struct loop_group *group,
 	if (nr > 1)
 		this_cpu_add(lo->counters->stats[LOOP_STAT_MERGED], nr);
 	loop_bio_issue(bio, group);
-	while (nr--)
-		loop_bio_count_end(lo);
+	loop_bios_count_end(lo, nr);
 }
 
 static void loop_submit_bio(struct bio *bio)
