@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # "make bench-doc" puts the results of the last "make bench ROWS=all" and "make bench-smp
 # ROWS=all" of each kernel, and of "make bench-control", into the documents: the tables
-# between the comments in loop.rst, and the charts. README.md shows one of the charts.
+# between the comments in loop.rst, and the charts. README.md shows loop-bench.svg.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -23,20 +23,30 @@ whole()
 	done
 }
 
-# take NAME FILE...: replaces the tables of NAME by the files. The chart of another kernel
-# comes before its tables.
+# chart DIRECTORY NAME share|ratio TEXT: copies that chart, and prints its place in the text
+chart()
+{
+	[ -e "$1/$2-$3.svg" ] || return 0
+	kernel=${1#build/bench}
+	svg=loop-$2${kernel:+-${kernel#/}}
+	[ "$3" = share ] || svg=$svg-$3
+	cp "$1/$2-$3.svg" "$to/$svg.svg"
+	printf '.. kernel-figure:: %s.svg\n   :alt: %s on Linux %s\n\n' "$svg" "$4" \
+		"$(sed -n 's/^ "kernel": "\(.*\)",/\1/p' "$1/$2.json")"
+}
+
+# take NAME FILE DIRECTORY...: replaces the tables of NAME by those of FILE in each
+# DIRECTORY, with the charts before them
 take()
 {
-	name=$1
-	shift
+	name=$1 file=$2
+	shift 2
 	[ $# -gt 0 ] || return 0
 	found=1
-	for file in "$@"; do
-		kernel=$(basename "$(dirname "$file")")
-		[ "$name" != bench ] || [ "$kernel" = bench ] ||
-			printf '.. kernel-figure:: loop-bench-%s.svg\n   :alt: The same on %s\n\n' \
-				"$kernel" "$kernel"
-		cat "$file"
+	for dir in "$@"; do
+		chart "$dir" "$name" share "Share of the limit that stock and this driver reach"
+		chart "$dir" "$name" ratio "This driver compared with stock"
+		cat "$dir/$file"
 	done > "$tables"
 	awk -v tables="$tables" -v begin=".. Tables of $name" '
 	/^\.\. End of the tables/ { skip = 0 }
@@ -55,13 +65,9 @@ take()
 
 for name in bench bench-smp; do
 	# shellcheck disable=SC2046 # a list of words
-	take $name $(whole $name | sed "s,\$,/$name.rst,")
+	take $name $name.rst $(whole $name)
 done
-[ ! -e build/bench/control.rst ] || take bench-control build/bench/control.rst
-for dir in $(whole bench); do
-	kernel=${dir#build/bench}
-	cp "$dir/bench.svg" "$to/loop-bench${kernel:+-${kernel#/}}.svg"
-done
+[ ! -e build/bench/control.rst ] || take bench-control control.rst build/bench
 if [ ! "$found" ]; then
 	echo "$0: no results of all rows in build/bench" >&2
 	exit 1

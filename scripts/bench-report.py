@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Makes tables and a chart of the results of tools/testing/selftests/loop/bench.sh.
+"""Makes tables and charts of the results of tools/testing/selftests/loop/bench.sh.
 
 usage: bench-report.py DIRECTORY OUTPUT KEY=VALUE...
 
 Prints the tables on stdout, and writes OUTPUT.json (with the KEYs), OUTPUT.rst
-and OUTPUT.svg.  If a row was measured several times, in rounds, only ratios
-within a round mean something: the tables have their medians, and there is no
-chart.
+and the charts OUTPUT-share.svg and OUTPUT-ratio.svg.  If a row was measured
+several times, in rounds, only ratios within a round mean something: the tables
+have their medians, and there is no chart of shares.
 """
 
 import collections
@@ -170,7 +170,7 @@ def heading(name, column):
     return "/".join(reversed(column.split("/"))) if name in COSTS else column
 
 
-# The chart has a column for each of these sets, and a row for each job.
+# One chart has a column for each of these sets, and a row for each job.
 COLUMNS = {
     "direct-ext4": ("Direct I/O", "ext4 file"),
     "buffered-ext4": ("Buffered, cached", "ext4 file"),
@@ -184,60 +184,105 @@ LABELS, WIDTH, FULL = 205, 127, 96  # of the labels, of a column, of 100 %
 TOP, PITCH, BAR = 104, 30, 11  # of the first row, from row to row, of a bar
 
 
-def chart(rows, path, kernel):
-    """Writes an SVG file with the share of the limit that each driver reaches."""
+class Picture:
+    """An SVG file."""
+
+    def __init__(self, width, height, title):
+        self.out = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+            f'width="{width}" height="{height}" font-family="sans-serif" '
+            'font-size="12" fill="#222">']
+        self.rect(0, 0, width, height, "#fff")
+        self.text(10, 24, title, ' font-size="15" font-weight="bold"')
+
+    def rect(self, x, y, w, h, colour):
+        self.out.append(
+            f'<rect x="{x:g}" y="{y:g}" width="{w:.1f}" height="{h:g}" fill="{colour}"/>')
+
+    def text(self, x, y, what, more=""):
+        self.out.append(f'<text x="{x:g}" y="{y:g}"{more}>{what}</text>')
+
+    def upright(self, x, top, bottom, more=""):
+        self.out.append(f'<path d="M{x:g} {top}V{bottom}" stroke="#999"{more}/>')
+
+    def number(self, x, y, what):
+        self.text(x, y, what,
+                  ' font-size="10" stroke="#fff" stroke-width="3" paint-order="stroke"')
+
+    def write(self, path):
+        pathlib.Path(path).write_text("\n".join([*self.out, "</svg>"]) + "\n")
+
+
+def share_chart(rows, path, kernel):
+    """Writes a chart of the share of the limit that each driver reaches."""
     share = {(row["set"], row["job"], variant): row[variant] / row["limit"]
-             for row in rows for variant in COLOURS if row[variant] and row["limit"] and row["target"] == "-"}
+             for row in rows for variant in COLOURS
+             if row[variant] and row["limit"] and row["target"] == "-"}
     names = [name for name in COLUMNS if any(key[0] == name for key in share)]
     jobs = [job for job in JOBS if any(key[:2] == (n, job) for key in share for n in names)]
     if not names:
         return
-    width = LABELS + WIDTH * len(names) + 10
     bottom = TOP + PITCH * len(jobs)
-    out = []
-
-    def rect(x, y, w, h, colour):
-        out.append(f'<rect x="{x:g}" y="{y:g}" width="{w:.1f}" height="{h:g}" fill="{colour}"/>')
-
-    def text(x, y, what, more=""):
-        out.append(f'<text x="{x:g}" y="{y:g}"{more}>{what}</text>')
-
-    out.append(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {bottom + 30}" '
-               f'width="{width}" height="{bottom + 30}" font-family="sans-serif" '
-               'font-size="12" fill="#222">')
-    rect(0, 0, width, bottom + 30, "#fff")
-    text(10, 24, "I/Os per second, as a share of what the file itself does without a loop device",
-         ' font-size="15" font-weight="bold"')
+    picture = Picture(
+        LABELS + WIDTH * len(names) + 10, bottom + 30,
+        "I/Os per second, as a share of what the file itself does without a loop device")
     x = 10
     for variant, colour in COLOURS.items():
-        rect(x, 38, 12, 12, colour)
-        text(x + 18, 48, LEGEND[variant])
+        picture.rect(x, 38, 12, 12, colour)
+        picture.text(x + 18, 48, LEGEND[variant])
         x += 170 if variant == "stock" else 110
-    text(x, 48, "longer is better", ' fill="#666"')
+    picture.text(x, 48, "longer is better", ' fill="#666"')
     for number, name in enumerate(names):
         left = LABELS + WIDTH * number
         for line, what in enumerate(COLUMNS[name]):
-            text(left, 74 + 15 * line, what, ' font-weight="bold"' if not line else "")
-        text(left + FULL, 89, "100 %", ' font-size="10" fill="#666" text-anchor="middle"')
-        out.append(f'<path d="M{left + FULL} 94V{bottom}" stroke="#999" stroke-dasharray="3 3"/>')
-        out.append(f'<path d="M{left} 94V{bottom}" stroke="#999"/>')
+            picture.text(left, 74 + 15 * line, what, ' font-weight="bold"' if not line else "")
+        picture.text(left + FULL, 89, "100 %", ' font-size="10" fill="#666" text-anchor="middle"')
+        picture.upright(left + FULL, 94, bottom, ' stroke-dasharray="3 3"')
+        picture.upright(left, 94, bottom)
     for line, job in enumerate(jobs):
         top = TOP + PITCH * line
-        text(LABELS - 8, top + 15, JOBS[job], ' text-anchor="end"')
+        picture.text(LABELS - 8, top + 15, JOBS[job], ' text-anchor="end"')
         for number, name in enumerate(names):
             left = LABELS + WIDTH * number
-            for place, (variant, colour) in enumerate(COLOURS.items()):
+            for position, (variant, colour) in enumerate(COLOURS.items()):
                 value = share.get((name, job, variant))
                 if value:
                     length = min(value * FULL, WIDTH - 26)
-                    y = top + place * BAR
-                    rect(left, y, length, BAR - 1, colour)
-                    text(left + length + 3, y + 9, f"{100 * value:.0f}",
-                         ' font-size="10" stroke="#fff" stroke-width="3" paint-order="stroke"')
-    text(10, bottom + 18, f"Linux {kernel}, in a virtual machine where time is the number of "
-         "instructions; files on a RAM disk, a null_blk device.", ' font-size="11" fill="#666"')
-    out.append("</svg>")
-    pathlib.Path(path).write_text("\n".join(out) + "\n")
+                    y = top + position * BAR
+                    picture.rect(left, y, length, BAR - 1, colour)
+                    picture.number(left + length + 3, y + 9, f"{100 * value:.0f}")
+    picture.text(10, bottom + 18, f"Linux {kernel}, in a virtual machine where time is the "
+                 "number of instructions; files on a RAM disk, a null_blk device.",
+                 ' font-size="11" fill="#666"')
+    picture.write(path)
+
+
+def ratio_chart(rows, path, kernel):
+    """Writes a chart of ours/stock, with a block for each set that has no column above."""
+    rows = [row for row in rows if row["ours/stock"] and row["set"] not in COLUMNS]
+    names = [name for name in SETS if any(row["set"] == name for row in rows)]
+    if not names:
+        return
+    left, one, longest, pitch = 300, 150, 380, 15  # one: of the ratio 1
+    bottom = 66 + pitch * len(rows) + 34 * len(names)
+    picture = Picture(left + longest + 60, bottom + 30,
+                      "This driver compared with the kernel's own: more than 1 is better")
+    picture.text(10, 46, f"Linux {kernel}", ' font-size="11" fill="#666"')
+    y = 60
+    for name in names:
+        lines = [row for row in rows if row["set"] == name]
+        y += 24
+        picture.text(10, y, SETS[name], ' font-weight="bold"')
+        y += 10
+        for row in lines:
+            ratio = row["ours/stock"]
+            length = min(ratio * one, longest)
+            picture.text(left - 8, y + 10, label(row), ' text-anchor="end" font-size="11"')
+            picture.rect(left, y + 1, length, pitch - 4, COLOURS["ours" if ratio >= 1 else "stock"])
+            picture.number(left + length + 4, y + 10, f"{ratio:.2f}")
+            y += pitch
+        picture.upright(left + one, y - pitch * len(lines), y, ' stroke-dasharray="3 3"')
+    picture.write(path)
 
 
 def main():
@@ -250,7 +295,8 @@ def main():
     columns = [f"{a}/{b}" for a, b in RATIOS]
     if not rounds:
         columns = [*VARIANTS, *columns[:2]]
-        chart(rows, f"{output}.svg", facts["kernel"])
+        share_chart(rows, f"{output}-share.svg", facts["kernel"])
+    ratio_chart(rows, f"{output}-ratio.svg", facts["kernel"])
     with open(f"{output}.json", "w") as out:
         json.dump({**facts, "rows": rows}, out, indent=1)
         out.write("\n")

@@ -57,4 +57,4 @@ scripts/bench-report.py "$log/$name.run/share" "$out/$name" \
 	"qemu=$(qemu-system-x86_64 --version | sed -n 's/.*version \([^ ]*\).*/\1/p')" \
 	"fio=$(fio --version)" \
 	"commit=$(git describe --always --dirty 2>/dev/null || true)"
-echo "== $out/$name.rst, .json$([ "$name" != bench ] || echo ', .svg'); \"make bench-doc\" puts those of ROWS=all into the documents"
+echo "== $out/$name.rst, .json, -*.svg; \"make bench-doc\" puts those of ROWS=all into the documents"
