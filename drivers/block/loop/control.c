@@ -285,7 +285,7 @@ static int loop_control_detach(void __user *uarg)
 /*
  * Fills *@entry. Returns the backing, which the caller releases, or NULL if there is
  * none. State, diskseq and backing are from one moment, except that during a change
- * of the file the diskseq may be the old one. A change takes longer than a try, so
+ * of the file the backing may be the old one. A change takes longer than a try, so
  * the loop ends.
  */
 static struct loop_backing *loop_entry_read(struct loop_ctl_entry *entry,
