@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Loop block device: a file, or another block device, as a block device.
+ * Documentation/block/loop.rst explains the design: the states, who holds which lock,
+ * the life of a bio and of an attachment.
  *
  * Objects
  *
@@ -9,26 +11,29 @@
  *   struct loop_group	 the bios of one cgroup on one device
  *   struct loop_io	 a bio in flight
  *
- * A backing is built and validated completely, and then published. What I/O depends
- * on does not change after that: for another file, range, block size or way of I/O, a
- * new backing is built from the one in force, and replaces it while no bio is in
- * flight. A change that fails has changed nothing. The size, the name and the flags
- * can change while I/O goes on, and wait for nothing.
+ * A backing is built and validated completely, and then published. For another file,
+ * range, block size or way of I/O, a new backing is built from the one in force, and
+ * replaces it while no bio is in flight. A change that fails has changed nothing. The
+ * size of the file, the name and the flags can change while I/O goes on.
  *
  * Rooms
  *
  *   loop.c		 this one, the heart: init and exit, open and close, and the
  *			 life of a bio from submission to end
- *   loop/control.c	 /dev/loop-control and its ioctls
- *   loop/lease.c	 leases, and the ways to detach
+ *   loop/control.c	 /dev/loop-control: reads, checks and writes the structures of
+ *			 its ioctls
+ *   loop/lease.c	 leases, and the ways in which LOOP_CTL_DETACH detaches
  *   loop/index.c	 the devices by number: made, found, reserved, removed
  *   loop/config.c	 the ioctls of a device
- *   loop/attach.c	 a device's state; how a file is attached, replaced, detached
- *   loop/report.c	 sysfs, the log, tracepoints
- *   loop/backing.c	 the backing file
+ *   loop/attach.c	 a device's state and its uevents; how a file is attached,
+ *			 replaced and detached
+ *   loop/report.c	 sysfs, lines of the log, tracepoints
+ *   loop/backing.c	 the backing file: what it can do, the queue limits that follow;
+ *			 how a backing is published and drained
  *   loop/swap.c	 bios that are swapped out to a file
  *   loop/merge.c	 small writes that become a larger one
- *   loop/work.c	 groups and queues of bios, and their bounds
+ *   loop/work.c	 groups of bios, their bounds, and the queues where bios wait for
+ *			 a worker
  *   loop/inject.c	 failures of file I/O, in builds for tests only
  *   loop/loop.h	 types, what guards each field, prototypes
  *   loop/stats.h	 the counters and their names
@@ -43,33 +48,16 @@
  *   ATTACHING -> FREE, if it fails; -> REMOVING, if the device was made for it
  *   FREE -> REMOVING, and for ephemeral devices RUNDOWN -> REMOVING
  *
- * The task that moves a device from FREE to ATTACHING or REMOVING has it for itself.
- * A file is detached when nobody has the device open: by the last close, by the close
- * of a lease, or by LOOP_CTL_DETACH. In RUNDOWN nobody can open the device any more.
- * LOOP_CLR_FD from the only opener starts it while I/O still works, so that what was
- * written reaches the file. A detach by force starts it with openers left: bios fail
- * from then on, a work item ends file systems and releases the file, and the last
- * close lets the device go (enum loop_death).
- *
  * Locks, outermost first
  *
- *   disk->open_mutex	 the block layer's: open, last close, partition scans;
- *			 taken to detach or remove, tried by LOOP_CLR_FD
- *   lo->mutex		 reconfiguration of one device. Its holder may wait for the
- *			 file. open() does not take it. A detach takes it when the
- *			 state keeps changes away; a detach by force takes it without
- *			 open_mutex, and may wait for a change
- *   limits lock, freeze the block layer's: change of queue limits; a change of
- *			 the backing keeps new bios out and waits for those in
- *			 flight
+ *   disk->open_mutex	 the block layer's: open, last close, partition scans; to
+ *			 detach and to remove
+ *   lo->mutex		 a change of one device
+ *   limits lock, freeze the block layer's: a change of the backing
  *   lo->uevent_mutex	 sending the disk's CHANGE events, or holding them back
- *   loop_chain_mutex	 publishing a file, so that no two that are loop devices, or
- *			 lie on one, close a cycle
- *
- * Inside all of these are the spinlocks: the index's own, lo->group_lock,
- * b->flush_lock and loop_mapping_lock. No lock is held across add_disk() or
- * del_gendisk(), and none while a file is released: fput() leaves that to the
- * caller's return to user space.
+ *   loop_chain_mutex	 the check for cycles, and publishing
+ *   spinlocks		 the lock of loop_index, lo->group_lock, b->flush_lock and
+ *			 loop_mapping_lock
  */
 #include <linux/blk-cgroup.h>
 #include <linux/blkdev.h>
@@ -93,8 +81,8 @@
 #define LOOP_BACKOFF_MAX	4	/* the largest n */
 
 /*
- * The last struct loop_io that was freed, for the next bio. To call the allocator
- * instead costs 2.3 to 3.4 % of the instructions of a 4 KiB read or write.
+ * Each processor keeps the last struct loop_io that was freed for its next bio. Calling
+ * the allocator instead costs 2.3 to 3.4 % of the instructions of a 4 KiB read or write.
  */
 static DEFINE_PER_CPU(struct loop_io *, loop_io_spare);
 static bool loop_inline = true;
@@ -102,7 +90,7 @@ static bool loop_inline = true;
 /*
  * Life of a bio
  *
- * loop_submit_bio() sends it on one of three paths:
+ * loop_submit_bio() sends a bio on one of three paths:
  *
  *   cloned  The backing file is a block device with direct I/O, which gets a clone
  *	     of the bio.
@@ -157,8 +145,8 @@ static bool loop_io_is_write(const struct loop_io *io)
 }
 
 /*
- * Bios that are swapped out have a reserve of their own: the bios that have the
- * objects of the other one may wait for the memory that these free.
+ * Bios that are swapped out have a reserve of their own, as other bios may hold all
+ * objects of the device's reserve while they wait for memory that swapping out frees.
  */
 static mempool_t *loop_bio_pool(struct loop_backing *b, const struct bio *bio)
 {
@@ -167,8 +155,8 @@ static mempool_t *loop_bio_pool(struct loop_backing *b, const struct bio *bio)
 
 /*
  * Returns the bio's group when it has room. At most hw_queue_depth bios of a group are
- * in flight; the next waits in order, or gets NULL if it must not wait. Each group has
- * its own bound, so that a throttled cgroup does not hold up the others.
+ * in flight; the next submitters wait in order, or get NULL if they must not wait. Each
+ * group has its own bound, so that a throttled cgroup does not hold up the others.
  */
 static struct loop_group *loop_bio_get_room(struct loop_backing *b, struct bio *bio)
 {
@@ -193,7 +181,7 @@ static void loop_group_put_room(struct loop_group *group)
 
 /*
  * The reserve is filled up first, as a task may wait for it. With KASAN all objects
- * are freed, as it finds a use after free only of those.
+ * are freed, as KASAN finds a use after free only in those.
  */
 static void loop_io_release(mempool_t *pool, struct loop_io *io)
 {
@@ -204,7 +192,7 @@ static void loop_io_release(mempool_t *pool, struct loop_io *io)
 		mempool_free(io, pool);
 }
 
-/* Frees the object, its room in the group and its clone, but does not uncount the bio. */
+/* Frees the object, its room in the group and its clone. The bio stays counted. */
 static void loop_io_free(struct loop_io *io)
 {
 	loop_group_put_room(io->group);
@@ -263,7 +251,7 @@ static void loop_io_end(struct loop_io *io, blk_status_t status)
 	if (status)
 		bio->bi_status = status;
 	bio_endio(bio);
-	/* what was read is in the cache before a drain can end */
+	/* a drain ends after the bio, so the cache has what the bio read */
 	loop_bio_count_end(lo);
 }
 
@@ -298,13 +286,13 @@ static bool loop_io_is_direct(const struct loop_io *io)
 
 	if (io->state == LOOP_IO_BUFFERED || !loop_io_aligned(io))
 		return false;
-	/* the pages of the swap cache, which are swapped out or in, are enough of a cache */
+	/* a page in the swap cache needs no second copy in the page cache of the file */
 	return b->params.direct || loop_bio_is_swap_out(b, io->bio) ||
 	       (b->swap_out && !loop_io_is_write(io) &&
 		folio_test_swapcache(page_folio(bio_page(io->bio))));
 }
 
-/* Called in any context, as a flush follows a write with FUA that has ended. */
+/* This runs in any context, as the completion of a write with FUA calls it. */
 static void loop_flush_queue(struct loop_io *io)
 {
 	struct loop_backing *b = io->b;
@@ -317,7 +305,7 @@ static void loop_flush_queue(struct loop_io *io)
 	}
 }
 
-/* All of the bio is transferred. A write with FUA is synced, if the file did not. */
+/* All of the bio is transferred. A write with FUA that the file did not sync is synced. */
 static void loop_io_finish(struct loop_io *io)
 {
 	if ((io->bio->bi_opf & REQ_FUA) &&
@@ -361,9 +349,9 @@ static bool loop_backing_cached(const struct loop_backing *b, loff_t pos,
 }
 
 /*
- * The next @len bytes were written past the page cache of a block device, and the
- * cache has some of them, which may be older if they were read during the write. A
- * file system invalidates them, and a block device does not.
+ * The page cache of a block device has some of the next @len bytes, which were written
+ * past it. The cached ones may be older, if they were read during the write. A file
+ * system invalidates them itself, and a block device does not.
  */
 static bool loop_io_leaves_stale(const struct loop_io *io, unsigned int len)
 {
@@ -374,15 +362,15 @@ static bool loop_io_leaves_stale(const struct loop_io *io, unsigned int len)
 /* @len bytes are transferred. If the cache is @stale, a worker has to invalidate it. */
 static void loop_io_consume(struct loop_io *io, unsigned int len, bool stale)
 {
-	/* bi_sector is of no use from now, as these may not be whole sectors */
+	/* bi_sector is wrong from now on if @len is not whole sectors */
 	bio_advance(io->bio, len);
 	io->pos += len;
 	io->stale = stale ? len : 0;
 }
 
 /*
- * A try that would wait costs little, but more than none. So with each one in a row,
- * more of the next bios are not tried; not many, as the cause may end at any time.
+ * A try that would have to wait is wasted work. So after each one in a row, more of the
+ * next bios are not tried, up to a limit, as the cause may end at any time.
  */
 static void loop_backoff_start(struct loop_backoff *backoff)
 {
@@ -407,7 +395,7 @@ static bool loop_backoff_skip(struct loop_backoff *backoff)
 	return skip;
 }
 
-/* What a try to read or write the file has come to. */
+/* The outcome of a try to read or write the file. */
 enum loop_try {
 	LOOP_TRY_PENDING,	/* the completion handles the result */
 	LOOP_TRY_RETURNED,	/* io->ret is the result, and the caller handles it */
@@ -433,9 +421,9 @@ static void loop_io_fall_back(struct loop_io *io, long ret)
 }
 
 /*
- * Handles the result of a try: ENDED, or AGAIN if something is left. A worker's try
- * that transfers nothing fails the bio, except that direct I/O which the file refuses
- * is tried again buffered.
+ * Handles the result of a try, and returns ENDED, or AGAIN if something is left. A
+ * worker's try that transfers nothing fails the bio, except that direct I/O which the
+ * file refuses is tried again buffered.
  */
 static enum loop_try loop_io_handle_result(struct loop_io *io)
 {
@@ -461,9 +449,9 @@ static enum loop_try loop_io_handle_result(struct loop_io *io)
 		}
 	} else if (ret == -EOPNOTSUPP && direct && inlined) {
 		/*
-		 * A device below does no direct I/O without waiting. A file system may
-		 * have several, and loop_backing_can_inline() has asked only the one of
-		 * the superblock.
+		 * A disk below cannot do direct I/O without waiting. A file system may
+		 * have several disks, and loop_backing_can_inline() has asked only that
+		 * of the superblock.
 		 */
 		WRITE_ONCE(io->b->inline_read, false);
 		WRITE_ONCE(io->b->inline_write, false);
@@ -481,7 +469,7 @@ static enum loop_try loop_io_handle_result(struct loop_io *io)
 	return LOOP_TRY_AGAIN;
 }
 
-/* Ends a try that a worker has made, or that the submitter has left behind. */
+/* Ends a worker's try, or a submitter's try that ended after loop_io_inline(). */
 static void loop_io_try_end(struct loop_io *io)
 {
 	if (loop_io_handle_result(io) == LOOP_TRY_AGAIN)
@@ -499,7 +487,7 @@ static void loop_io_complete(struct kiocb *iocb, long ret)
 		loop_io_try_end(io);
 }
 
-/* Makes one try: PENDING or RETURNED. Reads use the quiet file, if there is one. */
+/* Makes one try, PENDING or RETURNED. Reads use the quiet file, if there is one. */
 static enum loop_try loop_io_try(struct loop_io *io, int flags)
 {
 	struct file *file = io->b->file;
@@ -565,9 +553,9 @@ static bool loop_io_can_bounce(const struct loop_io *io)
 }
 
 /*
- * Does direct I/O on a block device by way of one page, and at most that much. The
- * page cache would read the blocks beside one that is written, and write them back,
- * while a clone of another bio may change them.
+ * Does direct I/O on a block device by way of one page, for at most one page of the
+ * bio. The page cache would read the blocks beside one that is written, and write them
+ * back, while a clone of another bio may change them.
  */
 static bool loop_io_bounce(struct loop_io *io)
 {
@@ -606,7 +594,7 @@ static bool loop_io_bounce(struct loop_io *io)
 
 /*
  * Has a listener fill the range of the bio. The listener may write to the file system,
- * so no write side of the freeze is held yet. If it refuses, the bio has ended.
+ * so no write side of the freeze is held yet. If it refuses, the bio ends here.
  */
 static bool loop_io_fill_on_demand(struct loop_io *io)
 {
@@ -621,8 +609,8 @@ static bool loop_io_fill_on_demand(struct loop_io *io)
 
 /*
  * A file system may hold a lock of the file while it waits for a page, and a write by
- * a cgroup whose I/O is not throttled may need that lock. So a worker first has the
- * page cache filled without it. That is right only where a read looks at nothing else.
+ * a cgroup whose I/O is not throttled may need that lock. So a worker first fills the
+ * page cache without the lock. Only a file whose reads use nothing else has a quiet file.
  */
 static enum loop_try loop_io_try_waiting(struct loop_io *io)
 {
@@ -678,7 +666,7 @@ static void loop_io_rw(struct loop_io *io)
 	memcg = set_active_memcg(mem_cgroup_from_css(css));
 	try = loop_io_try_waiting(io);
 	set_active_memcg(memcg);
-	/* the cgroup is full, and has nothing to free: the root pays */
+	/* the cgroup is full and has nothing to free, so the root cgroup is charged */
 	if (css && try == LOOP_TRY_RETURNED && io->ret == -ENOMEM)
 		try = loop_io_try_waiting(io);
 	if (css)
@@ -688,11 +676,11 @@ static void loop_io_rw(struct loop_io *io)
 }
 
 /*
- * The submitter tries: ENDED or PENDING, or AGAIN if a worker has to do the rest. The
- * file system below must not start I/O to free memory for itself. Its bios must not be
- * parked behind those of the submitter's submit_bio(), as it may wait for them. Reads
- * use only what the page cache has, also direct ones that a file system does by way
- * of it: workers read into it.
+ * The submitter makes the try: ENDED or PENDING, or AGAIN if a worker has to do the
+ * rest. The file system below must not start I/O to free memory for itself. Its bios
+ * must not wait behind those of the submitter's submit_bio(), as it may wait for them.
+ * A buffered read, also one that a file system makes of a direct one, takes only what
+ * the page cache has.
  */
 static enum loop_try loop_io_inline(struct loop_io *io)
 {
@@ -720,7 +708,7 @@ static enum loop_try loop_io_inline(struct loop_io *io)
 	return try == LOOP_TRY_RETURNED ? loop_io_handle_result(io) : try;
 }
 
-/* The bio is for the task's own cgroup. */
+/* The bio belongs to the cgroup of the task. */
 static bool loop_bio_cgroup_is_own(struct bio *bio)
 {
 #ifdef CONFIG_BLK_CGROUP
@@ -746,7 +734,7 @@ static enum loop_path loop_bio_path_read(struct bio *bio)
 
 	if (folio_test_swapcache(folio))
 		return LOOP_PATH_WORKER_SWAP;
-	/* a page that direct I/O reads into may leave its file meanwhile */
+	/* a page that direct I/O reads into may be removed from its file meanwhile */
 	guard(rcu)();
 	mapping = folio_mapping(folio);
 	return mapping && mapping->host && S_ISBLK(mapping->host->i_mode) ?
@@ -754,9 +742,9 @@ static enum loop_path loop_bio_path_read(struct bio *bio)
 }
 
 /*
- * Reads through the quiet file set no access time. So a worker does one read a second,
- * and its file_accessed() decides. The kernel exports no function that only asks; the
- * flags that users set are enough to keep most reads from a worker.
+ * Reads through the quiet file set no access time. So a worker does one read a second
+ * and calls file_accessed(). The kernel exports no function that only tells whether the
+ * access time is due; with the flags below it never is.
  */
 static bool loop_backing_atime_is_due(const struct loop_backing *b)
 {
@@ -765,7 +753,7 @@ static bool loop_backing_atime_is_due(const struct loop_backing *b)
 	       !(b->file->f_path.mnt->mnt_flags & (MNT_NOATIME | MNT_READONLY));
 }
 
-/* Loop devices may lie on files on loop devices, and each is a recursion. */
+/* Loop devices may lie on files on loop devices, and each level is a recursion. */
 static bool loop_stack_is_low(void)
 {
 	unsigned long here = (unsigned long)__builtin_frame_address(0);
@@ -855,10 +843,10 @@ static bool loop_io_can_clone(const struct loop_io *io)
 }
 
 /*
- * The result below is the bio's, except that a worker invalidates what was read into
- * the cache during a write, and discards or zeroes by way of the file if the clone
- * failed. The device may have found out only now that it cannot do these: the file
- * has other means, or the worker stops offering them.
+ * The bio gets the result of its clone, with two exceptions. A worker invalidates what
+ * was read into the cache during a write. A worker does a discard or a write of zeroes
+ * by way of the file if the clone failed: the device may have found out only now that
+ * it cannot do it, and the worker then stops offering it.
  */
 static void loop_clone_end(struct bio *clone)
 {
@@ -893,7 +881,7 @@ static void loop_io_clone(struct loop_io *io)
 }
 
 /*
- * Workers discard and zero
+ * Discard and write zeroes
  */
 
 static void loop_io_unmap(struct loop_io *io)
@@ -1046,7 +1034,7 @@ static void loop_flush_work(struct work_struct *work)
  * Submission
  */
 
-/* The block layer has checked the bio against the capacity of a moment ago. */
+/* The block layer has checked the bio, but the capacity may have changed since. */
 static bool loop_bio_allowed(const struct loop_backing *b, struct bio *bio)
 {
 	if (READ_ONCE(b->lo->death))
@@ -1103,14 +1091,14 @@ static struct loop_io *loop_io_alloc(struct loop_backing *b, struct bio *bio)
 	if (!b->clone_bdev)
 		return this_cpu_xchg(loop_io_spare, NULL) ?:
 		       mempool_alloc(loop_bio_pool(b, bio), gfp);
-	/* the clone's device is set later, for the right cgroup */
+	/* loop_io_clone() sets the clone's device, together with its cgroup */
 	clone = bio_alloc_clone(NULL, bio, gfp, b->clones);
 	return clone ? &container_of(clone, struct loop_clone, bio)->io : NULL;
 }
 
 /*
- * Returns the object of a bio that is now counted, NULL if there is nothing to do, or
- * an error. A bio that has been in a plug has a unit of its @group's room already.
+ * Counts the bio and returns its object, NULL if there is nothing to do, or an error. A
+ * bio that has been in a plug has a unit of its @group's room already.
  */
 static struct loop_io *loop_io_start(struct bio *bio, struct loop_group *group)
 {
@@ -1222,7 +1210,7 @@ static bool loop_bio_can_merge(struct loop_device *lo, const struct bio *bio)
 	       mp_bvec_iter_bvec(bio->bi_io_vec, iter).bv_len == iter.bi_size;
 }
 
-/* The bio waits for others that continue it. It is in flight meanwhile. */
+/* Puts the bio in flight, where it waits in the plug for others that continue it. */
 static bool loop_bio_plug(struct loop_device *lo, struct bio *bio)
 {
 	struct loop_backing *b = loop_backing_get(lo);
