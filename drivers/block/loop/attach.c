@@ -158,7 +158,7 @@ int loop_device_announce(struct loop_device *lo)
 	return 0;
 }
 
-/* With @claim, nobody else has or gets the disk exclusively until the end. */
+/* With @claim, nobody else has or gets the disk exclusively until loop_reconf_end(). */
 int loop_reconf_begin(struct loop_reconf *rc, struct loop_device *lo,
 		      bool claim)
 {
@@ -177,7 +177,7 @@ int loop_reconf_begin(struct loop_reconf *rc, struct loop_device *lo,
 	return -EINTR;
 }
 
-/* Ends a change, of which @err is the result, and returns @err. */
+/* Ends a change whose result is @err, and returns @err. */
 int loop_reconf_end(struct loop_reconf *rc, int err)
 {
 	struct loop_device *lo = rc->lo;
@@ -215,7 +215,7 @@ struct loop_backing *loop_reconf_old(struct loop_reconf *rc)
 								 ERR_PTR(-ENXIO);
 }
 
-/* Allocates rc->b with the parameters of @old, and its files if @file is NULL. */
+/* Allocates rc->b with the parameters of @old and, if @file is NULL, its files. */
 int loop_reconf_clone(struct loop_reconf *rc, struct loop_backing *old,
 		      struct file *file)
 {
@@ -323,9 +323,9 @@ static void loop_medium_end(struct loop_device *lo)
 }
 
 /*
- * Publishes rc->b as another medium. The old medium ends first, so that nobody
- * takes the new one for it. The new one is announced at the end of the change, and
- * until then an open does not scan its partitions.
+ * Publishes rc->b as another medium. The old medium ends first, so that no file system
+ * takes the new one for the old. The new one is announced at the end of the change,
+ * and until then an open does not scan its partitions.
  */
 int loop_reconf_publish_medium(struct loop_reconf *rc)
 {

@@ -28,11 +28,11 @@
 
 static DEFINE_MUTEX(loop_chain_mutex);
 
-/* Backings by the mapping that they use, for its gfp mask ... */
+/* Backings that use a mapping, by that mapping, for its gfp mask. */
 static DEFINE_SPINLOCK(loop_mapping_lock);
 static DEFINE_HASHTABLE(loop_mappings, 10);
 
-/* ... and by the mapping that holds the bytes in the end, for exclusive ranges. */
+/* The same backings by b->range_mapping, for exclusive ranges. */
 static DEFINE_HASHTABLE(loop_ranges, 10);
 
 /*
@@ -56,15 +56,15 @@ static struct loop_device *loop_file_lower_device(struct file *file)
 }
 
 /*
- * File systems differ in what they do, so the driver relies on nothing that was not
- * read and tested. Documentation/block/loop.rst has a table of each.
+ * The driver relies only on properties of file systems that have been read in their
+ * code and tested. Documentation/block/loop.rst has tables of them.
  */
 enum {
-	/* They do what IOCB_NOWAIT and IOCB_DSYNC say, also in a call that ends later. */
+	/* It obeys IOCB_NOWAIT and IOCB_DSYNC, also in a call that completes later. */
 	LOOP_FS_TRUSTED		= 1 << 0,
 	/* A buffered read looks at the page cache, and at no server or other file. */
 	LOOP_FS_READS_CACHE	= 1 << 1,
-	/* A direct write that ends later is one that the next fsync does not flush. */
+	/* fsync flushes no direct write that has completed after its call. */
 	LOOP_FS_FORGETS_ASYNC	= 1 << 2,
 	/*
 	 * A direct read waits for the file's lock, whatever IOCB_NOWAIT says, and a
@@ -141,8 +141,8 @@ static bool loop_file_can_swap(struct file *file)
 
 /*
  * Opens the file once more for I/O that must set no times, because a file system may
- * wait for that: inline reads, and what is swapped out. Returns NULL if it cannot be
- * opened so, or if neither will be done.
+ * wait for that: inline reads, and swapping out. Returns NULL if the file cannot be
+ * opened this way, or has no such I/O.
  */
 struct file *loop_file_open_quiet(struct file *file, bool read_only)
 {
@@ -236,7 +236,7 @@ int loop_bdev_discard(struct block_device *bdev, loff_t pos,
 	err = blkdev_issue_discard(bdev, start >> SECTOR_SHIFT,
 				   (end - start) >> SECTOR_SHIFT, GFP_NOIO);
 	filemap_invalidate_unlock(mapping);
-	/* the device turned discards off just now, which is no error there */
+	/* this is no error of blkdev_issue_discard(): the device has turned discards off */
 	if (!err && !bdev_max_discard_sectors(bdev))
 		err = -EOPNOTSUPP;
 	return err;
@@ -284,8 +284,8 @@ static u64 loop_range_partition_end(const struct loop_backing *b,
 }
 
 /*
- * The same bytes can be reached by several files: an overlay stands for a file of
- * another file system, and a partition is a range of its disk.
+ * Ranges are compared where the bytes are: an overlay stands for a file of another file
+ * system, and a partition is a range of its disk.
  */
 static void loop_backing_find_range(struct loop_backing *b)
 {
@@ -304,7 +304,7 @@ static void loop_backing_find_range(struct loop_backing *b)
 	}
 }
 
-/* Another device that has a byte of @b's range, if one of the two is exclusive. */
+/* Returns another device's backing that overlaps @b, if one of the two is exclusive. */
 static struct loop_backing *loop_range_find_conflict(struct loop_backing *b)
 {
 	struct loop_backing *other;
@@ -370,7 +370,7 @@ out_unlock:
 	return number;
 }
 
-/* Does the same with the size that @b's partition has now. @b keeps what it had. */
+/* Claims the range that @b's partition has now. If that fails, @b keeps its range. */
 int loop_backing_claim_again(struct loop_backing *b)
 {
 	struct block_device *bdev = loop_file_bdev(b->file);
@@ -505,7 +505,7 @@ int loop_backing_stat_direct(struct loop_backing *b)
 	struct kstat stat;
 	int err;
 
-	/* a file that does not say refuses direct I/O with EINVAL */
+	/* a file that reports no alignment may refuse direct I/O with EINVAL */
 	b->dio_mem_mask = 0;
 	b->dio_offset_mask = SECTOR_SIZE - 1;
 	if (lower) {
@@ -573,7 +573,7 @@ static void loop_backing_derive_features(struct loop_backing *b)
 			   (loop_file_fs(b->file) & LOOP_FS_TRUSTED);
 	if (b->file->f_op->fsync && !b->params.read_only) {
 		b->features |= BLK_FEAT_WRITE_CACHE;
-		/* FUA would be a flush elsewhere; the submitter's own serves more writes */
+		/* otherwise FUA would be one fsync per write, and a flush serves several */
 		if (b->honours_dsync)
 			b->features |= BLK_FEAT_FUA;
 	}
@@ -585,7 +585,7 @@ static void loop_backing_derive_features(struct loop_backing *b)
 		b->features |= BLK_FEAT_STABLE_WRITES;
 }
 
-/* Derives from the file what the queue limits will say. */
+/* Derives the queue limits that follow from the file. */
 static void loop_backing_derive_limits(struct loop_backing *b)
 {
 	struct block_device *bdev = loop_file_bdev(b->file);
@@ -593,7 +593,7 @@ static void loop_backing_derive_limits(struct loop_backing *b)
 	if (bdev) {
 		b->max_discard_sectors = bdev_max_discard_sectors(bdev);
 		b->discard_granularity = bdev_discard_granularity(bdev);
-		/* zeroes are written to the byte, so they need whole blocks */
+		/* exactly the range is zeroed, so it has to be whole blocks */
 		if (loop_backing_aligned(b))
 			b->max_write_zeroes_sectors =
 						bdev_write_zeroes_sectors(bdev);
@@ -703,7 +703,7 @@ int loop_backing_derive(struct loop_backing *b, bool resize)
 	return loop_backing_alloc_reserves(b);
 }
 
-/* Returns LOOP_COND_*: what the user asked for or expects, and does not have. */
+/* Returns the LOOP_COND_* that are not met. */
 u32 loop_backing_unmet(const struct loop_backing *b)
 {
 	const struct loop_params *p = &b->params;
@@ -717,10 +717,10 @@ u32 loop_backing_unmet(const struct loop_backing *b)
 	if (p->write_asked &&
 	    (p->read_only || (lo && bdev_read_only(lo->disk->part0))))
 		unmet |= LOOP_COND_WRITE;
-	/* the file ends before, or the last sector is not whole */
+	/* the file ends before the limit, or the limit is not whole sectors */
 	if ((atomic64_read(&b->nr_sectors) << SECTOR_SHIFT) < p->sizelimit)
 		unmet |= LOOP_COND_SIZELIMIT;
-	/* the file may have refused it, and the limit may be the next backing's */
+	/* the file may have refused it; the queue has the limit of the backing in force */
 	if (!b->max_discard_sectors ||
 	    (lo && rcu_access_pointer(lo->backing) == b &&
 	     /* the block layer writes limits without a lock that readers take */
@@ -769,8 +769,9 @@ static void loop_limits_clear_lower(struct queue_limits *lim)
 }
 
 /*
- * The sizes are those that the disk below accepts, which can be less than it has. With
- * other memory than the disk takes, a worker would copy the data in parts.
+ * The sizes are those that the disk below accepts, which can be less than its hardware
+ * does. If the disk does not take any memory of a bio, a worker would copy the data in
+ * parts, so there are no atomic writes.
  */
 static void loop_limits_fill_atomic(struct queue_limits *lim,
 				    const struct loop_backing *b)
@@ -823,8 +824,8 @@ static void loop_limits_fill_lower(struct queue_limits *lim,
 /*
  * Sets the queue limits of a device whose backing @b replaces @old, or NULL. While a
  * file is attached, a feature that the user set in sysfs stays if @b and @old do not
- * differ in it. The block layer's validation changes nothing here, so limits that
- * stay compare as equal.
+ * differ in it. The block layer's validation changes none of these values, so limits
+ * that stay the same compare as equal.
  */
 static void loop_limits_fill(struct queue_limits *lim,
 			     const struct loop_backing *old,
@@ -899,7 +900,7 @@ static int loop_backing_replace(struct loop_device *lo, struct loop_backing *b,
 	return err;
 }
 
-/* The block layer looks at the limit only when it adds a disk or a partition. */
+/* The block layer itself does this only when it adds a disk or a partition. */
 static void loop_disk_set_stable_pages(struct gendisk *disk, bool stable)
 {
 	struct address_space *mapping = disk->part0->bd_mapping;
@@ -911,8 +912,9 @@ static void loop_disk_set_stable_pages(struct gendisk *disk, bool stable)
 }
 
 /*
- * Keeps new bios out, and waits until none is in flight. The device below may hang,
- * so a task that is killed gives up, with -EINTR and the queue as it was.
+ * Keeps new bios out, and waits until none is in flight. The device below may hang, so
+ * a task that is killed gives up with -EINTR, and with -ENXIO if a detach by force
+ * begins. The queue is then as it was.
  */
 static int loop_queue_freeze(struct loop_device *lo)
 {
@@ -964,7 +966,7 @@ int loop_backing_publish(struct loop_device *lo,
 		return err;
 	}
 	scoped_guard(mutex, &loop_chain_mutex) {
-		/* to publish the same file again closes no cycle */
+		/* publishing the same file again closes no cycle */
 		if (!old || old->file != b->file)
 			err = loop_chain_check(lo, loop_file_lower_device(b->file));
 		if (err)
@@ -984,7 +986,7 @@ int loop_backing_publish(struct loop_device *lo,
 
 /*
  * Removes the backing of a dead device, and returns it drained; NULL if its detach
- * has removed it. All else stays as its openers know it.
+ * has removed it. The size and the limits stay until the last close.
  */
 struct loop_backing *loop_backing_take(struct loop_device *lo)
 {

@@ -4,7 +4,8 @@
  * change them; on a lease as well.
  *
  * This file calls attach.c, which begins, publishes and ends each change, and backing.c
- * to build what is asked for. It takes no lock but through these.
+ * to build a backing. It takes the lock of the index, inside lo->mutex to set a status,
+ * and inside open_mutex, which it only tries to take, in LOOP_CLR_FD.
  */
 #include <linux/capability.h>
 #include <linux/compat.h>
@@ -121,7 +122,7 @@ static int loop_reconf_set_file(struct loop_reconf *rc, struct file *file)
 		return err;
 	if (atomic64_read(&b->nr_sectors) != atomic64_read(&old->nr_sectors))
 		return -EINVAL;
-	/* after this, only a killed caller or a dead device below makes it fail */
+	/* then it fails only if it is killed, or if this or a lower device is detached */
 	err = loop_backing_check_chain(b);
 	if (err)
 		return err;
@@ -196,12 +197,12 @@ static int loop_reconf_move(struct loop_reconf *rc, struct loop_backing *old,
 	return loop_reconf_publish(rc);
 }
 
-/* To take autoclear back is to take back a detach that waits for the last close. */
+/* Clearing autoclear revokes a detach that waits for the last close. */
 static void loop_device_set_autoclear(struct loop_device *lo, bool autoclear)
 {
 	lockdep_assert_held(&loop_index.xa_lock);
 
-	/* nobody is left who could announce it */
+	/* without a lease nobody can announce the device, so it keeps autoclear */
 	if (lo->quiet && !lo->leased)
 		return;
 	if (lo->autoclear && !autoclear)
@@ -433,7 +434,7 @@ static int loop_reconf_set_capacity(struct loop_reconf *rc)
 		return err;
 	nr_sectors = atomic64_read(&b->nr_sectors);
 	loop_backing_set_size(b, &stat);
-	/* a partition may have become larger, and an exclusive range lie there */
+	/* a partition may have grown into a range that is exclusive */
 	if (loop_backing_claim_again(b) >= 0) {
 		atomic64_set(&b->nr_sectors, nr_sectors);
 		return -EBUSY;

@@ -192,9 +192,9 @@ out_release:
 }
 
 /*
- * After @err, which says that the number is in use: returns 0 if the caller should try
- * again, as its device has been removed. It waits for that if it is under way. @freed is
- * loop_numbers_freed from before the try, as the removal may just have ended.
+ * A try has failed with @err, as the number is in use. Returns 0 if the device has been
+ * removed, so that the caller tries again, and waits for a removal that is under way.
+ * @freed is loop_numbers_freed from before the try: the removal may just have ended.
  */
 static int loop_number_wait(int number, unsigned int freed, int err)
 {

@@ -3,9 +3,10 @@
  * The lease, which LOOP_CTL_ATTACH returns, and the ways in which LOOP_CTL_DETACH
  * detaches.
  *
- * This file calls config.c for the ioctls of a device, attach.c to detach and to scan
- * partitions, and backing.c to look at a backing. It takes the lock of the index,
- * mostly alone, and inside open_mutex to detach. A partition scan claims the disk.
+ * This file calls index.c to wait until an ephemeral device is gone, config.c for the
+ * ioctls of a device, attach.c to detach and to scan partitions, and backing.c to look
+ * at a backing. It takes the lock of the index, mostly alone, and inside open_mutex to
+ * detach. A partition scan claims the disk.
  */
 #include <linux/anon_inodes.h>
 #include <linux/file.h>
@@ -52,7 +53,7 @@ static int loop_detach_check(struct loop_device *lo, struct loop_detach_arg *arg
 
 /*
  * Makes one try, and releases open_mutex, which has kept others from opening or closing
- * the device. A device that is used is detached at its last close if the caller is lazy.
+ * the device. With LOOP_DETACH_LAZY, the last close detaches a device that is in use.
  */
 static int loop_detach_and_unlock(struct loop_device *lo, struct loop_detach_arg *arg)
 {
@@ -102,7 +103,7 @@ static bool loop_detach_may_work(struct loop_device *lo, u64 attachment, bool wa
 	return !watch && loop_device_is_unused(lo) && !READ_ONCE(lo->death);
 }
 
-/* Makes one try without waiting. It is EBUSY, too, if another task has open_mutex. */
+/* Makes one try without waiting. Returns EBUSY, too, if another task has open_mutex. */
 static int loop_detach_try(struct loop_device *lo, struct loop_detach_arg *arg)
 {
 	int err;
@@ -118,7 +119,7 @@ static int loop_detach_try(struct loop_device *lo, struct loop_detach_arg *arg)
 
 /*
  * Detaches as soon as nobody has the device open. LOOP_DETACH_WATCH only waits until
- * others have detached it. Once it waits, it succeeds whoever ends the attachment.
+ * others have detached it. Once it waits, it succeeds as soon as the attachment ends.
  */
 static int loop_detach_wait(struct loop_device *lo, struct loop_detach_arg *arg)
 {
@@ -132,7 +133,7 @@ static int loop_detach_wait(struct loop_device *lo, struct loop_detach_arg *arg)
 
 		if (left <= 0)
 			return -ETIMEDOUT;
-		/* only open_mutex was in the way, and nothing wakes us when it is free */
+		/* only open_mutex was in the way, and its release wakes no waiter here */
 		if (locked)
 			left = min(left, LOOP_OPEN_MUTEX_STEP);
 		err = wait_event_interruptible_hrtimeout(lo->events,

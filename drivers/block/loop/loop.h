@@ -79,7 +79,7 @@ struct loop_counters {
  * R: writers hold lo->mutex; readers are under RCU, or are a bio that is counted
  * S: writers hold lo->mutex
  * U: lo->uevent_mutex protects it
- * X: the lock of the index protects it
+ * X: the lock of the index, loop_index.xa_lock, protects it
  *
  * Fields with H, S or X are read without the lock, and can change at any time: both
  * sides use READ_ONCE() and WRITE_ONCE(), or the field is atomic. Bios read fields
@@ -88,7 +88,7 @@ struct loop_counters {
  * that is not attached, belong to the task that builds them.
  */
 
-/* What the user asks of an attachment; direct can be less than that. */
+/* What the user asks of an attachment; direct is false if the file cannot do it. */
 struct loop_params {
 	loff_t			offset;		/* C */
 	loff_t			sizelimit;	/* C */
@@ -151,7 +151,7 @@ struct loop_backing {
 	struct hlist_node	mapping_node;	/* G: in loop_mappings, if claimed */
 	gfp_t			mapping_gfp;	/* G: the mask to restore */
 	struct hlist_node	range_node;	/* G: in loop_ranges, if claimed */
-	struct address_space	*range_mapping;	/* C: it holds the bytes in the end */
+	struct address_space	*range_mapping;	/* C: see loop_backing_find_range() */
 	u64			range_start;	/* C: in range_mapping */
 	u64			range_end;	/* G */
 };
@@ -209,23 +209,23 @@ struct loop_device {
 	struct mutex		mutex;		/* reconfiguration */
 	struct mutex		uevent_mutex;	/* CHANGE events of the disk */
 	unsigned int		uevents_held;	/* U: this many tasks hold them back */
-	bool			uevent_change;	/* U: CHANGE is due after that */
+	bool			uevent_change;	/* U: the last of them sends CHANGE */
 	bool			uevent_resize;	/* U: and it says RESIZE=1 */
 	bool			in_sysfs;	/* M: the attributes of the attachment */
 	enum loop_state		state;		/* X */
 	/* of the attachment */
-	u64			attachment;	/* X: counts them */
+	u64			attachment;	/* X: its number, which grows */
 	u64			diskseq;	/* X */
 	kuid_t			owner;		/* X: attached the file */
 	u8			name[LO_NAME_SIZE]; /* X */
 	bool			partscan;	/* X */
 	bool			autoclear;	/* X: detach at the last close */
-	bool			ephemeral;	/* X: then remove the device */
+	bool			ephemeral;	/* X: remove the device after that */
 	bool			leased;		/* X: there is a lease */
-	bool			held;		/* X: it keeps autoclear from detaching */
+	bool			held;		/* X: the lease keeps autoclear from detaching */
 	bool			quiet;		/* X: not announced yet */
 	unsigned int		pins;		/* X: ioctls of a lease, and LOOP_CTL_ATTACH */
-	atomic_t		changes;	/* A: counts what a lease tells by POLLPRI */
+	atomic_t		changes;	/* A: counts them; a lease tells by POLLPRI */
 	wait_queue_head_t	events;		/* A: a last close, a change, or an end */
 	struct work_struct	remove_work;	/* A */
 	struct work_struct	force_work;	/* A: has a reference on the disk */
@@ -266,7 +266,7 @@ struct loop_io {
 
 struct loop_clone {
 	struct loop_io		io;
-	struct bio		bio;		/* bioset_init() wants it last */
+	struct bio		bio;		/* bioset_init() needs it last */
 };
 
 /* control.c */
@@ -279,9 +279,9 @@ void loop_control_exit(void);
 struct loop_detach_arg {
 	u32			mode;		/* LOOP_DETACH_* */
 	u64			attachment;	/* 0: the one with diskseq */
-	u64			diskseq;	/* 0: whatever is there */
+	u64			diskseq;	/* 0: any */
 	ktime_t			deadline;	/* KTIME_MAX: none */
-	bool			admin;		/* of other users, too */
+	bool			admin;		/* also those of other users */
 	u32			pending;	/* LOOP_PENDING_*, which the callee sets */
 };
 
@@ -294,7 +294,7 @@ int loop_detach(struct loop_device *lo, struct loop_detach_arg *arg);
 /* A device for one caller to attach to, in LOOP_ATTACHING. */
 struct loop_reserved {
 	struct loop_device	*lo;
-	bool			made;	/* for it, and goes if it fails */
+	bool			made;	/* for the caller; removed if the attach fails */
 };
 
 int loop_index_init(void);
@@ -335,11 +335,11 @@ struct loop_reconf {
 	struct loop_device	*lo;
 	struct loop_backing	*b;
 	struct loop_ctl_attach	*attach; /* gets the device that is in the way, or NULL */
-	bool			claimed; /* the disk, exclusively */
+	bool			claimed; /* the change has the disk exclusively */
 	bool			stale;	/* the end invalidates the page cache */
 	bool			scan;	/* the end scans partitions, and announces all */
 	bool			announce; /* the end sends a CHANGE uevent */
-	bool			changed; /* the end wakes those who poll a lease */
+	bool			changed; /* the end wakes tasks that poll a lease */
 };
 
 extern struct xarray loop_index;

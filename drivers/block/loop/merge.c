@@ -34,9 +34,9 @@ struct loop_plug {
 static struct bio_set loop_merged_bios;
 
 /*
- * It submits what a task that sleeps has left in its plug. It is not frozen, as the image
- * of a hibernation is written when kernel threads are, and its rescuer submits what frees
- * memory.
+ * Its workers submit the bios in the plug of a task that sleeps. They are not frozen, as
+ * the image of a hibernation is written while kernel threads are frozen. It has a rescuer,
+ * as the bios may free memory.
  */
 static struct workqueue_struct *loop_plug_workqueue;
 
@@ -114,7 +114,7 @@ static void loop_unplug(struct blk_plug_cb *cb, bool from_schedule)
 	queue_work(loop_plug_workqueue, &plug->work);
 }
 
-/* Returns what the submitter's plug has for the device, and makes it; or NULL. */
+/* Returns the device's part of the submitter's plug, or a new one; NULL if there is none. */
 static struct loop_plug *loop_plug_get(struct loop_device *lo)
 {
 	struct blk_plug_cb *cb = blk_check_plugged(loop_unplug, lo,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Bios that are swapped out to a file. Tasks may wait for memory that is free only
- * when such a bio has ended. So it has a group and a reserve of its own, waits for a
- * worker of a queue with a rescuer, and is written past the page cache with the
+ * when such a bio has ended. So these bios have a group and a reserve of their own, wait
+ * for a worker of a queue with a rescuer, and are written past the page cache with the
  * memory reserves at hand. Documentation/block/loop.rst says what this does not solve.
  *
  * The heart comes in by loop_bio_is_swap_out() and loop_io_write_swap(). This room
@@ -45,9 +45,9 @@ static ssize_t loop_io_try_swap(struct loop_io *io, struct iov_iter iter)
 
 /*
  * Writes blocks again with the memory reserves at hand, as that frees memory; io->ret
- * is the result. Returns false if it takes more than that, for other workers to do it:
- * the kernel warns of a transaction that uses the reserves, and of a worker with a
- * rescuer that waits for one without.
+ * is the result. Returns false if the write needs a transaction, so that other workers
+ * do it: the kernel warns of a transaction that uses the reserves, and of a worker with
+ * a rescuer that waits for one without.
  */
 bool loop_io_write_swap(struct loop_io *io, const struct iov_iter *iter)
 {
@@ -62,7 +62,7 @@ bool loop_io_write_swap(struct loop_io *io, const struct iov_iter *iter)
 		io->ret = loop_io_try_swap(io, *iter);
 	}
 	memalloc_noreclaim_restore(noreclaim);
-	/* the reserves are used up, so this one waits for memory */
+	/* the reserves are used up, so this try waits for memory */
 	if (overwrites && io->ret == -ENOMEM)
 		io->ret = loop_io_try_swap(io, *iter);
 	return overwrites;

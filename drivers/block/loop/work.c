@@ -4,7 +4,7 @@
  * a worker, and the memory for struct loop_io. This room knows nothing of files: the
  * heart passes the functions that workers run, for all rooms, in loop_entries.
  *
- * It is the lowest room and calls no other. It takes lo->group_lock, in any context.
+ * It calls no other room. It takes lo->group_lock, in any context.
  */
 #include <linux/blk-cgroup.h>
 #include <linux/kthread.h>
@@ -19,10 +19,10 @@
 const struct loop_entries *loop_entries __ro_after_init;
 struct kmem_cache *loop_io_cache;
 
-/* Its workers remove ephemeral devices. */
+/* Its workers remove ephemeral devices, and finish detaches by force. */
 struct workqueue_struct *loop_remove_workqueue;
 
-/* Its workers write what is swapped out, for all devices. */
+/* Its workers write the pages that are swapped out, for all devices. */
 static struct workqueue_struct *loop_swap_workqueue;
 
 unsigned int loop_queue_depth = 128;
@@ -175,23 +175,23 @@ void loop_groups_free(struct loop_device *lo)
  * Queues
  */
 
-/* Makes what a device keeps from its first attach until it is removed. */
+/* Makes the workqueues, which a device keeps from its first attach on. */
 int loop_device_prepare(struct loop_device *lo)
 {
 	lockdep_assert_held(&lo->mutex);
 
 	/*
-	 * This is not WQ_MEM_RECLAIM: a file system may flush a workqueue that is
-	 * not either, as xfs does when it is out of space.
+	 * This has no WQ_MEM_RECLAIM, as a worker may flush a workqueue that does
+	 * not have it either: xfs does this when it is out of space.
 	 */
 	if (!lo->workqueue)
 		lo->workqueue = alloc_workqueue("loop%d",
 						WQ_UNBOUND | WQ_FREEZABLE,
 						WQ_MAX_ACTIVE, lo->number);
 	/*
-	 * Flushes have a queue of their own, as the workers of many cgroups may be
-	 * all that the other one runs at a time. Each device has one, as a flush of
-	 * a file on another loop device waits for a flush of that device.
+	 * Flushes have a queue of their own, as the bios of many cgroups may take
+	 * all workers that the other queue runs at a time. Each device has one, as
+	 * a flush of a file on another loop device waits for a flush of that device.
 	 */
 	if (!lo->flush_queue)
 		lo->flush_queue = alloc_workqueue("loop%d-flush",
@@ -228,7 +228,7 @@ static void loop_io_queue_write(struct loop_io *io)
 	}
 }
 
-/* Queues the bio for a worker. In any context. */
+/* Queues the bio for a worker, in any context. */
 void loop_io_queue(struct loop_io *io)
 {
 	if (io->group == &io->group->lo->swap_group)
@@ -256,8 +256,8 @@ struct loop_io *loop_group_next_write(struct loop_group *group)
 }
 
 /*
- * Runs a function on the bio: for the bio's cgroup, with allocations that start no
- * I/O, and throttled only by dirty pages of the device below.
+ * Runs a function on the bio, for the bio's cgroup. Allocations start no I/O, and only
+ * dirty pages of the device below throttle the worker.
  */
 void loop_io_run(struct loop_io *io, void (*run)(struct loop_io *io))
 {
@@ -298,7 +298,7 @@ out_cache:
 	return -ENOMEM;
 }
 
-/* No device is left. */
+/* This is called when no device is left. */
 void loop_work_exit(void)
 {
 	destroy_workqueue(loop_swap_workqueue);

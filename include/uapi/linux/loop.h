@@ -154,7 +154,7 @@ struct loop_config {
 #define LOOP_GET_STATUS		0x4C03	/* struct loop_info * */
 #define LOOP_SET_STATUS64	0x4C04	/* struct loop_info64 * */
 #define LOOP_GET_STATUS64	0x4C05	/* struct loop_info64 * */
-#define LOOP_CHANGE_FD		0x4C06	/* int fd: swap a read-only file */
+#define LOOP_CHANGE_FD		0x4C06	/* int fd: exchange a read-only file */
 #define LOOP_SET_CAPACITY	0x4C07	/* follow the size of the file */
 #define LOOP_SET_DIRECT_IO	0x4C08	/* unsigned long: 0 off, else on */
 #define LOOP_SET_BLOCK_SIZE	0x4C09	/* unsigned long: bytes */
@@ -234,9 +234,9 @@ enum {
  * @LOOP_COND_DIRECT_IO: unmet if direct I/O was asked for, and the file has none.
  *	A file descriptor that is open with O_DIRECT asks for it as well.
  * @LOOP_COND_DIRECT_ALIGN: unmet if direct I/O was asked for, and the file has it,
- *	but not with the offset or block size that the device has, or had: it is
- *	not turned on again by itself. With LOOP_ATTACH_DIRECT_ALIGNED only the
- *	offset counts.
+ *	but not with the offset or the block size of the device. It stays unmet when
+ *	these change, until direct I/O is turned on again. With
+ *	LOOP_ATTACH_DIRECT_ALIGNED only the offset counts.
  * @LOOP_COND_WRITE: unmet if the device is read-only and LO_FLAGS_READ_ONLY was
  *	not asked for: the file, or the node that it was attached through, is not
  *	open for writing, or BLKROSET has made the device read-only.
