@@ -95,9 +95,9 @@ static bool loop_inline = true;
  *   cloned  The backing file is a block device with direct I/O, which gets a clone
  *	     of the bio.
  *   inline  The submitter itself reads or writes the file, with IOCB_NOWAIT. If such
- *	     a try would wait, fails or does only a part, a worker does what is left,
- *	     and the worker's result is the bio's.
- *   worker  A worker does all else. loop_io_path() has the reasons.
+ *	     a try would wait, fails or does only a part, a worker does the rest, and
+ *	     the worker's result is the bio's.
+ *   worker  A worker does all other bios. loop_io_path() has the reasons.
  */
 
 /* Counts the end of @nr bios. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * One device: its state, its uevents, how a file is attached, replaced and detached,
- * also by force; and what each change of an attachment begins and ends with.
+ * also by force; and how each change of an attachment begins and ends.
  *
  * This file calls backing.c, which builds and publishes a backing, report.c for the
  * attributes of an attached device, and work.c for its workqueues and groups. A

@@ -649,7 +649,7 @@ static void loop_backing_derive_inline(struct loop_backing *b)
 	}
 }
 
-/* Allocates the reserves for what is swapped out, and for clones. */
+/* Allocates the reserves for bios that are swapped out, and for clones. */
 static int loop_backing_alloc_reserves(struct loop_backing *b)
 {
 	struct block_device *bdev = loop_file_bdev(b->file);

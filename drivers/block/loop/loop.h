@@ -32,7 +32,7 @@
 /* The index marks devices that are free. */
 #define LOOP_INDEX_FREE	XA_MARK_1
 
-/* The path of a bio: who does it and, from WORKER_OP on, why a worker does. */
+/* The path of a bio: which task does it and, from WORKER_OP on, why a worker does. */
 enum loop_path {
 #define LOOP_PATH(symbol, ...)	LOOP_PATH_##symbol,
 #define LOOP_STAT(...)
@@ -42,7 +42,7 @@ enum loop_path {
 	LOOP_NR_PATHS,
 };
 
-/* What is counted of a device: each path, and what happens on it. */
+/* The counters of a device: each path, and events on these paths. */
 enum loop_stat {
 	LOOP_STAT_LAST_PATH = LOOP_NR_PATHS - 1,
 #define LOOP_PATH(...)
@@ -116,7 +116,7 @@ struct loop_backing {
 	struct file		*quiet_file;	/* C: see loop_file_open_quiet(), or NULL */
 	unsigned long		atime_updated;	/* H: in jiffies, by a worker */
 	mempool_t		swap_pool;	/* A: initialized if swap_out is set */
-	bool			swap_out;	/* C: quiet_file takes what is swapped out */
+	bool			swap_out;	/* C: pages can be swapped out to quiet_file */
 	bool			inline_read;	/* H: the file reads without waiting */
 	bool			inline_write;	/* H: the file writes without waiting */
 	bool			inline_cached;	/* C: inline reads ask the page cache only */

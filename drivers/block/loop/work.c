@@ -151,7 +151,7 @@ void loop_groups_open(struct loop_device *lo)
 	up(&lo->swap_group.room);
 }
 
-/* Each group has its own bound again. No bio is in flight. */
+/* Gives each group its own bound again. No bio is in flight. */
 void loop_groups_close(struct loop_device *lo)
 {
 	struct loop_group *group;

@@ -360,7 +360,7 @@ struct loop_ctl_attach {
  * @LOOP_DETACH_LAZY: the call detaches the device if nobody has it open. Otherwise
  *	the last close detaches it, as after LOOP_CLR_FD.
  * @LOOP_DETACH_FORCE: the call detaches the device although it may be open. No later
- *	I/O reaches the file: reads, direct writes and the sync of what is written
+ *	I/O reaches the file: reads, direct writes and the sync of written data
  *	fail with EIO. File systems on the device and its partitions are shut down if
  *	they support that, and a program that has the device open keeps a dead one.
  *	The call then waits, until @deadline, for I/O in flight on the file and for
