@@ -340,8 +340,8 @@ static struct loop_backing *loop_mapping_find(struct address_space *mapping)
  * device that is in the way.
  *
  * An allocation in the page cache of the file must not wait for I/O, which may be on
- * the loop device. So the gfp mask of the mapping is narrowed while any backing uses
- * the mapping.
+ * the loop device, also in other tasks that read the file. So the first backing that
+ * uses the mapping narrows its gfp mask, and the last one restores it.
  */
 int loop_backing_claim(struct loop_backing *b)
 {
