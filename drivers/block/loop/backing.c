@@ -260,7 +260,7 @@ void loop_file_read_ahead(struct file *file, loff_t pos, unsigned int len)
 						  index, last - index + 1);
 			folio = filemap_get_folio(mapping, index);
 		}
-		/* the read that follows finds out why */
+		/* the read that follows finds the error */
 		if (IS_ERR(folio))
 			return;
 		folio_wait_locked(folio);
@@ -770,8 +770,8 @@ static void loop_limits_clear_lower(struct queue_limits *lim)
 
 /*
  * The sizes are those that the disk below accepts, which can be less than its hardware
- * does. If the disk does not take any memory of a bio, a worker would copy the data in
- * parts, so there are no atomic writes.
+ * does. A disk that needs memory of a larger alignment gets no atomic writes, as a
+ * worker would copy the data of some bios in parts.
  */
 static void loop_limits_fill_atomic(struct queue_limits *lim,
 				    const struct loop_backing *b)

@@ -4,8 +4,8 @@
  * change them; on a lease as well.
  *
  * This file calls attach.c, which begins, publishes and ends each change, and backing.c
- * to build a backing. It takes the lock of the index, inside lo->mutex to set a status,
- * and inside open_mutex, which it only tries to take, in LOOP_CLR_FD.
+ * to build a backing. It takes the lock of the index, inside lo->mutex to set a status.
+ * LOOP_CLR_FD takes it as well, and only tries to take open_mutex around it.
  */
 #include <linux/capability.h>
 #include <linux/compat.h>

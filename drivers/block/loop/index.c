@@ -149,8 +149,8 @@ static bool loop_number_is_removed(int number)
 }
 
 /*
- * A device can be opened, and attached, before add_disk() returns; the control
- * device knows it only after that.
+ * A device can be opened, and a file attached, before add_disk() returns. Only after
+ * that does the index have the device.
  */
 static void loop_number_publish(struct loop_device *lo)
 {

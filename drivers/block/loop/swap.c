@@ -13,7 +13,7 @@
 #include "loop.h"
 
 /*
- * To write the range again takes no transaction: all its blocks have been written
+ * Writing the range again takes no transaction: all its blocks have been written
  * once, and the file is not dirty. bmap() may read where they are.
  */
 static bool loop_file_overwrites(struct file *file, loff_t pos, unsigned int len)

@@ -13,7 +13,7 @@
 #include <linux/slab.h>
 #include "loop.h"
 
-/* A device keeps this many groups. A new one then replaces one without bios. */
+/* If a device has this many groups, a new one replaces one without bios. */
 #define LOOP_IDLE_GROUPS	64
 
 const struct loop_entries *loop_entries __ro_after_init;
