@@ -43,7 +43,8 @@ void loop_set_state_locked(struct loop_device *lo, enum loop_state state)
 		__xa_clear_mark(&loop_index, lo->number, LOOP_INDEX_FREE);
 	if (lo->state != state)
 		trace_loop_state(lo->number, lo->state, state);
-	WRITE_ONCE(lo->state, state);
+	/* pairs with loop_entry_read() */
+	smp_store_release(&lo->state, state);
 	WRITE_ONCE(lo->autoclear, state == LOOP_RUNDOWN);
 	WRITE_ONCE(lo->held, false);
 }
@@ -225,6 +226,7 @@ int loop_reconf_clone(struct loop_reconf *rc, struct loop_backing *old,
 		return -ENOMEM;
 	rc->b = b;
 	b->params = old->params;
+	b->diskseq = old->diskseq;
 	if (file)
 		b->quiet_file = loop_file_open_quiet(file, b->params.read_only);
 	else if (old->quiet_file)
@@ -330,22 +332,27 @@ static void loop_medium_end(struct loop_device *lo)
 int loop_reconf_publish_medium(struct loop_reconf *rc)
 {
 	struct loop_device *lo = rc->lo;
-	bool replace = loop_device_backing(lo);
+	struct loop_backing *old = loop_device_backing(lo);
 	int err;
 
 	err = loop_reconf_claim(rc);
 	if (err)
 		return err;
 	loop_uevents_hold(lo);
-	if (replace)
+	if (old) {
 		loop_medium_end(lo);
+		rc->b->diskseq = lo->diskseq;
+	}
 	err = loop_reconf_publish(rc);
 	if (!err) {
 		loop_partscan_allow(lo, false);
-		if (!replace)
+		if (!old)
 			disk_force_media_change(lo->disk);
 		rc->scan = READ_ONCE(lo->partscan);
 		rc->announce = true;
+	} else if (old) {
+		/* the file stays, as the medium of the next diskseq */
+		WRITE_ONCE(old->diskseq, lo->diskseq);
 	}
 	loop_uevents_release(lo, false, false);
 	return err;
@@ -440,6 +447,7 @@ static u32 loop_device_attach_flags(const struct loop_backing *b)
 void loop_entry_fill_backing(struct loop_ctl_entry *entry,
 			     const struct loop_backing *b)
 {
+	entry->diskseq = READ_ONCE(b->diskseq);
 	entry->lo_flags = loop_backing_flags(b);
 	entry->block_size = b->params.block_size;
 	entry->offset = b->params.offset;
@@ -457,7 +465,7 @@ void loop_entry_fill_backing(struct loop_ctl_entry *entry,
 
 static void loop_trace_attach(struct loop_backing *b)
 {
-	struct loop_ctl_entry entry = { .diskseq = b->lo->disk->diskseq };
+	struct loop_ctl_entry entry = { };
 
 	loop_entry_fill_backing(&entry, b);
 	trace_loop_attach(b->lo->number, &entry);
@@ -485,10 +493,11 @@ static void loop_attach_finish(struct loop_backing *b,
 	struct loop_device *lo = b->lo;
 
 	__module_get(THIS_MODULE);
+	b->diskseq = lo->disk->diskseq;
 	xa_lock(&loop_index);
 	loop_set_state_locked(lo, LOOP_ATTACHED);
 	WRITE_ONCE(lo->attachment, lo->attachment + 1);
-	WRITE_ONCE(lo->diskseq, lo->disk->diskseq);
+	WRITE_ONCE(lo->diskseq, b->diskseq);
 	WRITE_ONCE(lo->autoclear, arg->config->info.lo_flags &
 		   LO_FLAGS_AUTOCLEAR);
 	WRITE_ONCE(lo->ephemeral, attach_flags & LOOP_ATTACH_EPHEMERAL);
@@ -503,7 +512,7 @@ static void loop_attach_finish(struct loop_backing *b,
 		attach->out_index = lo->number;
 		attach->out_block_size = b->params.block_size;
 		attach->out_lo_flags = loop_backing_flags(b);
-		attach->out_diskseq = lo->disk->diskseq;
+		attach->out_diskseq = b->diskseq;
 		attach->out_nr_bytes = atomic64_read(&b->nr_sectors) << SECTOR_SHIFT;
 		attach->out_unmet = loop_backing_unmet(b);
 	}

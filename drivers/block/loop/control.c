@@ -284,26 +284,22 @@ static int loop_control_detach(void __user *uarg)
 
 /*
  * Fills *@entry. Returns the backing, which the caller releases, or NULL if there is
- * none. State, diskseq and backing are from one moment, except that during a change
- * of the file the backing may be the old one. A change takes longer than a try, so
- * the loop ends.
+ * none. State and backing are from one moment. A change of the state takes longer than
+ * a try, so the loop ends.
  */
 static struct loop_backing *loop_entry_read(struct loop_ctl_entry *entry,
 					    struct loop_device *lo)
 {
 	struct loop_backing *b;
 	enum loop_state state;
-	u64 diskseq;
 
 	for (;;) {
-		state = READ_ONCE(lo->state);
-		diskseq = READ_ONCE(lo->disk->diskseq);
-		smp_rmb();	/* state and diskseq are not newer than the backing */
+		state = smp_load_acquire(&lo->state);
 		b = loop_state_is_attached(state) && !READ_ONCE(lo->death) ?
 		    loop_backing_hold(lo) : NULL;
-		smp_rmb();	/* and they are not older */
-		if (state == READ_ONCE(lo->state) &&
-		    diskseq == READ_ONCE(lo->disk->diskseq))
+		smp_rmb();	/* the state is not older than the backing */
+		/* pairs with loop_set_state_locked() */
+		if (state == smp_load_acquire(&lo->state))
 			break;
 		if (b)
 			loop_backing_release(b);
@@ -313,7 +309,7 @@ static struct loop_backing *loop_entry_read(struct loop_ctl_entry *entry,
 	entry->index = lo->number;
 	entry->state = b ? LOOP_STATE_ATTACHED :
 			   state == LOOP_FREE ? LOOP_STATE_FREE : LOOP_STATE_BUSY;
-	entry->diskseq = diskseq;
+	entry->diskseq = READ_ONCE(lo->disk->diskseq);
 	entry->openers = disk_openers(lo->disk);
 	if (b)
 		loop_entry_fill_backing(entry, b);

@@ -145,6 +145,8 @@ struct loop_backing {
 	dev_t			dev;		/* C */
 	u64			ino;		/* C */
 
+	u64			diskseq;	/* S: of the disk with this medium */
+
 	struct loop_device	*lo;		/* C: NULL before there is one */
 	refcount_t		users;		/* A: the device, and tasks that look at it */
 	struct rcu_head		rcu;

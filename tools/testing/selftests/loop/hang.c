@@ -740,6 +740,20 @@ static int own_change(struct _test_data_hang *self)
 	return fd < 0 || ioctl(fd, LOOP_SET_CAPACITY, 0) ? errno : 0;
 }
 
+/* While the device above waits to change its file, the old file has its old diskseq. */
+static int list_changing(struct _test_data_hang *self)
+{
+	struct loop_ctl_entry e;
+	struct stat below;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/dev/loop%d", A);
+	if (!lt_entry(UPPER, &e) || stat(path, &below))
+		return errno ?: ENOENT;
+	return e.backing_rdev == below.st_rdev &&
+	       lt_sysfs_num(UPPER, "diskseq") == e.diskseq + 1 ? 0 : ERANGE;
+}
+
 FIXTURE_VARIANT(hang)
 {
 	int (*what)(struct _test_data_hang *self);
@@ -1069,6 +1083,8 @@ TEST_F_TIMEOUT(hang, same, 600)
 		EXPECT_ENDS(EBUSY, own_configure);
 	if (variant->settings)
 		EXPECT_GOES_ON(own_settings);
+	if (variant->what == hang_upper_change && self->has_attach)
+		EXPECT_GOES_ON(list_changing);
 	if (variant->clear)
 		EXPECT_GOES_ON(own_clear);
 	EXPECT_TRUE(running(pid));
@@ -1138,12 +1154,17 @@ static void kill_drain(struct __test_metadata *_metadata,
 		       int (*what)(struct _test_data_hang *self), int number)
 {
 	pid_t pid = start_hanging(self, what, FUSE_READ);
+	struct loop_ctl_entry e;
 
 	ASSERT_LT(0, pid);
 	EXPECT_TRUE(running(pid));
 	kill(pid, SIGKILL);
 	EXPECT_EQ(128 + SIGKILL, ended(pid));
 	EXPECT_EQ(512, lt_sysfs_num(number, "queue/logical_block_size"));
+	if (self->has_attach && lt_entry(number, &e)) {
+		EXPECT_EQ(LOOP_STATE_ATTACHED, e.state);
+		EXPECT_EQ(lt_sysfs_num(number, "diskseq"), e.diskseq);
+	}
 	hold(self, 0);
 	if (number == UPPER)
 		EXPECT_TRUE(lt_destroy(UPPER, 2000));
