@@ -251,6 +251,7 @@ void loop_reconf_set_size(struct loop_reconf *rc, struct loop_backing *b)
 	struct gendisk *disk = rc->lo->disk;
 	bool resized = false;
 
+	rc->changed |= get_capacity(disk) != nr_sectors;
 	loop_uevents_hold(rc->lo);
 	/* set_capacity_and_notify() would log each attach */
 	if (!get_capacity(disk))
@@ -259,7 +260,6 @@ void loop_reconf_set_size(struct loop_reconf *rc, struct loop_backing *b)
 		resized = set_capacity_and_notify(disk, nr_sectors);
 	loop_uevents_release(rc->lo, resized, resized);
 	rc->announce &= !resized;
-	rc->changed |= resized;
 }
 
 /*

@@ -513,6 +513,24 @@ TEST_F(ctl, lease_tells_changes)
 	close(lease);
 }
 
+/* A device that becomes empty, and one that is empty no more, have another size. */
+TEST_F(ctl, lease_tells_empty)
+{
+	int lease = attach_lease(FIRST, self->file, 0, 0), i;
+
+	ASSERT_GE(lease, 0);
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, ftruncate(self->file, i * SIZE));
+		ASSERT_EQ(0, ioctl(lease, LOOP_SET_CAPACITY, 0));
+		EXPECT_EQ(POLLPRI, events(lease)) {
+			TH_LOG("%d", i);
+		}
+		EXPECT_EQ(0, get_status64(lease));
+		EXPECT_EQ(0, events(lease));
+	}
+	close(lease);
+}
+
 /* Another file is a change, and the lease goes on. */
 TEST_F(ctl, lease_follows_file)
 {
