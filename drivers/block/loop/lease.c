@@ -15,6 +15,7 @@
 #include <linux/poll.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
+#include <linux/time_namespace.h>
 #include "loop.h"
 
 /* A task that waits for nothing but open_mutex tries to take it this often. */
@@ -88,9 +89,16 @@ static int loop_detach_now(struct loop_device *lo, struct loop_detach_arg *arg)
 	return loop_detach_and_unlock(lo, arg);
 }
 
+/* The deadline is a time of the caller's time namespace. */
 static ktime_t loop_time_left(ktime_t deadline)
 {
-	return deadline == KTIME_MAX ? KTIME_MAX : ktime_sub(deadline, ktime_get());
+	struct timespec64 now;
+
+	if (deadline == KTIME_MAX)
+		return KTIME_MAX;
+	ktime_get_ts64(&now);
+	timens_add_monotonic(&now);
+	return ktime_sub(deadline, timespec64_to_ktime(now));
 }
 
 /* Tells whether a try is worthwhile. It takes no lock: the try itself decides. */

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/prctl.h>
 
 #include "ctl_fixture.h"
 
@@ -244,6 +245,56 @@ TEST_F(ctl, detach_watch)
 	EXPECT_STREQ("ETIMEDOUT", detach_how(FIRST, WATCH, lt_in_ms(50)));
 	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 	EXPECT_STREQ("ok", detach_from(FIRST));
+}
+
+/* Waits in a time namespace whose clock has other values. Returns an errno, or KSFT_SKIP. */
+static int watch_elsewhere(const char *offset)
+{
+	pid_t pid;
+
+	if (unshare(CLONE_NEWTIME))
+		return KSFT_SKIP;
+	lt_write_file("/proc/self/timens_offsets", offset);
+	pid = fork();
+	if (pid < 0)
+		return errno;
+	if (!pid) {
+		uint64_t end = lt_in_ms(200);
+		struct loop_ctl_detach d = lt_to_detach(FIRST, WATCH, end);
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (!ioctl(lt_control(), LOOP_CTL_DETACH, &d))
+			_exit(0);
+		_exit(lt_in_ms(1) < end ? ERANGE : errno);
+	}
+	return lt_ended(pid, 60);
+}
+
+/* The clock of the deadline is that of the caller's time namespace. */
+TEST_F_TIMEOUT(ctl, detach_time_namespace, 600)
+{
+	static const char *const offsets[] = { "monotonic 100000 0", "monotonic -2 0" };
+	int i, status;
+	pid_t pid;
+
+	ASSERT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
+	/* The clock may not be negative. */
+	while (lt_in_ms(0) < 5000000000)
+		lt_sleep_ms(100);
+	for (i = 0; i < ARRAY_SIZE(offsets); i++) {
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			_exit(watch_elsewhere(offsets[i]));
+		}
+		status = lt_ended(pid, 120);
+		if (status == KSFT_SKIP)
+			SKIP(return, "no time namespaces");
+		EXPECT_EQ(ETIMEDOUT, status) {
+			TH_LOG("%s", offsets[i]);
+		}
+	}
 }
 
 /* ENXIO would be wrong, as the device still holds the file. */
