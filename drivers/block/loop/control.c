@@ -188,6 +188,7 @@ static int loop_control_attach(void __user *arg)
 	}
 
 	result = attach;
+	result.out_busy = -1;
 	err = loop_attach_file(&result, &reserved);
 	if (err) {
 		loop_attach_explain(arg, &attach, &result, err, usize);

@@ -130,7 +130,10 @@ static void answer(struct fuse_server *s, const struct fuse_request *r)
 		break;
 	case FUSE_GETATTR:
 	case FUSE_SETATTR:
-		reply(s, r, 0, &attr, sizeof(attr));
+		if (r->h.opcode == FUSE_GETATTR && s->getattr_error)
+			reply(s, r, s->getattr_error, NULL, 0);
+		else
+			reply(s, r, 0, &attr, sizeof(attr));
 		break;
 	case FUSE_OPEN:
 		reply(s, r, 0, &open, sizeof(open));

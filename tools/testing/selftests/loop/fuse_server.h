@@ -19,6 +19,7 @@ struct fuse_server {
 	uint32_t init_flags;	/* FUSE_*, for FUSE_INIT */
 	uint32_t open_flags;	/* FOPEN_*, for FUSE_OPEN */
 	uint64_t size;		/* the size of the file */
+	int getattr_error;	/* the answer to FUSE_GETATTR, or 0 */
 	uint8_t *data;		/* its content, of at least that size */
 
 	/* These are called, if set, for a request that is held, and for a FUSE_FSYNC. */

@@ -57,10 +57,12 @@ static void tell_held(struct fuse_server *fuse, uint32_t opcode)
 }
 
 #define GROW (-1)
+#define REFUSE (-2)
 
 /*
  * The test sends the opcode that is held from now on, or 0 for none, which answers
- * the held requests, or GROW, which makes the file larger.
+ * the held requests, or GROW, which makes the file larger, or REFUSE, which makes it
+ * busy for those who ask for its attributes.
  */
 static void serve_test(struct server *s)
 {
@@ -70,6 +72,8 @@ static void serve_test(struct server *s)
 		exit(0);
 	if (order == GROW)
 		s->fuse.size = MAX_SIZE;
+	else if (order == REFUSE)
+		s->fuse.getattr_error = EBUSY;
 	else
 		fuse_server_hold(&s->fuse, order);
 	tell(s, order);
@@ -1566,6 +1570,22 @@ TEST_F_TIMEOUT(hang_signal, attach, 600)
 		EXPECT_EQ(count, lt_count_devices());
 	}
 	EXPECT_EQ(0, umount2(self->h.mnt, 0));
+}
+
+/* The file says that it is busy. No device is in the way. */
+TEST_F_TIMEOUT(hang_signal, attach_refused, 600)
+{
+	static const int numbers[] = { A, ABSENT, -1 };
+	int i, file = open(self->h.slow, O_RDWR | O_CLOEXEC);
+
+	ASSERT_LE(0, file);
+	hold(&self->h, REFUSE);
+	for (i = 0; i < ARRAY_SIZE(numbers); i++) {
+		struct loop_ctl_attach a = lt_to_attach(numbers[i], file, 0, 0);
+
+		LT_EXPECT_ERR("EBUSY", ioctl(lt_control(), LOOP_CTL_ATTACH, &a));
+		EXPECT_EQ(-1, a.out_busy);
+	}
 }
 
 /* LOOP_DETACH_FORCE waits for the file. */
