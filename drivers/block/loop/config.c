@@ -45,10 +45,11 @@ static int loop_device_configure(struct loop_device *lo, blk_mode_t mode,
 	/* a second caller fails at once, and does not wait for the first one's file */
 	if (!loop_move_state(lo, LOOP_FREE, LOOP_ATTACHING))
 		return -EBUSY;
+	/* nor does one who opens the device with O_EXCL, so the claim comes after that */
 	err = loop_config_validate(config) ?:
+	      loop_attach_build(&arg, file, mode) ?:
 	      loop_reconf_begin(&rc, lo, !(mode & BLK_OPEN_EXCL)) ?:
-	      loop_reconf_end(&rc, loop_attach_build(&arg, file, mode) ?:
-				   loop_reconf_attach(&rc, &arg));
+	      loop_reconf_end(&rc, loop_reconf_attach(&rc, &arg));
 	if (arg.b)
 		loop_backing_free(arg.b);
 	if (err)

@@ -626,6 +626,14 @@ static int own_sysfs(struct _test_data_hang *self)
 	return 0;
 }
 
+/* One who wants to have it exclusively does not wait for the one that attaches it. */
+static int own_exclusive(struct _test_data_hang *self)
+{
+	int fd = lt_open(A, O_RDONLY | O_EXCL);
+
+	return fd < 0 || close(fd) ? errno : 0;
+}
+
 /* The page is another one than that of the read that hangs. */
 static int own_read(struct _test_data_hang *self)
 {
@@ -1071,6 +1079,8 @@ TEST_F_TIMEOUT(hang, same, 600)
 		resize(_metadata, self, early);
 	if (variant->open >= 0)
 		EXPECT_ENDS(variant->open, own_status);
+	if (variant->before < 0 && !variant->open)
+		EXPECT_GOES_ON(own_exclusive);
 	if (variant->read)
 		EXPECT_GOES_ON(own_read);
 	if (variant->flush)
