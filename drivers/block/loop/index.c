@@ -557,8 +557,8 @@ int __init loop_index_init(void)
 void loop_index_exit(void)
 {
 	unregister_blkdev(LOOP_MAJOR, "loop");
-	/* these work items use the devices */
-	flush_workqueue(loop_remove_workqueue);
+	/* these work items use the devices, and one queues another */
+	drain_workqueue(loop_remove_workqueue);
 	loop_device_delete_all();
 	xa_destroy(&loop_index);
 }
