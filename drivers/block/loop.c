@@ -55,7 +55,7 @@
  *   lo->mutex		 a change of one device
  *   limits lock, freeze the block layer's: a change of the backing
  *   lo->uevent_mutex	 sending the disk's CHANGE events, or holding them back
- *   loop_chain_mutex	 the check for cycles, and publishing
+ *   loop_chain_mutex	 the check for cycles, publishing, and removing a backing
  *   spinlocks		 the lock of loop_index, lo->group_lock, b->flush_lock and
  *			 loop_mapping_lock
  */

@@ -853,7 +853,8 @@ static void loop_limits_fill(struct queue_limits *lim,
 
 /*
  * Follows the chain of loop devices down from @below, to look for @lo. Each is kept
- * open by the one above it, the first by the caller's file. RCU keeps the backings.
+ * open by the file of the one above it, the first by the caller's file. No device
+ * loses its backing meanwhile, not even by force.
  */
 static int loop_chain_check(struct loop_device *lo, struct loop_device *below)
 {
@@ -861,11 +862,11 @@ static int loop_chain_check(struct loop_device *lo, struct loop_device *below)
 
 	lockdep_assert_held(&loop_chain_mutex);
 
-	guard(rcu)();
 	while (below) {
 		if (below == lo)
 			return -EBADF;
-		b = rcu_dereference(below->backing);
+		b = rcu_dereference_protected(below->backing,
+					      lockdep_is_held(&loop_chain_mutex));
 		/* the device is being detached */
 		if (!b || READ_ONCE(below->state) != LOOP_ATTACHED)
 			return -EINVAL;
@@ -890,6 +891,8 @@ static int loop_backing_replace(struct loop_device *lo, struct loop_backing *b,
 {
 	struct request_queue *q = lo->disk->queue;
 	int err = 0;
+
+	lockdep_assert_held(&loop_chain_mutex);
 
 	if (lim)
 		err = queue_limits_commit_update(q, lim);
@@ -992,7 +995,8 @@ struct loop_backing *loop_backing_take(struct loop_device *lo)
 {
 	struct loop_backing *b = loop_device_backing(lo);
 
-	RCU_INIT_POINTER(lo->backing, NULL);
+	scoped_guard(mutex, &loop_chain_mutex)
+		RCU_INIT_POINTER(lo->backing, NULL);
 	wait_event(lo->drained, loop_device_is_idle(lo));
 	return b;
 }
@@ -1008,7 +1012,8 @@ struct loop_backing *loop_backing_unpublish(struct loop_device *lo)
 
 	queue_limits_start_update(lo->disk->queue);
 	/* this never fails, as these limits were committed before */
-	loop_backing_replace(lo, NULL, &lim);
+	scoped_guard(mutex, &loop_chain_mutex)
+		loop_backing_replace(lo, NULL, &lim);
 	lo->disk->bdi->ra_pages = VM_READAHEAD_PAGES;
 	set_disk_ro(lo->disk, false);
 	loop_disk_set_stable_pages(lo->disk, false);

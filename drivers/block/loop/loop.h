@@ -76,7 +76,8 @@ struct loop_counters {
  * M: lo->mutex protects it
  * O: it belongs to the one that has the bio: the submitter, a list, a worker or the
  *    completion, one after the other
- * R: writers hold lo->mutex; readers are under RCU, or are a bio that is counted
+ * R: writers hold lo->mutex and loop_chain_mutex; readers hold one of the two, are
+ *    under RCU, or are a bio that is counted
  * S: writers hold lo->mutex
  * U: lo->uevent_mutex protects it
  * X: the lock of the index, loop_index.xa_lock, protects it
