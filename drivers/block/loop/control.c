@@ -295,11 +295,11 @@ static struct loop_backing *loop_entry_read(struct loop_ctl_entry *entry,
 	enum loop_state state;
 
 	for (;;) {
+		/* these two pair with loop_set_state_locked() */
 		state = smp_load_acquire(&lo->state);
 		b = loop_state_is_attached(state) && !READ_ONCE(lo->death) ?
 		    loop_backing_hold(lo) : NULL;
 		smp_rmb();	/* the state is not older than the backing */
-		/* pairs with loop_set_state_locked() */
 		if (state == smp_load_acquire(&lo->state))
 			break;
 		if (b)
