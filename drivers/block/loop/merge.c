@@ -94,12 +94,17 @@ static void loop_plug_submit(struct loop_plug *plug)
 		part_stat_unlock();
 	}
 	loop_entries->submit(plug->merged ?: plug->first, plug->group, plug->nr);
+}
+
+static void loop_plug_end(struct loop_plug *plug)
+{
+	loop_plug_submit(plug);
 	kfree(plug);
 }
 
 static void loop_plug_work(struct work_struct *work)
 {
-	loop_plug_submit(container_of(work, struct loop_plug, work));
+	loop_plug_end(container_of(work, struct loop_plug, work));
 }
 
 static void loop_unplug(struct blk_plug_cb *cb, bool from_schedule)
@@ -107,23 +112,14 @@ static void loop_unplug(struct blk_plug_cb *cb, bool from_schedule)
 	struct loop_plug *plug = container_of(cb, struct loop_plug, cb);
 
 	if (!from_schedule) {
-		loop_plug_submit(plug);
+		loop_plug_end(plug);
 		return;
 	}
 	INIT_WORK(&plug->work, loop_plug_work);
 	queue_work(loop_plug_workqueue, &plug->work);
 }
 
-/* Returns the device's part of the submitter's plug, or a new one; NULL if there is none. */
-static struct loop_plug *loop_plug_get(struct loop_device *lo)
-{
-	struct blk_plug_cb *cb = blk_check_plugged(loop_unplug, lo,
-						   sizeof(struct loop_plug));
-
-	return cb ? container_of(cb, struct loop_plug, cb) : NULL;
-}
-
-/* Puts @bio into a plug that is empty. The submitter does not wait for room here. */
+/* Lets @plug hold only @bio. The submitter does not wait for room here. */
 static bool loop_plug_start(struct loop_plug *plug, struct bio *bio)
 {
 	struct loop_group *group = loop_group_get(plug->cb.data, bio);
@@ -135,6 +131,7 @@ static bool loop_plug_start(struct loop_plug *plug, struct bio *bio)
 	plug->group = group;
 	plug->first = bio;
 	plug->last = bio;
+	plug->merged = NULL;
 	plug->nr = 1;
 	return true;
 }
@@ -164,30 +161,32 @@ static bool loop_plug_continue(struct loop_plug *plug, struct bio *bio)
 
 /*
  * Puts @bio, a write with one segment, into the submitter's plug. Returns false if there
- * is none, or no room in the group.
+ * is none, or no room in the group. What is in the plug then stays there: the submitter
+ * may wait for room, and what it submits is not started before it returns.
  */
 bool loop_plug_add(struct loop_device *lo, struct bio *bio)
 {
-	struct loop_plug *plug, *other = NULL;
-	bool added;
+	struct blk_plug_cb *cb = blk_check_plugged(loop_unplug, lo,
+						   sizeof(struct loop_plug));
+	struct loop_plug *plug, full;
 
-	plug = loop_plug_get(lo);
-	if (plug && plug->nr) {
-		if (loop_plug_continue(plug, bio))
-			return true;
-		list_del(&plug->cb.list);
-		other = plug;
-		plug = loop_plug_get(lo);
-	}
-	added = plug && loop_plug_start(plug, bio);
-	if (plug && !added) {
-		list_del(&plug->cb.list);
-		kfree(plug);
+	if (!cb)
+		return false;
+	plug = container_of(cb, struct loop_plug, cb);
+	if (plug->nr && loop_plug_continue(plug, bio))
+		return true;
+	full = *plug;
+	if (!loop_plug_start(plug, bio)) {
+		if (!plug->nr) {
+			list_del(&cb->list);
+			kfree(plug);
+		}
+		return false;
 	}
 	/* this may sleep, and then the plug that @bio is in is submitted */
-	if (other)
-		loop_plug_submit(other);
-	return added;
+	if (full.nr)
+		loop_plug_submit(&full);
+	return true;
 }
 
 int __init loop_merge_init(void)

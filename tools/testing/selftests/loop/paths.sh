@@ -1086,6 +1086,27 @@ else
 	tap_skip "a writer that outruns a slow disk" "no null_blk with configfs"
 fi
 
+# Pages of 1 MiB fill a plug, which has the room that the next one needs.
+plug_full()
+{
+	local disk dev pid
+
+	disk=$(brd_take) && dev=$(attach_to "$disk" on) && snap "$dev" || return
+	cat "$random" "$random" |
+		dd of="$dev" bs=2M iflag=fullblock conv=notrunc,fsync status=none &
+	pid=$!
+	wait_for 30 has_ended "$pid" || { cat "/proc/$pid/stack"; return 1; }
+	wait "$pid" && counted "$dev" merged cloned && detach "$dev" &&
+		cat "$random" "$random" | cmp -n 2097152 - "$disk"
+}
+
+has_ended()
+{
+	! kill -0 "$1" 2> /dev/null
+}
+claim "the module loads with a depth of 1" eval 'loop_unload && loop_load hw_queue_depth=1'
+claim "pages fill a plug that has all the room" plug_full
+
 finish
 trap - EXIT
 claim "the module unloads" loop_unload
