@@ -1170,6 +1170,7 @@ static void loop_bio_issue(struct bio *bio, struct loop_group *group)
 		return;
 	}
 
+	loop_io_trace_start(io);
 	/* the device may have died while the bio waited for room, or for memory */
 	if (unlikely(READ_ONCE(io->b->lo->death))) {
 		loop_io_end(io, BLK_STS_IOERR);
@@ -1178,7 +1179,6 @@ static void loop_bio_issue(struct bio *bio, struct loop_group *group)
 	path = loop_io_path(io);
 	loop_count(io->b->lo, path);
 	trace_loop_bio_queue(io->b->lo->number, bio, loop_stat_names[path]);
-	loop_io_trace_start(io);
 	switch (path) {
 	case LOOP_PATH_CLONED:
 		loop_io_clone(io);

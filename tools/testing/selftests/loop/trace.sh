@@ -243,6 +243,55 @@ failed()
 claim "loop_bio_done: the error of a read that failed" failed
 losetup -d "$dev"
 
+# With a depth of 1, the second write waits for the first, which waits for the disk.
+waits_and_dies()
+{
+	local first second
+
+	map_to dies "0 2048 linear $(brd_take) 0" &&
+		losetup --direct-io=on "$dev" "$mapper-dies" && dmsetup suspend loop-selftest-dies &&
+		snap "$dev" || return
+	dd if=/dev/zero of="$dev" bs=4k count=1 seek=10 oflag=direct status=none &
+	first=$!
+	wait_for 10 counted "$dev" cloned > /dev/null || return
+	dd if=/dev/zero of="$dev" bs=4k count=1 seek=20 oflag=direct status=none 2> /dev/null &
+	second=$!
+	wait_for 10 waits_for_room "$second" && {
+		"$LOOP_TEST_BIN/loopctl" detach --force --timeout 1 "$dev"
+		fails wait "$second"
+	}
+	dmsetup resume loop-selftest-dies
+	wait "$first"
+	wait_for 10 detached_at_last && unmap_it dies
+}
+
+waits_for_room()
+{
+	grep -q down "/proc/$1/stack"
+}
+
+detached_at_last()
+{
+	[ ! -e "/sys/block/${dev#/dev/}/loop" ]
+}
+
+died()
+{
+	local lines
+
+	lines=$(traced loop_bio_done -- waits_and_dies)
+	echo "$lines"
+	[[ $lines == *"bio_done: loop0 "*" sector=160 nr_sectors=8 error=-5 "* ]]
+}
+if command -v dmsetup > /dev/null; then
+	claim "the module loads with a depth of 1" eval \
+		'loop_unload && loop_load hw_queue_depth=1'
+	claim "loop_bio_done: a write that waits for room when the device is detached by force" \
+		died
+else
+	tap_skip "loop_bio_done: a write that waits for room" "no dmsetup"
+fi
+
 finish
 trap - EXIT
 claim "the module unloads" loop_unload
