@@ -170,6 +170,7 @@ struct loop_group {
 	struct list_head	node;		/* L: in lo->groups */
 	unsigned int		users;		/* L: bios, and write_work */
 	struct semaphore	room;		/* A: each bio in flight holds one unit */
+	atomic_t		plugged;	/* A: units that plugs hold; never all */
 	struct list_head	writes;		/* L: of struct loop_io */
 	struct work_struct	write_work;	/* A */
 };

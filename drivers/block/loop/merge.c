@@ -6,7 +6,9 @@
  *
  * Bios wait in the submitter's plug until it is finished, or the submitter sleeps. They
  * are in flight meanwhile, so no change of the backing goes past them, and hold one unit
- * of their group's room, so that the submitter is held back as without a plug.
+ * of their group's room, so that the submitter is held back as without a plug. Plugs leave
+ * one unit to others: when a task ends its plug, one callback may wait for room while
+ * the bios of a later one hold some.
  *
  * The heart comes in by loop_plug_add(), and has passed down the function that submits.
  * This room calls work.c, and takes no lock.
@@ -93,6 +95,7 @@ static void loop_plug_submit(struct loop_plug *plug)
 		part_stat_add(bdev, merges[STAT_WRITE], plug->nr - 1);
 		part_stat_unlock();
 	}
+	atomic_dec(&plug->group->plugged);
 	loop_entries->submit(plug->merged ?: plug->first, plug->group, plug->nr);
 }
 
@@ -124,16 +127,22 @@ static bool loop_plug_start(struct loop_plug *plug, struct bio *bio)
 {
 	struct loop_group *group = loop_group_get(plug->cb.data, bio);
 
-	if (down_trylock(&group->room)) {
-		loop_group_put(group);
-		return false;
-	}
+	if (!atomic_add_unless(&group->plugged, 1, loop_queue_depth - 1))
+		goto out_put;
+	if (down_trylock(&group->room))
+		goto out_dec;
 	plug->group = group;
 	plug->first = bio;
 	plug->last = bio;
 	plug->merged = NULL;
 	plug->nr = 1;
 	return true;
+
+out_dec:
+	atomic_dec(&group->plugged);
+out_put:
+	loop_group_put(group);
+	return false;
 }
 
 /* Adds @bio if the file can write it together with those in @plug. */

@@ -15,7 +15,7 @@ need_root
 need_cmd losetup fio dmsetup mkfs.ext4 mkfs.xfs mkfs.btrfs fsfreeze prlimit
 tap_start
 
-BRD_COUNT=8
+BRD_COUNT=10
 scratch_init || bail_out "no scratch space"
 trap finish EXIT
 loop_load || bail_out "the module does not load"
@@ -1086,26 +1086,49 @@ else
 	tap_skip "a writer that outruns a slow disk" "no null_blk with configfs"
 fi
 
-# Pages of 1 MiB fill a plug, which has the room that the next one needs.
-plug_full()
+# plug_writes DEVICE BLOCKS: of 4 KiB, by way of the page cache.  They wait in a plug.
+plug_writes()
 {
-	local disk dev pid
+	local pid
 
-	disk=$(brd_take) && dev=$(attach_to "$disk" on) && snap "$dev" || return
-	cat "$random" "$random" |
-		dd of="$dev" bs=2M iflag=fullblock conv=notrunc,fsync status=none &
+	cat "$random" "$random" | dd of="$1" bs=4k count="$2" iflag=fullblock \
+		conv=notrunc,fsync status=none &
 	pid=$!
-	wait_for 30 has_ended "$pid" || { cat "/proc/$pid/stack"; return 1; }
-	wait "$pid" && counted "$dev" merged cloned && detach "$dev" &&
-		cat "$random" "$random" | cmp -n 2097152 - "$disk"
+	wait_for 10 has_ended "$pid" || { cat "/proc/$pid/stack"; return 1; }
+	wait "$pid" && cat "$random" "$random" | cmp -n $(($2 * 4096)) - "$1"
 }
 
 has_ended()
 {
 	! kill -0 "$1" 2> /dev/null
 }
+
+# A plug is full with 1 MiB.
+plug_full()
+{
+	local dev
+
+	dev=$(attach_to "$disk" on) && plug_writes "$dev" 512 && detach "$dev"
+}
+
+# md gathers 32 writes in a plug of its own, which may end before that of the device.
+plug_of_md()
+{
+	local dev
+
+	dev=$(attach_to "$disk" on) && modprobe dm_raid &&
+		map_to md "0 4096 raid raid1 2 0 nosync 2 $(brd_take) $dev - -" &&
+		plug_writes "$mapper-md" 100 && unmap_it md && detach "$dev"
+}
+
+disk=$(brd_take)
 claim "the module loads with a depth of 1" eval 'loop_unload && loop_load hw_queue_depth=1'
-claim "pages fill a plug that has all the room" plug_full
+claim "a depth of 1: pages fill a plug" plug_full
+if [ -n "$(modinfo -n dm_raid 2> /dev/null)" ]; then
+	claim "a depth of 1: a plug of md and one of the device" plug_of_md
+else
+	tap_skip "a plug of md and one of the device" "no dm-raid"
+fi
 
 finish
 trap - EXIT
