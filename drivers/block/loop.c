@@ -322,19 +322,17 @@ static void loop_io_finish(struct loop_io *io)
 /* Sets @iter to the part of the bio's own pages that is left. */
 static void loop_io_iter(const struct loop_io *io, struct iov_iter *iter)
 {
-	struct bio *bio = io->bio;
-	const struct bio_vec *first = __bvec_iter_bvec(bio->bi_io_vec,
-						       bio->bi_iter);
-	struct bvec_iter pos;
-	struct bio_vec bvec;
-	unsigned int nr = 0;
+	const struct bio_vec *bvec = io->bio->bi_io_vec;
+	struct bvec_iter pos = io->bio->bi_iter;
+	const struct bio_vec *first = __bvec_iter_bvec(bvec, pos);
+	unsigned int skip = mp_bvec_iter_offset(bvec, pos) - first->bv_offset;
+	unsigned int nr, left = skip + pos.bi_size;
 
-	bio_for_each_bvec(bvec, bio, pos)
-		nr++;
+	for (nr = 0; left; nr++)
+		left -= min(left, first[nr].bv_len);
 	iov_iter_bvec(iter, loop_io_is_write(io) ? ITER_SOURCE : ITER_DEST,
-		      first, nr, bio->bi_iter.bi_size);
-	iter->iov_offset = mp_bvec_iter_offset(bio->bi_io_vec, bio->bi_iter) -
-			   first->bv_offset;
+		      first, nr, pos.bi_size);
+	iter->iov_offset = skip;
 }
 
 /* The page cache of the file has some of these bytes. */
