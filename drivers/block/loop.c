@@ -732,6 +732,8 @@ static enum loop_path loop_bio_path_read(struct bio *bio)
 
 	if (folio_test_swapcache(folio))
 		return LOOP_PATH_WORKER_SWAP;
+	if (folio_test_anon(folio))
+		return LOOP_PATH_INLINE;
 	/* a page that direct I/O reads into may be removed from its file meanwhile */
 	guard(rcu)();
 	mapping = folio_mapping(folio);
