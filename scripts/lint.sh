@@ -18,12 +18,13 @@ echo "== checkpatch"
 # These do not apply to the driver outside a tree:
 # UNDOCUMENTED_SETUP	looks a parameter up in the tree's documentation
 # ENOSYS		is part of the ABI, for unknown commands of the control device
+# CONSIDER_COMPLETION	a completion does not keep those who wait in order
 checkpatch() {
 	perl build/linux-source/scripts/checkpatch.pl --no-tree --strict --quiet \
 		--no-summary --terse --show-types --ignore "$1" -f "${@:2}" || status=1
 }
-checkpatch UNDOCUMENTED_SETUP,ENOSYS drivers/block/*.c drivers/block/loop/*.[ch] include/linux/*.h \
-	include/uapi/linux/*.h compat/*.h qemu/*/*.c
+checkpatch UNDOCUMENTED_SETUP,ENOSYS,CONSIDER_COMPLETION drivers/block/*.c \
+	drivers/block/loop/*.[ch] include/linux/*.h include/uapi/linux/*.h compat/*.h qemu/*/*.c
 # Tracepoints are not written as C is.
 checkpatch OPEN_ENDED_LINE,COMPLEX_MACRO,PARENTHESIS_ALIGNMENT include/trace/events/*.h
 # These do not apply to programs, which have only the C library's headers:

@@ -165,8 +165,8 @@ static struct loop_group *loop_bio_get_room(struct loop_backing *b, struct bio *
 				   loop_group_get(b->lo, bio);
 
 	if (!(bio->bi_opf & REQ_NOWAIT)) {
-		down(&group->room);
-	} else if (down_trylock(&group->room)) {
+		loop_room_get(group);
+	} else if (!loop_room_try_get(group)) {
 		loop_group_put(group);
 		return NULL;
 	}
@@ -175,7 +175,7 @@ static struct loop_group *loop_bio_get_room(struct loop_backing *b, struct bio *
 
 static void loop_group_put_room(struct loop_group *group)
 {
-	up(&group->room);
+	loop_room_put(group);
 	loop_group_put(group);
 }
 

@@ -6,6 +6,7 @@
 #ifndef _BLOCK_LOOP_H
 #define _BLOCK_LOOP_H
 
+#include <linux/atomic.h>
 #include <linux/blkdev.h>
 #include <linux/cleanup.h>
 #include <linux/fs.h>
@@ -169,7 +170,8 @@ struct loop_group {
 	struct cgroup_subsys_state *blkcg;	/* C: only compared; NULL: root, or swap */
 	struct list_head	node;		/* L: in lo->groups */
 	unsigned int		users;		/* L: bios, and write_work */
-	struct semaphore	room;		/* A: each bio in flight holds one unit */
+	atomic_t		room;		/* A: units, each bio in flight has one */
+	struct semaphore	waiters;	/* A: those for whom room went below 0 */
 	atomic_t		plugged;	/* A: units that plugs hold; never all */
 	struct list_head	writes;		/* L: of struct loop_io */
 	struct work_struct	write_work;	/* A */
@@ -501,6 +503,28 @@ void loop_io_queue_work(struct loop_io *io);
 void loop_io_queue(struct loop_io *io);
 struct loop_io *loop_group_next_write(struct loop_group *group);
 void loop_io_run(struct loop_io *io, void (*run)(struct loop_io *io));
+
+/*
+ * Takes a unit of the group's room, and waits in order if none is left. Only those
+ * that wait, and those that let them go on, take the lock of the semaphore.
+ */
+static inline void loop_room_get(struct loop_group *group)
+{
+	if (atomic_dec_return(&group->room) < 0)
+		down(&group->waiters);
+}
+
+/* Returns false if no unit is left. */
+static inline bool loop_room_try_get(struct loop_group *group)
+{
+	return atomic_dec_if_positive(&group->room) >= 0;
+}
+
+static inline void loop_room_put(struct loop_group *group)
+{
+	if (atomic_inc_return(&group->room) <= 0)
+		up(&group->waiters);
+}
 
 /* inject.c */
 

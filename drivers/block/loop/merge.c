@@ -129,7 +129,7 @@ static bool loop_plug_start(struct loop_plug *plug, struct bio *bio)
 
 	if (!atomic_add_unless(&group->plugged, 1, loop_queue_depth - 1))
 		goto out_put;
-	if (down_trylock(&group->room))
+	if (!loop_room_try_get(group))
 		goto out_dec;
 	plug->group = group;
 	plug->first = bio;

@@ -44,11 +44,17 @@ MODULE_PARM_DESC(hw_queue_depth, "Bios of a device and cgroup that may be in fli
  * Groups
  */
 
+static void loop_room_init(struct loop_group *group, unsigned int depth)
+{
+	atomic_set(&group->room, depth);
+	sema_init(&group->waiters, 0);
+}
+
 void loop_group_init(struct loop_group *group, struct loop_device *lo,
 		     unsigned int depth)
 {
 	group->lo = lo;
-	sema_init(&group->room, depth);
+	loop_room_init(group, depth);
 	INIT_LIST_HEAD(&group->writes);
 	INIT_WORK(&group->write_work, loop_entries->write_work);
 }
@@ -146,9 +152,9 @@ void loop_groups_open(struct loop_device *lo)
 
 	scoped_guard(spinlock_irqsave, &lo->group_lock)
 		list_for_each_entry(group, &lo->groups, node)
-			up(&group->room);
-	up(&lo->root_group.room);
-	up(&lo->swap_group.room);
+			loop_room_put(group);
+	loop_room_put(&lo->root_group);
+	loop_room_put(&lo->swap_group);
 }
 
 /* Gives each group its own bound again. No bio is in flight. */
@@ -158,9 +164,9 @@ void loop_groups_close(struct loop_device *lo)
 
 	scoped_guard(spinlock_irqsave, &lo->group_lock)
 		list_for_each_entry(group, &lo->groups, node)
-			sema_init(&group->room, loop_queue_depth);
-	sema_init(&lo->root_group.room, loop_queue_depth);
-	sema_init(&lo->swap_group.room, LOOP_SWAP_DEPTH);
+			loop_room_init(group, loop_queue_depth);
+	loop_room_init(&lo->root_group, loop_queue_depth);
+	loop_room_init(&lo->swap_group, LOOP_SWAP_DEPTH);
 }
 
 void loop_groups_free(struct loop_device *lo)
