@@ -261,22 +261,27 @@ static bool loop_io_range_aligned(const struct loop_io *io)
 	return !((io->pos | io->bio->bi_iter.bi_size) & io->b->dio_offset_mask);
 }
 
-/* Direct I/O can do the range that is left of the bio, from the bio's memory. */
-static bool loop_io_aligned(const struct loop_io *io)
+static bool loop_bio_memory_aligned(struct bio *bio, unsigned int mask)
 {
-	const struct loop_backing *b = io->b;
 	struct bio_vec bvec;
 	struct bvec_iter pos;
 
-	if (!loop_io_range_aligned(io))
-		return false;
-	/* the memory of each bio is whole sectors, as the limits have dma_alignment */
-	if (b->dio_mem_mask < SECTOR_SIZE || !bio_has_data(io->bio))
+	if (!bio_has_data(bio))
 		return true;
-	bio_for_each_bvec(bvec, io->bio, pos)
-		if ((bvec.bv_offset | bvec.bv_len) & b->dio_mem_mask)
+	bio_for_each_bvec(bvec, bio, pos)
+		if ((bvec.bv_offset | bvec.bv_len) & mask)
 			return false;
 	return true;
+}
+
+/* Direct I/O can do the range that is left of the bio, from the bio's memory. */
+static bool loop_io_aligned(const struct loop_io *io)
+{
+	unsigned int mask = io->b->dio_mem_mask;
+
+	/* the memory of each bio is whole sectors, as the limits have dma_alignment */
+	return loop_io_range_aligned(io) &&
+	       (mask < SECTOR_SIZE || loop_bio_memory_aligned(io->bio, mask));
 }
 
 /* A worker does the bio past the page cache. */

@@ -117,6 +117,17 @@ static struct loop_group *loop_group_new(struct loop_device *lo,
 	return group ?: new;
 }
 
+/* It is not inlined, as bios of the root would then save registers for it. */
+static noinline struct loop_group *
+loop_group_find_or_new(struct loop_device *lo, struct cgroup_subsys_state *blkcg)
+{
+	struct loop_group *group;
+
+	scoped_guard(spinlock_irqsave, &lo->group_lock)
+		group = loop_group_find(lo, blkcg);
+	return group ?: loop_group_new(lo, blkcg) ?: &lo->root_group;
+}
+
 /*
  * Returns the group of the bio's cgroup, or the root's if no memory is left for a
  * new one. A group outlives its cgroup; another cgroup inherits it if it gets the
@@ -125,13 +136,10 @@ static struct loop_group *loop_group_new(struct loop_device *lo,
 struct loop_group *loop_group_get(struct loop_device *lo, struct bio *bio)
 {
 	struct cgroup_subsys_state *blkcg = bio_blkcg_css(bio);
-	struct loop_group *group;
 
 	if (!blkcg || blkcg == blkcg_root_css)
 		return &lo->root_group;
-	scoped_guard(spinlock_irqsave, &lo->group_lock)
-		group = loop_group_find(lo, blkcg);
-	return group ?: loop_group_new(lo, blkcg) ?: &lo->root_group;
+	return loop_group_find_or_new(lo, blkcg);
 }
 
 void loop_group_put(struct loop_group *group)
