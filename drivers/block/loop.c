@@ -1087,17 +1087,21 @@ static void loop_io_to_worker(struct loop_io *io)
 		loop_io_end(io, BLK_STS_OK);
 }
 
+static gfp_t loop_bio_gfp(const struct bio *bio)
+{
+	return bio->bi_opf & REQ_NOWAIT ? GFP_NOWAIT : GFP_NOIO;
+}
+
 /* Allocates the bio's object. Returns NULL only with REQ_NOWAIT. */
 static struct loop_io *loop_io_alloc(struct loop_backing *b, struct bio *bio)
 {
-	gfp_t gfp = bio->bi_opf & REQ_NOWAIT ? GFP_NOWAIT : GFP_NOIO;
 	struct bio *clone;
 
 	if (!b->clone_bdev)
 		return this_cpu_xchg(loop_io_spare, NULL) ?:
-		       mempool_alloc(loop_bio_pool(b, bio), gfp);
+		       mempool_alloc(loop_bio_pool(b, bio), loop_bio_gfp(bio));
 	/* loop_io_clone() sets the clone's device, together with its cgroup */
-	clone = bio_alloc_clone(NULL, bio, gfp, b->clones);
+	clone = bio_alloc_clone(NULL, bio, loop_bio_gfp(bio), b->clones);
 	return clone ? &container_of(clone, struct loop_clone, bio)->io : NULL;
 }
 
