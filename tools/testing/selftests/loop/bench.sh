@@ -640,9 +640,11 @@ scratch_init || die "no scratch space"
 mkdir -p "$above"
 modprobe null_blk nr_devices=0 || die "no null_blk"
 modprobe dm-mod || die "no dm-mod"
-# These differ from run to run: writeback by a timer, and the number of memory segments
-# of a buffer.  fio does not free all huge pages between jobs.
+# These differ from run to run: writeback by a timer or a threshold, and the number of
+# memory segments of a buffer.  fio does not free all huge pages between jobs.
 echo 0 > /proc/sys/vm/dirty_writeback_centisecs
+echo 80 > /proc/sys/vm/dirty_ratio
+echo 60 > /proc/sys/vm/dirty_background_ratio
 echo 64 > /proc/sys/vm/nr_hugepages
 mountpoint -q /sys/kernel/config ||
 	mount -t configfs configfs /sys/kernel/config || die "no configfs"
