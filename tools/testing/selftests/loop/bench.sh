@@ -17,9 +17,10 @@
 # (dm-linear over it), stock or ours.
 #
 # The value of "discard" is the number of requests that a discard becomes (the same space
-# is zeroed if the device does not offer it), of "share" the part of its rate that a cgroup
-# keeps beside one that is limited, of "jobs" ms of processor time of the whole machine, of
-# "switches" context switches for each I/O of "writes".
+# is zeroed if the device does not offer it), of "requests" the number of requests that the
+# disk below does, of "share" the part of its rate that a cgroup keeps beside one that is
+# limited, of "jobs" ms of processor time of the whole machine, of "switches" context
+# switches for each I/O of "writes".
 #
 # shellcheck disable=SC1091,SC2119
 cd "$(dirname "$0")" || exit 1
@@ -61,6 +62,18 @@ table()
 	put discard - <<-END
 	discard-1g 0
 	END
+	_batch='iodepth_batch=16 iodepth_batch_complete_min=16'
+	for _scheduler in bfq mq-deadline; do
+		put requests $_scheduler <<-END
+		direct-read 8192 rw=read iodepth=32
+		direct-write 8192 rw=write iodepth=32 end_fsync=1
+		batch-read 8192 rw=read iodepth=32 $_batch
+		batch-write 8192 rw=write iodepth=32 $_batch end_fsync=1
+		buffered-read 8192 rw=read iodepth=32
+		buffered-write 8192 rw=write iodepth=32 end_fsync=1
+		pages-write 8192 rw=write ioengine=psync direct=0 end_fsync=1
+		END
+	done
 	for _on in ext4 xfs btrfs tmpfs vfat ext2 f2fs squashfs erofs; do
 		put cached $_on <<-END
 		randread-32 10000 rw=randread iodepth=32
@@ -160,6 +173,14 @@ null_blk_make()
 	for _attr in size=1024 memory_backed=0 "$@" power=1; do
 		echo "${_attr#*=}" > "$nullb/$_name/${_attr%%=*}" || return 1
 	done
+}
+
+# slow_make NAME ATTRIBUTE=VALUE...: a null_blk device that takes time, with ext4; makes file
+slow_make()
+{
+	null_blk_make "$@" memory_backed=1 irqmode=2 &&
+		mkfs.ext4 -q -F -b 4096 -E lazy_itable_init=0,lazy_journal_init=0 "/dev/$1" &&
+		mkdir "${file%/*}" && mount "/dev/$1" "${file%/*}" && file_make "$file"
 }
 
 # file_make FILE: without holes or unwritten extents
@@ -270,7 +291,7 @@ prepare()
 {
 	dio=on mib=256
 	case $set in
-	cached | writes | devices) mib=32 ;;
+	cached | writes | devices | requests) mib=32 ;;
 	state | mounted) mib=64 ;;
 	esac
 	case $set in
@@ -281,13 +302,18 @@ prepare()
 	uncached)
 		dio=off
 		file=$LOOP_SCRATCH/slow/file
-		if [ ! -e "$file" ]; then
-			null_blk_make slow memory_backed=1 irqmode=2 completion_nsec=100000 &&
-				mkfs.ext4 -q -F -b 4096 \
-					-E lazy_itable_init=0,lazy_journal_init=0 /dev/slow &&
-				mkdir "$LOOP_SCRATCH/slow" &&
-				mount /dev/slow "$LOOP_SCRATCH/slow" && file_make "$file"
-		fi
+		[ -e "$file" ] || slow_make slow completion_nsec=100000 || return 1
+		file_uncache "$file"
+		;;
+	requests)
+		case $job in
+		buffered-*) dio=off ;;
+		esac
+		file=$LOOP_SCRATCH/$target/file
+		[ -e "$file" ] || {
+			slow_make "$target" completion_nsec=1000000 hw_queue_depth=16 &&
+				echo "$target" > "/sys/block/$target/queue/scheduler"
+		} || return 1
 		file_uncache "$file"
 		;;
 	discard)
@@ -444,8 +470,8 @@ run_fio()
 			1writes) printf '%s\n' "[$_name]" time_based=1 runtime=1 ;;
 			1*) printf '%s\n' "[$_name]" new_group=1 time_based=1 \
 				ramp_time=200ms runtime=1 ;;
-			# The file has other data now.
-			state | mounted) printf '%s\n' "[$_name]" stonewall=1 io_size=${_kib}k ;;
+			# The file has other data now, or all requests count.
+			state | mounted | requests) printf '%s\n' "[$_name]" stonewall=1 io_size=${_kib}k ;;
 			*)
 				# shellcheck disable=SC2086 # a list of words
 				printf '%s\n' "[warm-$_name]" stonewall=1 \
@@ -465,6 +491,21 @@ run_fio()
 	[ "$set" != writes ] || echo $(($(switches) - _before)) \
 		"$(sed -n 's/.*"total_ios" : \([1-9][0-9]*\).*/\1/p' "$result.json")" |
 		awk '{ print $1 / $2 }' > "$out/switches.${result#*/writes.}.value"
+}
+
+# The number of reads and writes that the disk below has done.
+requests()
+{
+	awk '{ print $1 + $5 }' "/sys/block/$target/stat"
+}
+
+# requests_run DEVICE: the disk decides about the rate, so nobody needs fio's report
+requests_run()
+{
+	_requests=$(requests)
+	run_fio "$1"
+	echo $(($(requests) - _requests)) > "$result.value"
+	rm "$result.json"
 }
 
 # timed COMMAND...: the time in ms that all tasks of the machine, kernel threads included,
@@ -594,6 +635,7 @@ measure()
 	esac || die "$set: no device for $variant"
 	case $set in
 	discard) discard_run ;;
+	requests) requests_run "$device" ;;
 	share) share "$device" ;;
 	mounted)
 		mount "$device" "$above" || die "$target cannot be mounted"
