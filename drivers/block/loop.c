@@ -749,13 +749,17 @@ static enum loop_path loop_bio_path_read(struct bio *bio)
 /*
  * Reads through the quiet file set no access time. So a worker does one read a second
  * and calls file_accessed(). The kernel exports no function that only tells whether the
- * access time is due; with the flags below it never is.
+ * access time is due; with the flags below it never is. The submitter that finds it due
+ * moves the time, as others come before the worker runs.
  */
-static bool loop_backing_atime_is_due(const struct loop_backing *b)
+static bool loop_backing_takes_atime(struct loop_backing *b)
 {
-	return b->quiet_file && !time_before(jiffies, READ_ONCE(b->atime_updated) + HZ) &&
+	unsigned long updated = READ_ONCE(b->atime_updated);
+
+	return b->quiet_file && !time_before(jiffies, updated + HZ) &&
 	       !(b->file->f_flags & O_NOATIME) &&
-	       !(b->file->f_path.mnt->mnt_flags & (MNT_NOATIME | MNT_READONLY));
+	       !(b->file->f_path.mnt->mnt_flags & (MNT_NOATIME | MNT_READONLY)) &&
+	       try_cmpxchg(&b->atime_updated, &updated, jiffies);
 }
 
 /* Loop devices may lie on files on loop devices, and each level is a recursion. */
@@ -804,7 +808,7 @@ static enum loop_path loop_io_path_rw(const struct loop_io *io)
 		return LOOP_PATH_WORKER_PARKED;
 	if (write && rlimit(RLIMIT_FSIZE) != RLIM_INFINITY)
 		return LOOP_PATH_WORKER_RLIMIT;
-	if (!write && loop_backing_atime_is_due(b))
+	if (!write && loop_backing_takes_atime(io->b))
 		return LOOP_PATH_WORKER_ATIME;
 	if (!loop_bio_cgroup_is_own(bio))
 		return LOOP_PATH_WORKER_CGROUP;

@@ -116,7 +116,7 @@ struct loop_backing {
 	unsigned int		dio_mem_mask;	/* C */
 	unsigned int		dio_offset_mask; /* C */
 	struct file		*quiet_file;	/* C: see loop_file_open_quiet(), or NULL */
-	unsigned long		atime_updated;	/* H: in jiffies, by a worker */
+	unsigned long		atime_updated;	/* H: jiffies when a worker got a read */
 	mempool_t		swap_pool;	/* A: initialized if swap_out is set */
 	bool			swap_out;	/* C: pages can be swapped out to quiet_file */
 	bool			inline_read;	/* H: the file reads without waiting */
