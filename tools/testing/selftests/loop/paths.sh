@@ -315,6 +315,20 @@ for type in ext4 xfs btrfs; do
 	done
 done
 
+# Of reads that are submitted before a worker can run, one waits for it.
+access_time_of_many()
+{
+	local file=${on[ext4]}/many dev
+
+	written_image "$file" 64 && mount -o remount,atime,strictatime "${on[ext4]}" &&
+		dev=$(attach_to "$file" on) && snap "$dev" &&
+		chrt -f 1 fio --name=many --filename="$dev" --rw=read --bs=4k --size=256k --direct=1 \
+			--ioengine=libaio --iodepth=64 --iodepth_batch=64 \
+			--output=/dev/null && counted "$dev" inline:60 worker_atime &&
+		detach "$dev" && mount -o remount,noatime "${on[ext4]}" && rm "$file"
+}
+claim "a worker notes one of many reads" access_time_of_many
+
 # A file system that sets no times by itself is asked for its page cache only.
 cache_only()
 {
@@ -1117,7 +1131,7 @@ plug_of_md()
 	local dev
 
 	dev=$(attach_to "$disk" on) && modprobe dm_raid &&
-		map_to md "0 4096 raid raid1 2 0 nosync 2 $(brd_take) $dev - -" &&
+		map_to md "0 4096 raid raid1 2 0 nosync 2 - $(brd_take) - $dev" &&
 		plug_writes "$mapper-md" 100 && unmap_it md && detach "$dev"
 }
 
