@@ -302,7 +302,7 @@ access_times()
 	mount -o "remount,atime,$2" "${on[$1]}" && "$paths" write "$file" 16 14 &&
 		{ [ "$mode" = off ] || forget "$file"; } &&
 		touch -a -d @1 "$file" && dev=$(attach_to "$file" "$mode") && snap "$dev" &&
-		"$paths" check "$dev" 16 14 direct && counted "$dev" inline:14 || return
+		"$paths" check "$dev" 16 14 direct && counted "$dev" inline:8 || return
 	case $2 in
 	noatime) uncounted "$dev" worker_atime && same atime 1 "$(stat -c %X "$file")" ;;
 	*) counted "$dev" worker_atime && [ "$(stat -c %X "$file")" -gt 1 ] ;;
