@@ -265,9 +265,10 @@ waits_and_dies()
 	wait_for 10 detached_at_last && unmap_it dies
 }
 
+# The functions in which a task sleeps are not in its stack.
 waits_for_room()
 {
-	grep -q down "/proc/$1/stack"
+	head -n 1 "/proc/$1/stack" | grep -q '\[loop\]'
 }
 
 detached_at_last()
