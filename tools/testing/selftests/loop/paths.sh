@@ -182,19 +182,28 @@ uncached()
 }
 claim "reads of what is not cached wait; what is cached is inline 16 reads later" uncached
 
-# A direct write with O_DSYNC becomes one with FUA, and a flush.
+# synced DEVICE COUNTERS DD-OPTION...: writes eight blocks inline, and the counters grow
+synced()
+{
+	local dev=$1 counters
+
+	read -ra counters <<< "$2"
+	shift 2
+	snap "$dev" && dd if="$random" of="$dev" bs=4k count=8 "$@" status=none &&
+		inline_done "$dev" 8 && counted "$dev" "${counters[@]}"
+}
+
+# A direct write with O_DSYNC becomes one with FUA, and a flush. As above, the first write
+# in a tick waits.
 fua()
 {
 	local file=${on[xfs]}/fua dev
 
 	written_image "$file" 64
-	dev=$(attach_to "$file" off) && snap "$dev" &&
-		dd if="$random" of="$dev" bs=4k count=8 oflag=direct,dsync status=none &&
-		inline_done "$dev" 8 && counted "$dev" worker_flush:8 flush:16 fsync:16 &&
-		snap "$dev" &&
-		dd if="$random" of="$dev" bs=4k count=8 oflag=direct conv=fsync status=none &&
-		inline_done "$dev" 8 && counted "$dev" worker_flush:1 flush:1 fsync:1 &&
-		cmp -n 32768 "$random" "$file" && detach "$dev"
+	dev=$(attach_to "$file" off) &&
+		wait_for 5 synced "$dev" "worker_flush:8 flush:16 fsync:16" oflag=direct,dsync &&
+		wait_for 5 synced "$dev" "worker_flush:1 flush:1 fsync:1" oflag=direct \
+			conv=fsync && cmp -n 32768 "$random" "$file" && detach "$dev"
 }
 claim "buffered: FUA is inline, and a flush follows" fua
 
