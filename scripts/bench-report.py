@@ -86,7 +86,7 @@ JOBS = {
 FILE_SYSTEMS = ("ext4", "xfs", "btrfs", "tmpfs", "vfat", "ext2", "f2fs", "squashfs", "erofs")
 VARIANTS = ("limit", "stock", "ours")
 NUMBERS = {"share", "switches"}     # small numbers, no ratios
-COSTS = {"jobs", "requests"}                    # less is better: the ratios are the other way
+COSTS = {"jobs", "requests"}        # less is better: the ratios are the other way
 RATIOS = (("ours", "stock"), ("ours", "limit"), ("stock", "limit"))
 
 
