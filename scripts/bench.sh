@@ -19,7 +19,6 @@ kernel=$top/build/kernel
 ko=${LOOP_KO:-$top/loop.ko}
 if [ "${KERNEL:-}" ]; then
 	scripts/deps.sh
-	scripts/deps.sh roots
 	scripts/fetch-binary.sh "$KERNEL"
 	out=$out/$KERNEL
 	log=$log/$KERNEL

@@ -13,7 +13,6 @@ some=(conformance data unload paths losetup ctl io attach control uevents)
 logs=$top/build/vm
 
 scripts/deps.sh tests
-scripts/deps.sh roots
 mapfile -t names < <([ $# = 0 ] && scripts/fetch-binary.sh list || printf '%s\n' "$@")
 [ ${#names[@]} -gt 0 ] || { echo "$0: no kernel" >&2; exit 1; }
 

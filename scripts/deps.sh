@@ -9,7 +9,7 @@
 #   docs	make htmldocs
 #   patch	make patch
 #   deb		make deb
-#   roots	check-fresh.sh and check-kernels.sh, which make Debian roots
+#   roots	fetch-binary.sh and check-fresh.sh, which make Debian roots
 #   arch	check-arch.sh, which boots other machines
 #   package	building, the VM, and the Debian packages and their tests
 set -eu

@@ -77,6 +77,7 @@ use_release() {
 	root=$top/build/roots/$release
 	[ "$machine" = amd64 ] || root=$root-for-$machine
 	[ ! -e "$root.stamp" ] || return 0
+	scripts/deps.sh roots >&2
 	[ "$(scripts/mirror.sh)" ] || retry apt-get -q=2 update ||
 		fail "apt knows no Debian mirror"
 	echo "== making a Debian $release in ${root#"$top/"}, once; this takes minutes" >&2
