@@ -32,7 +32,7 @@ file=$base/img
 
 listens()
 {
-	[ -e "$LOOP_SCRATCH/ready" ] || ! kill -0 "$listener" 2>/dev/null
+	[ -e "$LOOP_SCRATCH/ready" ] || has_ended "$listener"
 }
 
 # attach_filled MODE: sets dev, a device on an empty file of 4 MiB.  The listener fills the

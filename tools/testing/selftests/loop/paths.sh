@@ -1122,11 +1122,6 @@ plug_writes()
 	wait "$pid" && cat "$random" "$random" | cmp -n $(($2 * 4096)) - "$1"
 }
 
-has_ended()
-{
-	! kill -0 "$1" 2> /dev/null
-}
-
 # A plug is full with 1 MiB.
 plug_full()
 {

@@ -75,6 +75,12 @@ wait_for()
 	done
 }
 
+# has_ended PROCESS: true for a child that has ended
+has_ended()
+{
+	! kill -0 "$1" 2> /dev/null
+}
+
 # udevadm alone is not enough: a busy udevd may drop the connection, or not answer for
 # longer than udevadm waits.
 udev_settle()

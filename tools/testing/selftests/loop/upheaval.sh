@@ -59,20 +59,16 @@ busy_on()
 	goes_on "$1"
 }
 
-ended()
-{
-	! kill -0 "$busy" 2>/dev/null
-}
-
 goes_on()
 {
-	wait_for "$patience" more_than "$1" $(($(ios "$1") + 50)) && fails ended
+	wait_for "$patience" more_than "$1" $(($(ios "$1") + 50)) && fails has_ended "$busy"
 }
 
 # busy_ends ERRNO: with one of these, as in "5|19"
 busy_ends()
 {
-	wait_for "$patience" ended && grep -qE " err= *($1)[ :/]" "$LOOP_SCRATCH/fio" && return
+	wait_for "$patience" has_ended "$busy" &&
+		grep -qE " err= *($1)[ :/]" "$LOOP_SCRATCH/fio" && return
 	cat "$LOOP_SCRATCH/fio"
 	return 1
 }
