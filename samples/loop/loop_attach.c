@@ -32,7 +32,7 @@ static int fail(int fd)
 
 /*
  * Attaches @file to a free device, in one step. While the lease is open nobody
- * else gets that device, so that the node is certain to be the right one.
+ * else gets that device, unless somebody detaches it.
  * Returns the open device, or -1 with errno.
  */
 static int attach(int control, int file, int *number, int *lease)

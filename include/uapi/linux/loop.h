@@ -197,8 +197,9 @@ struct loop_config {
  *	LOOP_ATTACH_LEASE, else the call fails with EINVAL.
  * @LOOP_ATTACH_EXCLUSIVE: while the file is attached, each ioctl that would attach
  *	an overlapping range of the same file fails with EBUSY. So does this call if
- *	there is such an attachment already, and LOOP_SET_CAPACITY of a partition that
- *	has become larger. Without a size limit the range has no end, as the file may
+ *	there is such an attachment already, and so do LOOP_SET_CAPACITY,
+ *	LOOP_SET_DIRECT_IO and LOOP_SET_BLOCK_SIZE of a partition that has become
+ *	larger. Without a size limit the range has no end, as the file may
  *	grow. A file on overlayfs is the same as the file that it stands for, and a
  *	partition is a range of its disk.
  * @LOOP_ATTACH_EPHEMERAL: the call makes a new device, which is removed when it
