@@ -110,8 +110,8 @@ void loop_partscan_allow(struct loop_device *lo, bool allow)
 
 /*
  * Reads the partition table, and announces the partitions and then the disk. The
- * block layer announces no partition while the disk's events are held back. If a
- * partition is open, all partitions stay as they are.
+ * block layer announces no partition while the disk's events are held back. EBUSY if
+ * a partition is open: all partitions stay as they are, and nothing is announced.
  */
 int loop_scan_partitions(struct loop_device *lo)
 {
@@ -127,7 +127,7 @@ int loop_scan_partitions(struct loop_device *lo)
 		xa_for_each_start(&lo->disk->part_tbl, partno, part, 1)
 			kobject_uevent(bdev_kobj(part), KOBJ_ADD);
 	loop_partscan_allow(lo, READ_ONCE(lo->partscan));
-	loop_uevents_release(lo, true, false);
+	loop_uevents_release(lo, err != -EBUSY, false);
 	/* the last close drops the cache, but no close may follow here */
 	if (!disk_openers(lo->disk))
 		truncate_inode_pages(lo->disk->part0->bd_mapping, 0);
@@ -192,9 +192,9 @@ int loop_reconf_end(struct loop_reconf *rc, int err)
 		invalidate_inode_pages2(lo->disk->part0->bd_mapping);
 	}
 	/* a quiet device is scanned and announced by loop_device_announce() */
-	if (rc->scan && !err && !READ_ONCE(lo->quiet)) {
-		loop_scan_partitions(lo);
-	} else if (rc->announce && !err) {
+	if (rc->scan && !err && !READ_ONCE(lo->quiet))
+		rc->announce = loop_scan_partitions(lo) == -EBUSY;
+	if (rc->announce && !err) {
 		loop_uevents_hold(lo);
 		loop_uevents_release(lo, true, false);
 	}

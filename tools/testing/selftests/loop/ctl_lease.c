@@ -234,7 +234,7 @@ TEST_F(ctl, lease_is_no_opener)
 /* Its own partitions are read, as it is asked to; nobody else has asked for it. */
 TEST_F(ctl, lease_reads_partitions)
 {
-	int lease, part;
+	int uevents = lt_uevent_open(), lease, part;
 
 	lt_label_two(self->file);
 	lease = attach_lease(FIRST, self->file, 0, 0);
@@ -246,13 +246,16 @@ TEST_F(ctl, lease_reads_partitions)
 	/* As it is for the device, a partition that is open is in the way. */
 	part = lt_open_part(FIRST, 1, O_RDONLY);
 	ASSERT_GE(part, 0);
+	lt_uevents(uevents, FIRST, NULL);
 	LT_EXPECT_ERR("EBUSY", ioctl(lease, BLKRRPART, 0));
+	EXPECT_EQ(0, lt_uevents(uevents, FIRST, NULL));
 	close(part);
 	EXPECT_EQ(0, ioctl(lease, BLKRRPART, 0));
 	EXPECT_EQ(0x6, lt_parts(FIRST));
 	EXPECT_STREQ("ok", detach_from(FIRST));
 	EXPECT_EQ(0, lt_parts(FIRST));
 	close(lease);
+	close(uevents);
 }
 
 /* What it tells */
