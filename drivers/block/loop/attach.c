@@ -108,30 +108,45 @@ void loop_partscan_allow(struct loop_device *lo, bool allow)
 	assign_bit(GD_SUPPRESS_PART_SCAN, &lo->disk->state, !allow);
 }
 
-/*
- * Reads the partition table, and announces the partitions and then the disk. The
- * block layer announces no partition while the disk's events are held back. EBUSY if
- * a partition is open: all partitions stay as they are, and nothing is announced.
- */
-int loop_scan_partitions(struct loop_device *lo)
+/* The block layer announces no partition while the disk's events are held back. */
+static void loop_partitions_announce(struct loop_device *lo)
 {
 	struct block_device *part;
 	unsigned long partno;
+
+	lockdep_assert_held(&lo->disk->open_mutex);
+
+	xa_for_each_start(&lo->disk->part_tbl, partno, part, 1)
+		kobject_uevent(bdev_kobj(part), KOBJ_ADD);
+}
+
+/*
+ * Reads the partition table, and announces the partitions and then the disk. EBUSY if
+ * a partition is open: all partitions stay as they are, and nothing is announced.
+ */
+static int loop_scan_partitions_locked(struct loop_device *lo)
+{
 	int err;
 
-	guard(mutex)(&lo->disk->open_mutex);
+	lockdep_assert_held(&lo->disk->open_mutex);
+
 	loop_partscan_allow(lo, true);
 	loop_uevents_hold(lo);
 	err = bdev_disk_changed(lo->disk, false);
 	if (!err)
-		xa_for_each_start(&lo->disk->part_tbl, partno, part, 1)
-			kobject_uevent(bdev_kobj(part), KOBJ_ADD);
+		loop_partitions_announce(lo);
 	loop_partscan_allow(lo, READ_ONCE(lo->partscan));
 	loop_uevents_release(lo, err != -EBUSY, false);
 	/* the last close drops the cache, but no close may follow here */
 	if (!disk_openers(lo->disk))
 		truncate_inode_pages(lo->disk->part0->bd_mapping, 0);
 	return err;
+}
+
+int loop_scan_partitions(struct loop_device *lo)
+{
+	guard(mutex)(&lo->disk->open_mutex);
+	return loop_scan_partitions_locked(lo);
 }
 
 /* Drops the events that are due. */
@@ -153,8 +168,10 @@ int loop_device_announce(struct loop_device *lo)
 	xa_unlock(&loop_index);
 	if (!quiet)
 		return -EALREADY;
-	if (READ_ONCE(lo->partscan))
-		loop_scan_partitions(lo);
+	/* BLKPG may have added partitions, and waits for open_mutex to add more */
+	guard(mutex)(&lo->disk->open_mutex);
+	if (!READ_ONCE(lo->partscan) || loop_scan_partitions_locked(lo))
+		loop_partitions_announce(lo);
 	loop_uevents_release(lo, true, false);
 	return 0;
 }

@@ -229,6 +229,35 @@ TEST_F(ctl, hold_and_change)
 	close(uevents);
 }
 
+/* Partitions that BLKPG has added are told with the rest, also if no scan is possible. */
+TEST_F(ctl, hold_and_blkpg)
+{
+	int uevents = lt_uevent_open(), i, lease, fd, part;
+
+	ASSERT_EQ(FIRST, lt_ctl(LOOP_CTL_ADD, FIRST));
+	for (i = 0; i < 2; i++) {
+		lease = attach_lease(FIRST, self->file, HOLD, i ? PARTSCAN : 0);
+		ASSERT_GE(lease, 0);
+		heard(uevents);
+		fd = lt_open(FIRST, O_RDWR);
+		ASSERT_EQ(0, lt_blkpg(fd, BLKPG_ADD_PARTITION, 1, 0, HALF));
+		/* The scan is EBUSY. */
+		part = i ? lt_open_part(FIRST, 1, O_RDONLY) : -1;
+		EXPECT_STREQ("", heard(uevents));
+		EXPECT_EQ(0, ioctl(lease, LOOP_LEASE_ANNOUNCE));
+		EXPECT_STREQ(" add:partition1 change:disk", heard(uevents)) {
+			TH_LOG("%d", i);
+		}
+		EXPECT_EQ(0x2, lt_parts(FIRST));
+		if (part >= 0)
+			close(part);
+		close(fd);
+		close(lease);
+		EXPECT_STREQ("ok", detach_from(FIRST));
+	}
+	close(uevents);
+}
+
 TEST_F(ctl, hold_is_of_a_lease)
 {
 	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, HOLD, 0);
