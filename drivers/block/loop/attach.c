@@ -76,7 +76,9 @@ bool loop_move_state(struct loop_device *lo, enum loop_state from,
 /*
  * The block layer sends a CHANGE event of the disk at each step of a change. A
  * task holds these back while it makes such steps, and then says which event is
- * due. The last of several tasks sends it, so that no event is lost.
+ * due. The last of several tasks sends it, so that no event is lost. But
+ * partitions that others add meanwhile are not announced, so a change of size does
+ * without this.
  */
 static void loop_uevents_hold(struct loop_device *lo)
 {
@@ -85,14 +87,12 @@ static void loop_uevents_hold(struct loop_device *lo)
 		dev_set_uevent_suppress(disk_to_dev(lo->disk), 1);
 }
 
-static void loop_uevents_release(struct loop_device *lo, bool change,
-				 bool resize)
+static void loop_uevents_release(struct loop_device *lo, bool change)
 {
 	char *envp[2] = { "RESIZE=1" };
 
 	guard(mutex)(&lo->uevent_mutex);
 	lo->uevent_change |= change;
-	lo->uevent_resize |= resize;
 	if (--lo->uevents_held)
 		return;
 	dev_set_uevent_suppress(disk_to_dev(lo->disk), 0);
@@ -101,6 +101,16 @@ static void loop_uevents_release(struct loop_device *lo, bool change,
 				   lo->uevent_resize ? envp : NULL);
 	lo->uevent_change = false;
 	lo->uevent_resize = false;
+}
+
+/* Sends the event, or leaves it to the last task that holds events back. */
+static void loop_uevent_change(struct loop_device *lo)
+{
+	guard(mutex)(&lo->uevent_mutex);
+	if (lo->uevents_held)
+		lo->uevent_change = true;
+	else
+		kobject_uevent(&disk_to_dev(lo->disk)->kobj, KOBJ_CHANGE);
 }
 
 void loop_partscan_allow(struct loop_device *lo, bool allow)
@@ -136,7 +146,7 @@ static int loop_scan_partitions_locked(struct loop_device *lo)
 	if (!err)
 		loop_partitions_announce(lo);
 	loop_partscan_allow(lo, READ_ONCE(lo->partscan));
-	loop_uevents_release(lo, err != -EBUSY, false);
+	loop_uevents_release(lo, err != -EBUSY);
 	/* the last close drops the cache, but no close may follow here */
 	if (!disk_openers(lo->disk))
 		truncate_inode_pages(lo->disk->part0->bd_mapping, 0);
@@ -172,7 +182,7 @@ int loop_device_announce(struct loop_device *lo)
 	guard(mutex)(&lo->disk->open_mutex);
 	if (!READ_ONCE(lo->partscan) || loop_scan_partitions_locked(lo))
 		loop_partitions_announce(lo);
-	loop_uevents_release(lo, true, false);
+	loop_uevents_release(lo, true);
 	return 0;
 }
 
@@ -211,10 +221,8 @@ int loop_reconf_end(struct loop_reconf *rc, int err)
 	/* a quiet device is scanned and announced by loop_device_announce() */
 	if (rc->scan && !err && !READ_ONCE(lo->quiet))
 		rc->announce = loop_scan_partitions(lo) == -EBUSY;
-	if (rc->announce && !err) {
-		loop_uevents_hold(lo);
-		loop_uevents_release(lo, true, false);
-	}
+	if (rc->announce && !err)
+		loop_uevent_change(lo);
 	if (rc->changed && !err) {
 		atomic_inc(&lo->changes);
 		wake_up(&lo->events);
@@ -261,21 +269,28 @@ int loop_reconf_clone(struct loop_reconf *rc, struct loop_backing *old,
 	return 0;
 }
 
-/* Gives the disk the size of @b. */
+/*
+ * Gives the disk the size of @b. The block layer sends the event that tells this, unless
+ * a task holds events back.
+ */
 void loop_reconf_set_size(struct loop_reconf *rc, struct loop_backing *b)
 {
 	sector_t nr_sectors = atomic64_read(&b->nr_sectors);
-	struct gendisk *disk = rc->lo->disk;
+	struct loop_device *lo = rc->lo;
+	struct gendisk *disk = lo->disk;
 	bool resized = false;
 
 	rc->changed |= get_capacity(disk) != nr_sectors;
-	loop_uevents_hold(rc->lo);
+	guard(mutex)(&lo->uevent_mutex);
 	/* set_capacity_and_notify() would log each attach */
 	if (!get_capacity(disk))
 		set_capacity(disk, nr_sectors);
 	else
 		resized = set_capacity_and_notify(disk, nr_sectors);
-	loop_uevents_release(rc->lo, resized, resized);
+	if (resized && lo->uevents_held) {
+		lo->uevent_change = true;
+		lo->uevent_resize = true;
+	}
 	rc->announce &= !resized;
 }
 
@@ -371,7 +386,7 @@ int loop_reconf_publish_medium(struct loop_reconf *rc)
 		/* the file stays, as the medium of the next diskseq */
 		WRITE_ONCE(old->diskseq, lo->diskseq);
 	}
-	loop_uevents_release(lo, false, false);
+	loop_uevents_release(lo, false);
 	return err;
 }
 
@@ -630,7 +645,7 @@ int loop_reconf_attach(struct loop_reconf *rc, struct loop_attach_arg *arg)
 	err = loop_attach_publish(rc, arg);
 	if (err && quiet) {
 		WRITE_ONCE(lo->quiet, false);
-		loop_uevents_release(lo, false, false);
+		loop_uevents_release(lo, false);
 	}
 	return err;
 }
@@ -686,9 +701,9 @@ void loop_device_detach(struct loop_device *lo)
 	loop_disk_reset(lo);
 	if (quiet) {
 		loop_uevents_forget(lo);
-		loop_uevents_release(lo, false, false);
+		loop_uevents_release(lo, false);
 	}
-	loop_uevents_release(lo, false, false);
+	loop_uevents_release(lo, false);
 
 	if (b)
 		loop_backing_retire(b);

@@ -6,6 +6,7 @@
  */
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 
 #include "kselftest_harness.h"
 #include "loop_test.h"
@@ -584,6 +585,64 @@ TEST_F(attach, uevents_partscan)
 	EXPECT_EQ(1, count_of(b.s, "remove:partition2"));
 	EXPECT_EQ(1, count_of(b.s, "change:disk"));
 	EXPECT_EQ(3, count_of(b.s, ":"));
+}
+
+struct resizer {
+	int fd;
+	int file;
+	uint64_t size;
+	atomic_int left;	/* changes until the next scan; -1: end */
+};
+
+static void *resize(void *arg)
+{
+	struct resizer *r = arg;
+	int left;
+
+	while ((left = r->left) >= 0) {
+		if (!left) {
+			sched_yield();
+			continue;
+		}
+		if (ftruncate(r->file, r->size + left % 2 * 4096) ||
+		    ioctl(r->fd, LOOP_SET_CAPACITY, 0))
+			break;
+		atomic_compare_exchange_strong(&r->left, &left, left - 1);
+	}
+	return NULL;
+}
+
+/* Partitions that are read while the size changes are announced. */
+TEST_F(attach, uevents_partitions_and_size)
+{
+	int added = 0, removed = 0, i;
+	struct resizer r = { 0 };
+	struct lt_buf b;
+	struct stat st;
+	pthread_t t;
+
+	ASSERT_EQ(0, fstat(self->parts, &st));
+	r.file = self->parts;
+	r.size = st.st_size;
+	ASSERT_EQ(0, lt_configure(self->fd, self->parts, 0, PARTSCAN, 0, 0));
+	uevents(self, &b);
+	r.fd = lt_open(NUMBER, O_RDWR);
+	ASSERT_GE(r.fd, 0);
+	ASSERT_EQ(0, pthread_create(&t, NULL, resize, &r));
+	for (i = 0; i < 100; i++) {
+		/* As many events fit in the buffer. */
+		r.left = 50;
+		EXPECT_EQ(0, ioctl(self->fd, BLKRRPART, 0));
+		r.left = 0;
+		uevents(self, &b);
+		added += count_of(b.s, "add:partition");
+		removed += count_of(b.s, "remove:partition");
+	}
+	r.left = -1;
+	pthread_join(t, NULL);
+	EXPECT_EQ(200, removed);
+	EXPECT_EQ(200, added);
+	close(r.fd);
 }
 
 TEST_F(attach, uevents_autoclear)
