@@ -383,10 +383,10 @@ int loop_reconf_publish_medium(struct loop_reconf *rc)
 		rc->scan = READ_ONCE(lo->partscan);
 		rc->announce = true;
 	} else if (old) {
-		/* the file stays, as the medium of the next diskseq */
+		/* the file stays, as the medium of the next diskseq, which is told */
 		WRITE_ONCE(old->diskseq, lo->diskseq);
 	}
-	loop_uevents_release(lo, false);
+	loop_uevents_release(lo, err && old);
 	return err;
 }
 

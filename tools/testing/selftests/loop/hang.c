@@ -1162,18 +1162,28 @@ static void forget(struct _test_data_hang *self)
 	close(fd);
 }
 
-/* A task that drains a device can be killed, and has changed nothing. */
+/*
+ * A task that drains a device can be killed, and has changed nothing. But LOOP_CHANGE_FD
+ * has ended the old medium before that, and tells the new diskseq.
+ */
 static void kill_drain(struct __test_metadata *_metadata,
 		       struct _test_data_hang *self,
 		       int (*what)(struct _test_data_hang *self), int number)
 {
-	pid_t pid = start_hanging(self, what, FUSE_READ);
+	int uevents = lt_uevent_open();
 	struct loop_ctl_entry e;
+	struct lt_buf b = { };
+	pid_t pid;
 
+	pid = start_hanging(self, what, FUSE_READ);
 	ASSERT_LT(0, pid);
 	EXPECT_TRUE(running(pid));
+	lt_uevents(uevents, number, NULL);
 	kill(pid, SIGKILL);
 	EXPECT_EQ(128 + SIGKILL, ended(pid));
+	lt_uevents(uevents, number, &b);
+	EXPECT_STREQ(what == hang_upper_change ? " change:disk" : "", b.s);
+	close(uevents);
 	EXPECT_EQ(512, lt_sysfs_num(number, "queue/logical_block_size"));
 	if (self->has_attach && lt_entry(number, &e)) {
 		EXPECT_EQ(LOOP_STATE_ATTACHED, e.state);
