@@ -535,6 +535,8 @@ static void loop_attach_finish(struct loop_backing *b,
 	WRITE_ONCE(lo->ephemeral, attach_flags & LOOP_ATTACH_EPHEMERAL);
 	WRITE_ONCE(lo->leased, attach_flags & LOOP_ATTACH_LEASE);
 	WRITE_ONCE(lo->held, lo->leased);
+	/* a change that the answers below do not have is counted after this */
+	atomic_set(&lo->changes, 0);
 	/* the control device unpins it after it has written the answers */
 	if (attach)
 		lo->pins++;
@@ -643,6 +645,8 @@ int loop_reconf_attach(struct loop_reconf *rc, struct loop_attach_arg *arg)
 		loop_uevents_hold(lo);
 	WRITE_ONCE(lo->quiet, quiet);
 	err = loop_attach_publish(rc, arg);
+	/* changes are counted from the attach on */
+	rc->changed = false;
 	if (err && quiet) {
 		WRITE_ONCE(lo->quiet, false);
 		loop_uevents_release(lo, false);

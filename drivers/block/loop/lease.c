@@ -442,6 +442,5 @@ void loop_lease_start(struct file *file, struct loop_device *lo)
 
 	get_device(disk_to_dev(lo->disk));
 	lease->attachment = READ_ONCE(lo->attachment);
-	atomic_set(&lease->seen, atomic_read(&lo->changes));
 	lease->lo = lo;
 }

@@ -231,7 +231,7 @@ struct loop_device {
 	bool			held;		/* X: the lease keeps autoclear from detaching */
 	bool			quiet;		/* X: not announced yet */
 	unsigned int		pins;		/* X: ioctls of a lease, and LOOP_CTL_ATTACH */
-	atomic_t		changes;	/* A: counts them; a lease tells by POLLPRI */
+	atomic_t		changes;	/* A: since the attach; a lease tells by POLLPRI */
 	wait_queue_head_t	events;		/* A: a last close, a change, or an end */
 	struct work_struct	remove_work;	/* A */
 	struct work_struct	force_work;	/* A: has a reference on the disk */

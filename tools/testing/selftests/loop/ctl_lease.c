@@ -516,6 +516,52 @@ TEST_F(ctl, lease_tells_changes)
 	close(lease);
 }
 
+struct changer {
+	int fd;
+	int err;
+};
+
+/* Sets the name as soon as the device is attached. */
+static void *change_name(void *arg)
+{
+	struct loop_info64 info = { .lo_file_name = "name", .lo_flags = PARTSCAN };
+	struct changer *c = arg;
+	int i;
+
+	for (i = 0; i < 1000 * PATIENCE; i++) {
+		c->err = ioctl(c->fd, LOOP_SET_STATUS64, &info) ? errno : 0;
+		if (c->err != ENXIO)
+			break;
+	}
+	return NULL;
+}
+
+/* A change is told although the call that attaches has not returned yet. */
+TEST_F(ctl, lease_tells_early_change)
+{
+	struct changer c;
+	pthread_t t;
+	int i, lease;
+
+	lt_label_two(self->file);
+	ASSERT_EQ(FIRST, lt_ctl(LOOP_CTL_ADD, FIRST));
+	for (i = 0; i < 10; i++) {
+		c.fd = lt_open(FIRST, O_RDWR);
+		ASSERT_GE(c.fd, 0);
+		ASSERT_EQ(0, pthread_create(&t, NULL, change_name, &c));
+		lease = attach_lease(FIRST, self->file, 0, PARTSCAN);
+		pthread_join(t, NULL);
+		ASSERT_GE(lease, 0);
+		ASSERT_EQ(0, c.err);
+		EXPECT_EQ(POLLPRI, events(lease)) {
+			TH_LOG("%d", i);
+		}
+		close(c.fd);
+		close(lease);
+		ASSERT_STREQ("ok", detach_from(FIRST));
+	}
+}
+
 /* A device that becomes empty, and one that is empty no more, have another size. */
 TEST_F(ctl, lease_tells_empty)
 {
