@@ -276,6 +276,7 @@ static int loop_lease_scan(struct loop_device *lo)
 static bool loop_lease_has_ioctl(unsigned int cmd)
 {
 	switch (cmd) {
+	case LOOP_CLR_FD:
 	case LOOP_SET_STATUS:
 	case LOOP_GET_STATUS:
 	case LOOP_SET_STATUS64:
@@ -291,7 +292,10 @@ static bool loop_lease_has_ioctl(unsigned int cmd)
 	return false;
 }
 
-/* Runs an ioctl of a lease. The caller has pinned the device. */
+/*
+ * Runs an ioctl of a lease. The caller has pinned the device. As an opener, it is not the
+ * only one, so LOOP_CLR_FD makes the end of the pin, or the last close, detach the device.
+ */
 static long loop_lease_call(struct loop_lease *lease, unsigned int cmd,
 			    unsigned long arg)
 {
@@ -312,30 +316,12 @@ static long loop_lease_call(struct loop_lease *lease, unsigned int cmd,
 	return ret;
 }
 
-static long loop_lease_clear(struct loop_lease *lease)
-{
-	struct loop_detach_arg arg = {
-		.mode		= LOOP_DETACH_LAZY,
-		.attachment	= lease->attachment,
-		.deadline	= KTIME_MAX,
-		.admin		= true,
-	};
-	int err;
-
-	if (loop_lease_has_ended(lease))
-		return -ENXIO;
-	err = loop_detach(lease->lo, &arg);
-	return err == -ESTALE || err == -ENODEV ? -ENXIO : err;
-}
-
 static long loop_lease_ioctl(struct file *file, unsigned int cmd,
 			     unsigned long arg)
 {
 	struct loop_lease *lease = file->private_data;
 	long ret;
 
-	if (cmd == LOOP_CLR_FD)
-		return loop_lease_clear(lease);
 	if (!loop_lease_has_ioctl(cmd))
 		return -ENOTTY;
 	if (!loop_device_pin(lease->lo, lease->attachment))

@@ -317,7 +317,9 @@ enum {
  * reads the partition table also of a device that is attached without
  * LO_FLAGS_PARTSCAN, and is EBUSY if somebody has the device exclusively or a
  * partition open, or before the device is announced; and LOOP_LEASE_ANNOUNCE.
- * Another ioctl is ENOTTY. Once the attachment has ended, each of them is ENXIO.
+ * LOOP_CLR_FD detaches the device before it returns, unless somebody has it open or
+ * another ioctl on the lease is under way. Another ioctl is ENOTTY. Once the
+ * attachment has ended, each of them is ENXIO.
  */
 struct loop_ctl_attach {
 	__u32			size;
