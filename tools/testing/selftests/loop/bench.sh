@@ -14,7 +14,8 @@
 #
 # DIRECTORY gets SET.TARGET.JOB.VARIANT.ROUND.json for each row, which is fio's report,
 # and .fio, the job; or .value, a number. VARIANT is limit (the file or device itself), dm
-# (dm-linear over it), stock or ours.
+# (dm-linear over it), stock or ours. Without -s, rows that threads of the kernel disturb
+# are measured in three rounds.
 #
 # The value of "discard" is the number of requests that a discard becomes (the same space
 # is zeroed if the device does not offer it), of "requests" the number of requests that the
@@ -258,7 +259,7 @@ state_make()
 	rm -f "$file"
 	case ${1#*-} in
 	cached) file_make "$file" && file_uncache "$file" && cat "$file" > /dev/null ;;
-	dirty) dd if=/dev/zero of="$file" bs=1M count=$mib status=none ;;
+	dirty) file_make "$file" ;;
 	sparse) truncate -s ${mib}M "$file" ;;
 	prealloc) fallocate -l ${mib}M "$file" && sync "$file" ;;
 	reflink)
@@ -615,6 +616,11 @@ limit_device()
 # measure: one row, of $variant in $round
 measure()
 {
+	# Threads of the kernel disturb the rows of these sets, the others are measured once.
+	[ "$smp" ] || [ $round = 1 ] || case $set in
+	requests | state | mounted | jobs) ;;
+	*) return ;;
+	esac
 	case $variant$smp/$set in
 	limit*/state | limit*/mounted | limit*/jobs | limit*/writes) return ;;
 	dm/direct-null) ;;
@@ -634,6 +640,10 @@ measure()
 	limit/* | dm/*) limit_device ;;
 	*) attach "$file" ;;
 	esac || die "$set: no device for $variant"
+	# An attach may write the file back.
+	case $target in
+	*-dirty) dd if=/dev/zero of="$file" bs=1M count=$mib conv=notrunc status=none ;;
+	esac
 	case $set in
 	discard) discard_run ;;
 	requests) requests_run "$device" ;;
@@ -660,7 +670,7 @@ devices_attach()
 	device=/dev/loop
 }
 
-smp='' round=1 rounds=1 attached=''
+smp='' round=1 rounds=3 attached=''
 usual="direct-* buffered-* uncached discard cached"
 if [ "$1" = -s ]; then
 	smp=1
