@@ -81,8 +81,8 @@ static const struct loop_fs {
 } loop_fs_table[] = {
 	{ "bdev",	LOOP_FS_TRUSTED },
 	{ "ext4",	LOOP_FS_TRUSTED | LOOP_FS_SWAPS },
-	{ "ext3",	LOOP_FS_SWAPS },
-	{ "ext2",	LOOP_FS_SWAPS },
+	{ "ext3",	LOOP_FS_TRUSTED | LOOP_FS_SWAPS }, /* the code of ext4 */
+	{ "ext2",	LOOP_FS_READS_CACHE | LOOP_FS_SWAPS },
 	{ "xfs",	LOOP_FS_TRUSTED | LOOP_FS_SWAPS },
 	{ "btrfs",	LOOP_FS_TRUSTED | LOOP_FS_LOCKS_READS },
 	{ "f2fs",	LOOP_FS_READS_CACHE | LOOP_FS_FORGETS_ASYNC },

@@ -353,7 +353,7 @@ cache_only()
 		fails "$paths" check "$dev" 64 19 direct && detach "$dev" &&
 		scratch_fs_end "$dir"
 }
-for type in tmpfs vfat exfat; do
+for type in tmpfs vfat exfat ext2; do
 	claim "$type: what is cached is read inline" cache_only $type
 done
 

@@ -216,6 +216,7 @@ row()
 row ext4 own "done" "done" 0 mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0
 row xfs own "done" "done" 0 mkfs.xfs -q -f
 row f2fs flush "done" "done" 0 mkfs.f2fs -f -q
+row ext3 own "done" refused 0 mkfs.ext3 -q -F
 row ext2 flush "done" refused 0 mkfs.ext2 -q -F
 row vfat flush refused refused 0 mkfs.vfat
 # exfat of newer kernels has ->fallocate(), but makes no holes.
