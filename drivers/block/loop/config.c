@@ -258,16 +258,27 @@ static bool loop_status_moves(struct loop_device *lo,
 	return b && b->params.offset != info->lo_offset;
 }
 
+static int loop_status_try(struct loop_device *lo, const struct loop_info64 *info,
+			   bool claim, bool exclusive)
+{
+	struct loop_reconf rc;
+	int err = loop_reconf_begin(&rc, lo, claim);
+
+	return err ?: loop_reconf_end(&rc, loop_reconf_set_status(&rc, info,
+								  exclusive));
+}
+
 static int loop_status_change(struct loop_device *lo, blk_mode_t mode,
 			      const struct loop_info64 *info)
 {
 	bool held = mode & BLK_OPEN_EXCL;
 	bool claim = !held && loop_status_moves(lo, info);
-	struct loop_reconf rc;
-	int err = loop_reconf_begin(&rc, lo, claim);
+	int err = loop_status_try(lo, info, claim, held || claim);
 
-	return err ?: loop_reconf_end(&rc, loop_reconf_set_status(&rc, info,
-								  held || claim));
+	/* another call may have moved the device: a claim tells whether it is held */
+	if (err == -EBUSY && !held && !claim)
+		err = loop_status_try(lo, info, true, true);
+	return err;
 }
 
 static int loop_status_read(struct loop_device *lo, struct loop_info64 *info)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Many callers of LOOP_CTL_ATTACH at the same time.
+ * Many callers at the same time, mostly of LOOP_CTL_ATTACH.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -239,6 +239,54 @@ TEST_F_TIMEOUT(ctl, threads_ephemeral, 240)
 	crowd_run(&c);
 	EXPECT_EQ(0, c.odd);
 	EXPECT_EQ(150, c.attached);
+}
+
+/* Two tasks move a device to and fro, and nobody has it exclusively. */
+
+struct mover {
+	pthread_barrier_t *start;
+	pthread_t thread;
+	uint64_t offset;
+	int rounds, err;
+};
+
+static void *move(void *arg)
+{
+	struct loop_info64 info = { };
+	struct mover *m = arg;
+	int fd = lt_open(FIRST, O_RDWR);
+
+	info.lo_offset = m->offset;
+	pthread_barrier_wait(m->start);
+	for (; m->rounds && !m->err; m->rounds--)
+		if (ioctl(fd, LOOP_SET_STATUS64, &info))
+			m->err = errno;
+	close(fd);
+	return NULL;
+}
+
+TEST_F_TIMEOUT(ctl, status_race, 600)
+{
+	pthread_barrier_t start;
+	struct mover m[2] = {
+		{ .start = &start, .offset = 0, .rounds = 300 },
+		{ .start = &start, .offset = 512, .rounds = 300 },
+	};
+	unsigned int i;
+
+	ASSERT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
+	ASSERT_EQ(0, pthread_barrier_init(&start, NULL, ARRAY_SIZE(m)));
+	for (i = 0; i < ARRAY_SIZE(m); i++)
+		ASSERT_EQ(0, pthread_create(&m[i].thread, NULL, move, &m[i]));
+	for (i = 0; i < ARRAY_SIZE(m); i++) {
+		pthread_join(m[i].thread, NULL);
+		EXPECT_EQ(0, m[i].err) {
+			TH_LOG("offset %llu, %d rounds left: %s",
+			       (unsigned long long)m[i].offset, m[i].rounds,
+			       lt_errname(m[i].err));
+		}
+	}
+	pthread_barrier_destroy(&start);
 }
 
 TEST_HARNESS_MAIN
