@@ -66,7 +66,7 @@ static int loop_detach_and_unlock(struct loop_device *lo, struct loop_detach_arg
 	xa_lock(&loop_index);
 	err = loop_detach_check(lo, arg);
 	if (!err && arg->mode != LOOP_DETACH_WATCH && loop_device_is_unused(lo) &&
-	    lo->death == LOOP_ALIVE) {
+	    lo->death != LOOP_DYING) {
 		loop_set_state_locked(lo, LOOP_RUNDOWN);
 		detach = true;
 	} else if (!err && arg->mode == LOOP_DETACH_LAZY) {
@@ -101,14 +101,25 @@ static ktime_t loop_time_left(ktime_t deadline)
 	return ktime_sub(deadline, timespec64_to_ktime(now));
 }
 
+/*
+ * A dead device has ended when its file is released, although it is open. If nobody has
+ * it open, it ends when it is free.
+ */
+static bool loop_device_is_dead_and_open(struct loop_device *lo, u64 attachment)
+{
+	return READ_ONCE(lo->attachment) == attachment &&
+	       READ_ONCE(lo->death) == LOOP_DEAD && !loop_device_is_unused(lo);
+}
+
 /* Tells whether a try is worthwhile. It takes no lock: the try itself decides. */
 static bool loop_detach_may_work(struct loop_device *lo, u64 attachment, bool watch)
 {
 	if (READ_ONCE(lo->attachment) != attachment ||
 	    !loop_state_is_attached(READ_ONCE(lo->state)) ||
-	    READ_ONCE(lo->death) == LOOP_DEAD)
+	    loop_device_is_dead_and_open(lo, attachment))
 		return true;
-	return !watch && loop_device_is_unused(lo) && !READ_ONCE(lo->death);
+	return !watch && loop_device_is_unused(lo) &&
+	       READ_ONCE(lo->death) != LOOP_DYING;
 }
 
 /* Makes one try without waiting. Returns EBUSY, too, if another task has open_mutex. */
@@ -150,9 +161,7 @@ static int loop_detach_wait(struct loop_device *lo, struct loop_detach_arg *arg)
 							 left);
 		if (err == -ERESTARTSYS)
 			return err;
-		/* a dead device whose file is released has ended, although it is open */
-		if (READ_ONCE(lo->attachment) == attachment &&
-		    READ_ONCE(lo->death) == LOOP_DEAD)
+		if (loop_device_is_dead_and_open(lo, attachment))
 			return 0;
 		err = loop_detach_try(lo, arg);
 		if (err == -ENXIO || err == -ESTALE || err == -ENODEV)
@@ -166,7 +175,7 @@ static bool loop_force_is_done(struct loop_device *lo, u64 attachment)
 {
 	return READ_ONCE(lo->attachment) != attachment ||
 	       READ_ONCE(lo->state) != LOOP_RUNDOWN ||
-	       (READ_ONCE(lo->death) == LOOP_DEAD && !loop_device_is_unused(lo));
+	       loop_device_is_dead_and_open(lo, attachment);
 }
 
 /* Waits until the file is released, and sets arg->pending to what is not done yet. */
@@ -225,8 +234,8 @@ static int loop_detach_by_mode(struct loop_device *lo, struct loop_detach_arg *a
 }
 
 /*
- * Detaches the device. An ephemeral device is gone then, unless a signal or the deadline
- * ends the wait for that.
+ * Detaches the device. An ephemeral device is gone then, unless it is dead and open, or a
+ * signal or the deadline ends the wait for that.
  */
 int loop_detach(struct loop_device *lo, struct loop_detach_arg *arg)
 {

@@ -422,11 +422,12 @@ enum {
  * If the call returns 0 and @out_pending is 0, the file has been released. But if
  * the close() of another task has detached the device, the file is certain to be
  * released only when that close() has returned. An ephemeral device is gone, too,
- * unless the deadline or a signal comes first. LOOP_DETACH_WAIT and _WATCH fail
- * with ETIMEDOUT at the deadline, and the device is as it was. The release of the
- * file by LOOP_DETACH_WAIT may take longer, as a close() may. With a signal the
- * call fails with EINTR or is restarted. A call that is restarted fails with ENXIO,
- * ESTALE or ENODEV if the attachment has ended meanwhile.
+ * unless it was detached by force and is still open, or the deadline or a signal
+ * comes first. LOOP_DETACH_WAIT and _WATCH fail with ETIMEDOUT at the deadline, and
+ * the device is as it was. The release of the file by LOOP_DETACH_WAIT may take
+ * longer, as a close() may. With a signal the call fails with EINTR or is restarted.
+ * A call that is restarted fails with ENXIO, ESTALE or ENODEV if the attachment has
+ * ended meanwhile.
  */
 struct loop_ctl_detach {
 	__u32			size;

@@ -85,6 +85,40 @@ TEST_F(ctl, ephemeral_detach)
 	EXPECT_TRUE(gone(FIRST));
 }
 
+/* One who only watches a detach by force waits until the device is gone, too. */
+
+static void *watch(void *arg)
+{
+	struct loop_ctl_detach d = lt_to_detach(FIRST, WATCH, FOREVER);
+	int err = ioctl(lt_control(), LOOP_CTL_DETACH, &d) ? errno : 0;
+
+	*(bool *)arg = lt_exists(FIRST);
+	return (void *)(long)err;
+}
+
+TEST_F(ctl, ephemeral_force_watched)
+{
+	unsigned int i, left = 0;
+	bool exists;
+	pthread_t t;
+	void *err;
+
+	for (i = 0; i < 20; i++) {
+		ASSERT_STREQ("ok", attach_to(FIRST, self->file, EPHEMERAL, 0));
+		ASSERT_EQ(0, pthread_create(&t, NULL, watch, &exists));
+		lt_sleep_ms(i);
+		EXPECT_STREQ("ok", detach_how(FIRST, FORCE, FOREVER));
+		pthread_join(t, &err);
+		EXPECT_TRUE(!err || err == (void *)ENXIO || err == (void *)ENODEV) {
+			TH_LOG("%u: %s", i, lt_errname((long)err));
+		}
+		/* With an error, it was too late to wait for anything. */
+		left += !err && exists;
+		ASSERT_TRUE(gone(FIRST));
+	}
+	EXPECT_EQ(0, left);
+}
+
 /* A device that somebody else has made is not taken away. */
 TEST_F(ctl, ephemeral_existing)
 {
