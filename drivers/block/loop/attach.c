@@ -723,6 +723,7 @@ void loop_device_detach(struct loop_device *lo)
 	WRITE_ONCE(lo->death, LOOP_ALIVE);
 	WRITE_ONCE(lo->quiet, false);
 	WRITE_ONCE(lo->leased, false);
+	lo->detaching = false;
 	loop_set_state_locked(lo, ephemeral ? LOOP_REMOVING : LOOP_FREE);
 	xa_unlock(&loop_index);
 	/* a work item removes it, as del_gendisk() takes open_mutex */
@@ -751,6 +752,16 @@ bool loop_device_is_unused(const struct loop_device *lo)
 	return !disk_openers(lo->disk) && !READ_ONCE(lo->pins);
 }
 
+/*
+ * Nobody uses the device, and the caller calls loop_device_detach() next. It is too late to
+ * kill the device.
+ */
+void loop_detach_begin(struct loop_device *lo)
+{
+	loop_set_state_locked(lo, LOOP_RUNDOWN);
+	lo->detaching = true;
+}
+
 /* Detaches the device if that is due and nobody uses the device. */
 void loop_device_detach_if_due(struct loop_device *lo)
 {
@@ -762,7 +773,7 @@ void loop_device_detach_if_due(struct loop_device *lo)
 	/* loop_force_work() calls this again when a dying device is dead */
 	if (loop_state_is_attached(lo->state) && lo->death != LOOP_DYING &&
 	    lo->autoclear && !lo->held && loop_device_is_unused(lo)) {
-		loop_set_state_locked(lo, LOOP_RUNDOWN);
+		loop_detach_begin(lo);
 		detach = true;
 	}
 	xa_unlock(&loop_index);
@@ -826,29 +837,23 @@ void loop_device_undo_attach(struct loop_device *lo, bool remove)
 
 /*
  * Shuts down file systems on a device that is dying, and releases its file. Each step
- * may wait for I/O on the file. There is nothing to do if a detach that was already
- * under way comes first. lo->mutex keeps the next file from being attached meanwhile.
+ * may wait for I/O on the file. Nobody detaches the device meanwhile.
  */
 static void loop_device_end(struct loop_device *lo)
 {
-	struct loop_backing *b = NULL;
+	struct loop_backing *b;
 
 	scoped_guard(mutex, &lo->mutex) {
-		if (READ_ONCE(lo->death) == LOOP_DYING) {
-			loop_partitions_mark_dead(lo->disk);
-			bdev_mark_dead(lo->disk->part0, true);
-			loop_sysfs_remove(lo);
-			b = loop_backing_take(lo);
-		}
+		loop_partitions_mark_dead(lo->disk);
+		bdev_mark_dead(lo->disk->part0, true);
+		loop_sysfs_remove(lo);
+		b = loop_backing_take(lo);
 	}
-	if (!b)
-		return;
 	loop_backing_retire(b);
 	/* fput() of a worker leaves the release to another worker */
 	flush_delayed_fput();
 	xa_lock(&loop_index);
-	if (lo->death == LOOP_DYING)
-		WRITE_ONCE(lo->death, LOOP_DEAD);
+	WRITE_ONCE(lo->death, LOOP_DEAD);
 	xa_unlock(&loop_index);
 	wake_up(&lo->events);
 }
@@ -857,8 +862,7 @@ void loop_force_work(struct work_struct *work)
 {
 	struct loop_device *lo = container_of(work, struct loop_device, force_work);
 
-	if (READ_ONCE(lo->death) == LOOP_DYING)
-		loop_device_end(lo);
+	loop_device_end(lo);
 	loop_device_lock_and_detach_if_due(lo);
 	put_disk(lo->disk);
 }

@@ -988,8 +988,8 @@ int loop_backing_publish(struct loop_device *lo,
 }
 
 /*
- * Removes the backing of a dead device, and returns it drained; NULL if its detach
- * has removed it. The size and the limits stay until the last close.
+ * Removes the backing of a dead device, and returns it drained. The size and the limits
+ * stay until the last close.
  */
 struct loop_backing *loop_backing_take(struct loop_device *lo)
 {

@@ -67,7 +67,7 @@ static int loop_detach_and_unlock(struct loop_device *lo, struct loop_detach_arg
 	err = loop_detach_check(lo, arg);
 	if (!err && arg->mode != LOOP_DETACH_WATCH && loop_device_is_unused(lo) &&
 	    lo->death != LOOP_DYING) {
-		loop_set_state_locked(lo, LOOP_RUNDOWN);
+		loop_detach_begin(lo);
 		detach = true;
 	} else if (!err && arg->mode == LOOP_DETACH_LAZY) {
 		arg->pending = LOOP_PENDING_OPEN | LOOP_PENDING_FILE;
@@ -191,16 +191,19 @@ static int loop_force_wait(struct loop_device *lo, struct loop_detach_arg *arg)
 							 left);
 	xa_lock(&loop_index);
 	if (lo->attachment == attachment && lo->state == LOOP_RUNDOWN) {
-		if (lo->death == LOOP_DYING)
+		if (lo->death != LOOP_DEAD)
 			arg->pending |= LOOP_PENDING_FILE;
-		if (lo->death != LOOP_DYING || !loop_device_is_unused(lo))
+		if (lo->death == LOOP_DEAD || !loop_device_is_unused(lo))
 			arg->pending |= LOOP_PENDING_OPEN;
 	}
 	xa_unlock(&loop_index);
 	return err == -ETIME ? 0 : err;
 }
 
-/* Kills the device at once. A work item does everything that may wait for the file. */
+/*
+ * Kills the device at once. A work item does everything that may wait for the file. If
+ * another task detaches the device already, there is nothing to do but wait.
+ */
 static int loop_detach_by_force(struct loop_device *lo, struct loop_detach_arg *arg)
 {
 	bool kill = false;
@@ -208,7 +211,7 @@ static int loop_detach_by_force(struct loop_device *lo, struct loop_detach_arg *
 
 	xa_lock(&loop_index);
 	err = loop_detach_check(lo, arg);
-	if (!err && lo->death == LOOP_ALIVE) {
+	if (!err && lo->death == LOOP_ALIVE && !lo->detaching) {
 		loop_device_kill_locked(lo);
 		kill = true;
 	}

@@ -219,6 +219,7 @@ struct loop_device {
 	bool			uevent_resize;	/* U: and it says RESIZE=1 */
 	bool			in_sysfs;	/* M: the attributes of the attachment */
 	enum loop_state		state;		/* X */
+	bool			detaching;	/* X: by a task, as nobody uses the device */
 	/* of the attachment */
 	u64			attachment;	/* X: its number, which grows */
 	u64			diskseq;	/* X */
@@ -380,6 +381,7 @@ bool loop_device_is_unused(const struct loop_device *lo);
 bool loop_device_pin(struct loop_device *lo, u64 attachment);
 void loop_device_unpin(struct loop_device *lo);
 void loop_device_undo_attach(struct loop_device *lo, bool remove);
+void loop_detach_begin(struct loop_device *lo);
 void loop_device_detach(struct loop_device *lo);
 void loop_device_detach_if_due(struct loop_device *lo);
 void loop_device_lock_and_detach_if_due(struct loop_device *lo);

@@ -533,6 +533,65 @@ TEST_F_TIMEOUT(ctl, force_ext4_partition, 600)
 	EXPECT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
 }
 
+/* A last close and a detach by force at the same time */
+
+struct last_close {
+	pthread_barrier_t start;
+	int fd;
+	useconds_t delay;
+};
+
+static void *close_last(void *arg)
+{
+	struct last_close *c = arg;
+
+	pthread_barrier_wait(&c->start);
+	usleep(c->delay);
+	close(c->fd);
+	return NULL;
+}
+
+/* Returns whether nobody else has the file open for writing. */
+static bool released(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	bool alone = fd >= 0 && !fcntl(fd, F_SETLEASE, F_WRLCK);
+
+	close(fd);
+	return alone;
+}
+
+/* When both have returned, the file is released. */
+TEST_F_TIMEOUT(ctl, force_and_close, 600)
+{
+	struct last_close c;
+	unsigned int i, held = 0;
+	pthread_t t;
+
+	ASSERT_EQ(0, pthread_barrier_init(&c.start, NULL, 2));
+	close(self->file);
+	for (i = 0; i < 60; i++) {
+		struct loop_ctl_detach d = lt_to_detach(FIRST, FORCE, FOREVER);
+		int file = open(self->path, O_RDWR | O_CLOEXEC);
+
+		ASSERT_GE(file, 0);
+		c.fd = attach_fd(FIRST, file, 0, AUTOCLEAR);
+		ASSERT_GE(c.fd, 0);
+		close(file);
+		c.delay = i * 20;
+		ASSERT_EQ(0, pthread_create(&t, NULL, close_last, &c));
+		pthread_barrier_wait(&c.start);
+		if (ioctl(lt_control(), LOOP_CTL_DETACH, &d))
+			EXPECT_STREQ("ENXIO", lt_errname(errno));
+		EXPECT_EQ(0, d.out_pending & LOOP_PENDING_FILE);
+		pthread_join(t, NULL);
+		held += !released(self->path);
+		ASSERT_TRUE(lt_destroy(FIRST, 2000));
+	}
+	pthread_barrier_destroy(&c.start);
+	EXPECT_EQ(0, held);
+}
+
 /* Opens, closes, attaches and reads beside it */
 
 static atomic_bool stop;
