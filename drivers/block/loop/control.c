@@ -6,7 +6,6 @@
  * This file calls index.c for devices, lease.c for leases and detaching, attach.c
  * to attach, and backing.c to look at a backing. It takes no lock of its own.
  */
-#include <linux/capability.h>
 #include <linux/compat.h>
 #include <linux/device_cgroup.h>
 #include <linux/file.h>
@@ -266,9 +265,7 @@ static int loop_control_detach(void __user *uarg)
 		.diskseq	= detach.diskseq,
 		.deadline	= loop_detach_has_deadline(&detach) ?
 				  min(detach.deadline, KTIME_MAX) : KTIME_MAX,
-		.admin		= detach.mode == LOOP_DETACH_WATCH ||
-				  (!uid_eq(READ_ONCE(lo->owner), current_euid()) &&
-				   capable(CAP_SYS_ADMIN)),
+		.admin		= detach.mode == LOOP_DETACH_WATCH,
 	};
 	err = loop_number_check_cgroup(lo->number, DEVCG_ACC_READ) ?:
 	      loop_detach(lo, &arg);

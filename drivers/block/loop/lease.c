@@ -9,6 +9,8 @@
  * detach. A partition scan claims the disk.
  */
 #include <linux/anon_inodes.h>
+#include <linux/capability.h>
+#include <linux/cred.h>
 #include <linux/file.h>
 #include <linux/hrtimer.h>
 #include <linux/module.h>
@@ -244,6 +246,11 @@ int loop_detach(struct loop_device *lo, struct loop_detach_arg *arg)
 {
 	int err = loop_detach_by_mode(lo, arg);
 
+	/* the file is another user's, and nothing has been done yet */
+	if (err == -EPERM && capable(CAP_SYS_ADMIN)) {
+		arg->admin = true;
+		err = loop_detach_by_mode(lo, arg);
+	}
 	if (!err && !arg->pending)
 		loop_number_wait_timeout(lo->number, loop_time_left(arg->deadline));
 	return err;

@@ -3,7 +3,9 @@
  * Many callers at the same time, mostly of LOOP_CTL_ATTACH.
  */
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <sys/prctl.h>
 
 #include "ctl_fixture.h"
 
@@ -287,6 +289,51 @@ TEST_F_TIMEOUT(ctl, status_race, 600)
 		}
 	}
 	pthread_barrier_destroy(&start);
+}
+
+/* Root may detach what another user has attached just now. */
+
+static void *attach_as_root(void *arg)
+{
+	int i;
+
+	while (!stop) {
+		attach_first(arg);
+		/* Each open and each close takes the lock that a detach waits for. */
+		for (i = 0; i < 3; i++)
+			close(lt_open(FIRST, O_RDONLY));
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(ctl, owner_race, 600)
+{
+	pthread_t t[3];
+	int i, errors = 0;
+	pid_t pid;
+
+	stop = false;
+	lt_control();
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (prctl(PR_SET_PDEATHSIG, SIGKILL) || setresuid(-1, 65534, -1))
+			_exit(1);
+		for (;;)
+			attach_first(&self->file);
+	}
+	for (i = 0; i < ARRAY_SIZE(t); i++)
+		ASSERT_EQ(0, pthread_create(&t[i], NULL, attach_as_root, &self->file));
+	for (i = 0; i < 1000; i++) {
+		struct loop_ctl_detach d = lt_to_detach(FIRST, NOW, 0);
+
+		errors += ioctl(lt_control(), LOOP_CTL_DETACH, &d) && errno == EPERM;
+	}
+	stop = true;
+	for (i = 0; i < ARRAY_SIZE(t); i++)
+		pthread_join(t[i], NULL);
+	EXPECT_EQ(SIGKILL, killed(pid));
+	EXPECT_EQ(0, errors);
 }
 
 TEST_HARNESS_MAIN
