@@ -54,6 +54,21 @@ static int loop_detach_check(struct loop_device *lo, struct loop_detach_arg *arg
 	return 0;
 }
 
+/* Returns what is not done yet of an attachment that has not ended, LOOP_PENDING_*. */
+static u32 loop_detach_pending(const struct loop_device *lo)
+{
+	u32 pending = 0;
+
+	lockdep_assert_held(&loop_index.xa_lock);
+
+	if (lo->death != LOOP_DEAD)
+		pending |= LOOP_PENDING_FILE;
+	/* a dead device that nobody has open will be free in a moment */
+	if (lo->death == LOOP_DEAD || !loop_device_is_unused(lo))
+		pending |= LOOP_PENDING_OPEN;
+	return pending;
+}
+
 /*
  * Makes one try, and releases open_mutex, which has kept others from opening or closing
  * the device. With LOOP_DETACH_LAZY, the last close detaches a device that is in use.
@@ -72,7 +87,7 @@ static int loop_detach_and_unlock(struct loop_device *lo, struct loop_detach_arg
 		loop_detach_begin(lo);
 		detach = true;
 	} else if (!err && arg->mode == LOOP_DETACH_LAZY) {
-		arg->pending = LOOP_PENDING_OPEN | LOOP_PENDING_FILE;
+		arg->pending = loop_detach_pending(lo);
 		loop_detach_at_close(lo);
 	} else if (!err) {
 		err = -EBUSY;
@@ -192,12 +207,8 @@ static int loop_force_wait(struct loop_device *lo, struct loop_detach_arg *arg)
 							 loop_force_is_done(lo, attachment),
 							 left);
 	xa_lock(&loop_index);
-	if (lo->attachment == attachment && lo->state == LOOP_RUNDOWN) {
-		if (lo->death != LOOP_DEAD)
-			arg->pending |= LOOP_PENDING_FILE;
-		if (lo->death == LOOP_DEAD || !loop_device_is_unused(lo))
-			arg->pending |= LOOP_PENDING_OPEN;
-	}
+	if (lo->attachment == attachment && lo->state == LOOP_RUNDOWN)
+		arg->pending = loop_detach_pending(lo);
 	xa_unlock(&loop_index);
 	return err == -ETIME ? 0 : err;
 }

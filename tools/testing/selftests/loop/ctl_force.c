@@ -213,6 +213,20 @@ TEST_F(ctl, force_after_clr_fd)
 	}
 }
 
+/* LOOP_DETACH_LAZY of a dead device tells that its file is released. */
+TEST_F(ctl, force_then_lazy)
+{
+	struct loop_ctl_detach d = lt_to_detach(FIRST, LAZY, 0);
+	int fd = attach_fd(FIRST, self->file, 0, 0);
+
+	ASSERT_GE(fd, 0);
+	EXPECT_EQ(LOOP_PENDING_OPEN, force(FOREVER));
+	EXPECT_STREQ("ok", detach(&d));
+	EXPECT_EQ(LOOP_PENDING_OPEN, d.out_pending);
+	close(fd);
+	EXPECT_STREQ("ENXIO", detach(&d));
+}
+
 TEST_F(ctl, force_diskseq)
 {
 	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0, 0);
