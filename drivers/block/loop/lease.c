@@ -167,6 +167,8 @@ static int loop_detach_wait(struct loop_device *lo, struct loop_detach_arg *arg)
 		bool locked = !watch && loop_device_is_unused(lo);
 		u64 attachment = arg->attachment;
 
+		if (loop_device_is_dead_and_open(lo, attachment))
+			return 0;
 		if (left <= 0)
 			return -ETIMEDOUT;
 		/* only open_mutex was in the way, and its release wakes no waiter here */
@@ -178,8 +180,6 @@ static int loop_detach_wait(struct loop_device *lo, struct loop_detach_arg *arg)
 							 left);
 		if (err == -ERESTARTSYS)
 			return err;
-		if (loop_device_is_dead_and_open(lo, attachment))
-			return 0;
 		err = loop_detach_try(lo, arg);
 		if (err == -ENXIO || err == -ESTALE || err == -ENODEV)
 			err = 0;
