@@ -229,7 +229,8 @@ static enum status watch(int control, unsigned int index,
 	};
 	enum status status;
 
-	status = read_diskseq(control, index, LOOP_LIST_ATTACHED, &d.diskseq);
+	/* with LOOP_LIST_ATTACHED, a device that is being detached is not found */
+	status = read_diskseq(control, index, 0, &d.diskseq);
 	if (status != STATUS_OK || !d.diskseq)
 		return status;
 	if (!detach_ioctl(control, &d))

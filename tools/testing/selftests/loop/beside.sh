@@ -12,7 +12,7 @@ cd "$(dirname "$0")" || exit 1
 # shellcheck source=system.sh
 . ./system.sh
 need_root
-need_cmd losetup mkfs.ext4 mount umount fdisk sfdisk flock unshare
+need_cmd losetup mkfs.ext4 mount umount fdisk sfdisk flock unshare fsfreeze
 tap_start
 
 finish()
@@ -293,6 +293,35 @@ loopctl_wait()
 	wait -n && wait -n && [ ! -e "/sys/block/${d##*/}/loop" ]
 }
 
+has_write_in_flight()
+{
+	local writes
+
+	read -r _ writes < "/sys/block/${1##*/}/inflight"
+	[ "$writes" != 0 ]
+}
+
+# The file system of the file is frozen, so the write to the file does not end.
+loopctl_wait_for_file()
+{
+	local at d pid rc=0
+
+	at=$(scratch_fs ext4) && image "$at/file" 1M && d=$("$loopctl" attach "$at/file") &&
+		fsfreeze -f "$at" || return
+	dd if=/dev/zero of="$d" bs=4096 count=1 oflag=direct 2> /dev/null &
+	pid=$!
+	wait_for 10 has_write_in_flight "$d" || rc=1
+	"$loopctl" detach --force --timeout 0.05 "$d" 2> /dev/null
+	same "exit status of detach --force" 4 $? || rc=1
+	"$loopctl" wait --timeout 0.05 "$d"
+	same "exit status of wait" 4 $? || rc=1
+	fsfreeze -u "$at"
+	"$loopctl" wait --timeout 60 "$d"
+	same "exit status of wait when the write goes on" 0 $? || rc=1
+	wait "$pid"
+	wait_for 10 is_free "$d" && scratch_fs_end "$at" && return "$rc"
+}
+
 loopctl_lazy()
 {
 	local d
@@ -536,6 +565,7 @@ if [ -x "$loopctl" ]; then
 	claim "loopctl: attach: the other options" loopctl_flags
 	claim "loopctl: attach --block-size auto" loopctl_gpt
 	claim "loopctl: detach --wait, wait" loopctl_wait
+	claim "loopctl: wait: for the release of the file" loopctl_wait_for_file
 	claim "loopctl: detach --lazy" loopctl_lazy
 	claim "loopctl: detach --force" loopctl_force
 	claim "loopctl: detach --diskseq, --any" loopctl_diskseq
