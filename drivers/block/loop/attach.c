@@ -836,6 +836,21 @@ void loop_device_undo_attach(struct loop_device *lo, bool remove)
  */
 
 /*
+ * Frees a drained backing and releases its file here: fput() of a worker would leave the
+ * release to another worker. No lock is held, as the release may close another device.
+ */
+static void loop_backing_retire_sync(struct loop_backing *b)
+{
+	struct file *quiet = b->quiet_file ? get_file(b->quiet_file) : NULL;
+	struct file *file = get_file(b->file);
+
+	loop_backing_retire(b);
+	if (quiet)
+		__fput_sync(quiet);
+	__fput_sync(file);
+}
+
+/*
  * Shuts down file systems on a device that is dying, and releases its file. Each step
  * may wait for I/O on the file. Nobody detaches the device meanwhile.
  */
@@ -849,9 +864,7 @@ static void loop_device_end(struct loop_device *lo)
 		loop_sysfs_remove(lo);
 		b = loop_backing_take(lo);
 	}
-	loop_backing_retire(b);
-	/* fput() of a worker leaves the release to another worker */
-	flush_delayed_fput();
+	loop_backing_retire_sync(b);
 	xa_lock(&loop_index);
 	WRITE_ONCE(lo->death, LOOP_DEAD);
 	xa_unlock(&loop_index);

@@ -609,6 +609,62 @@ TEST_F_TIMEOUT(ctl, force_and_close, 600)
 	EXPECT_EQ(0, held);
 }
 
+/* Several devices are detached by force at once, one of them with a large file. */
+
+struct victim {
+	pthread_barrier_t *start;
+	pthread_t thread;
+	char path[96];
+	int index;
+	uint32_t pending;
+	bool released;
+};
+
+static void *force_one(void *arg)
+{
+	struct victim *v = arg;
+	struct loop_ctl_detach d = lt_to_detach(v->index, FORCE, FOREVER);
+
+	pthread_barrier_wait(v->start);
+	usleep((v->index - FIRST) * 500);
+	ioctl(lt_control(), LOOP_CTL_DETACH, &d);
+	v->pending = d.out_pending;
+	v->released = released(v->path);
+	return NULL;
+}
+
+TEST_F_TIMEOUT(ctl, force_several, 600)
+{
+	pthread_barrier_t start;
+	struct victim v[4];
+	unsigned int i, k, held = 0;
+	int file;
+
+	ASSERT_EQ(0, pthread_barrier_init(&start, NULL, ARRAY_SIZE(v)));
+	for (k = 0; k < 8; k++) {
+		for (i = 0; i < ARRAY_SIZE(v); i++) {
+			v[i].start = &start;
+			v[i].index = FIRST + i;
+			snprintf(v[i].path, sizeof(v[i].path), "%s/%u", self->dir, i);
+			file = open(v[i].path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+			ASSERT_GE(file, 0);
+			ASSERT_EQ(0, posix_fallocate(file, 0, i ? PAGE : 16 * SIZE));
+			ASSERT_STREQ("ok", attach_to(FIRST + i, file, 0, 0));
+			close(file);
+		}
+		/* The release of this one frees its memory, which takes longest. */
+		unlink(v[0].path);
+		for (i = 0; i < ARRAY_SIZE(v); i++)
+			ASSERT_EQ(0, pthread_create(&v[i].thread, NULL, force_one, &v[i]));
+		for (i = 0; i < ARRAY_SIZE(v); i++) {
+			pthread_join(v[i].thread, NULL);
+			held += i && !v[i].pending && !v[i].released;
+		}
+	}
+	pthread_barrier_destroy(&start);
+	EXPECT_EQ(0, held);
+}
+
 /* Opens, closes, attaches and reads beside it */
 
 static atomic_bool stop;
