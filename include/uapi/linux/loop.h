@@ -420,8 +420,8 @@ enum {
  * Every user may call LOOP_DETACH_WATCH.
  *
  * If the call returns 0 and @out_pending is 0, the file has been released. But if
- * the close() of another task has detached the device, the file is certain to be
- * released only when that close() has returned. An ephemeral device is gone, too,
+ * a close() or an ioctl of another task has detached the device, the file is certain
+ * to be released only when that call has returned. An ephemeral device is gone, too,
  * unless it was detached by force and is still open, or the deadline or a signal
  * comes first. LOOP_DETACH_WAIT and _WATCH fail with ETIMEDOUT at the deadline, and
  * the device is as it was. The release of the file by LOOP_DETACH_WAIT may take
