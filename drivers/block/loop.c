@@ -125,6 +125,9 @@ static struct loop_backing *loop_backing_get(struct loop_device *lo)
 {
 	struct loop_backing *b;
 
+	/* a drain of a dead device ends although programs go on submitting */
+	if (unlikely(READ_ONCE(lo->death)))
+		return NULL;
 	this_cpu_inc(lo->counters->started);
 	smp_mb(); /* pairs with loop_device_is_idle() */
 	b = rcu_dereference_check(lo->backing, true);
@@ -1046,8 +1049,6 @@ static void loop_flush_work(struct work_struct *work)
 /* The block layer has checked the bio, but the capacity may have changed since. */
 static bool loop_bio_allowed(const struct loop_backing *b, struct bio *bio)
 {
-	if (READ_ONCE(b->lo->death))
-		return false;
 	if (op_is_write(bio_op(bio)) && b->params.read_only &&
 	    bio->bi_iter.bi_size)
 		return false;

@@ -384,6 +384,47 @@ TEST_F_TIMEOUT(ctl, force_users, 600)
 	}
 }
 
+static atomic_bool stop;
+
+/* Reads again and again, whatever the result is. */
+static void *read_on(void *arg)
+{
+	int fd = lt_open(FIRST, O_RDONLY | O_DIRECT);
+	uint8_t *buf = lt_edge() - PAGE;
+
+	while (!stop)
+		if (pread(fd, buf, PAGE, 0) != PAGE)
+			(*(atomic_uint *)arg)++;
+	close(fd);
+	return NULL;
+}
+
+/* Those who ignore errors do not hold up the release of the file. */
+TEST_F(ctl, force_ignored)
+{
+	struct loop_ctl_detach d = lt_to_detach(FIRST, FORCE, 0);
+	atomic_uint failed = 0;
+	pthread_t t[8];
+	unsigned int i;
+
+	/* The first call maps it. */
+	lt_edge();
+	ASSERT_STREQ("ok", attach_to(FIRST, self->file, 0, DIRECT_IO));
+	stop = false;
+	for (i = 0; i < ARRAY_SIZE(t); i++)
+		ASSERT_EQ(0, pthread_create(&t[i], NULL, read_on, &failed));
+	lt_sleep_ms(200);
+	d.deadline = lt_in_ms(30000);
+	EXPECT_STREQ("ok", detach(&d));
+	EXPECT_EQ(LOOP_PENDING_OPEN, d.out_pending);
+	for (i = 0; i < 1000 && !failed; i++)
+		lt_sleep_ms(10);
+	stop = true;
+	for (i = 0; i < ARRAY_SIZE(t); i++)
+		pthread_join(t[i], NULL);
+	EXPECT_LT(0, failed);
+}
+
 /* What is in flight ends, with or without an error; none gets lost. */
 TEST_F(ctl, force_in_flight)
 {
@@ -666,8 +707,6 @@ TEST_F_TIMEOUT(ctl, force_several, 600)
 }
 
 /* Opens, closes, attaches and reads beside it */
-
-static atomic_bool stop;
 
 static void *come_and_go(void *arg)
 {
