@@ -427,9 +427,20 @@ static void loop_io_fall_back(struct loop_io *io, long ret)
 }
 
 /*
+ * A submitter's write that syncs the file has failed. The error may be that of an earlier
+ * write, which the file reports only once, so the bio must not be tried again. A try
+ * without memory, or one that would have waited, has not synced.
+ */
+static bool loop_io_sync_failed(const struct loop_io *io)
+{
+	return io->ret < 0 && io->ret != -EAGAIN && io->ret != -ENOMEM &&
+	       loop_io_is_write(io) && iocb_is_dsync(&io->iocb);
+}
+
+/*
  * Handles the result of a try, and returns ENDED, or AGAIN if something is left. A
- * worker's try that transfers nothing fails the bio, except that direct I/O which the
- * file refuses is tried again buffered.
+ * worker's try that transfers nothing fails the bio, and so does a sync that fails,
+ * except that direct I/O which the file refuses is tried again buffered.
  */
 static enum loop_try loop_io_handle_result(struct loop_io *io)
 {
@@ -461,7 +472,8 @@ static enum loop_try loop_io_handle_result(struct loop_io *io)
 		 */
 		WRITE_ONCE(io->b->inline_read, false);
 		WRITE_ONCE(io->b->inline_write, false);
-	} else if (!inlined && !(ret == -EINVAL && direct)) {
+	} else if ((!inlined || loop_io_sync_failed(io)) &&
+		   !(ret == -EINVAL && direct)) {
 		loop_io_end(io, errno_to_blk_status(ret ?: -EIO));
 		return LOOP_TRY_ENDED;
 	}

@@ -21,6 +21,7 @@ finish()
 	loop_detach_all
 	umount "$LOOP_SCRATCH"/at* 2>/dev/null
 	[ ! -e "$mapped" ] || unmap_it disk
+	[ ! -e "$mapper-cached" ] || unmap_it cached
 	null_end
 	scratch_exit
 }
@@ -262,6 +263,68 @@ append_only()
 }
 claim "a file that may only be appended to: writes, discards and zeroes" append_only
 loop_detach_all
+
+# ---- an error of an earlier write ----
+
+# The disk has a cache and no FUA, so a write with FUA syncs the file.  Time stamps have whole
+# seconds, so that not each write is left to a worker because of them.
+lost_start()
+{
+	low=$(null_make size=64 blocksize=4096 cache_size=1 fua=0) &&
+		map_to cached "0 131072 linear $low 0" &&
+		mkfs.ext4 -q -F -I 128 -b 4096 -O ^has_journal "$mapper-cached" &&
+		mount -o noatime,errors=continue "$mapper-cached" "$at" &&
+		written_image "$at/img" 64
+}
+
+lost_end()
+{
+	loop_detach_all
+	umount "$at"
+	[ ! -e "$mapper-cached" ] || unmap_it cached
+	null_remove
+}
+
+# lost: writes 512 bytes of block 0, by way of the page cache of the file, which loses them
+lost()
+{
+	local n
+
+	n=$(($("$paths" place "$at/img") / 512)) &&
+		remap_to cached "0 $n linear $low 0" "$n 8 error" \
+			"$((n + 8)) $((131064 - n)) linear $low $((n + 8))" &&
+		dd if="$random" of="$dev" bs=512 count=1 oflag=direct conv=notrunc status=none &&
+		fails sync -d "$at/img" && remap_to cached "0 131072 linear $low 0"
+}
+
+# reported: the next write with FUA or the flush after it fails; true if the write was inline
+reported()
+{
+	lost && write_at 16 && snap "$dev" || exit
+	if [ "$("$paths" flagged "$dev" write 64 4096 dsync)" = ok ] &&
+		dd if=/dev/null of="$dev" conv=fsync,notrunc status=none; then
+		echo "the error is lost:" && all_since "$dev"
+		exit 1
+	fi
+	counted "$dev" inline > /dev/null && uncounted "$dev" retry_again > /dev/null
+}
+
+# The file reports the error only once.
+reported_once()
+{
+	dev=$("$LOOP_TEST_BIN/loopctl" attach --direct-io --direct-aligned "$at/img") &&
+		wait_for 10 reported && write_at 24 && detach "$dev"
+}
+
+if [ ! -x "$LOOP_TEST_BIN/loopctl" ]; then
+	tap_skip "an error of an earlier write" "loopctl is not built"
+elif lost_start; then
+	claim "a write with FUA does not hide the error of an earlier write" reported_once
+	lost_end
+else
+	tap_skip "an error of an earlier write" "no null_blk with configfs"
+	lost_end
+fi
 
 # ---- the disk is pulled ----
 
