@@ -800,6 +800,9 @@ static enum loop_path loop_io_path_rw(const struct loop_io *io)
 		return LOOP_PATH_WORKER_ALIGN;
 	if (!READ_ONCE(*(write ? &b->inline_write : &b->inline_read)))
 		return LOOP_PATH_WORKER_FILE;
+	/* a buffered write syncs a file with the attribute S, in spite of IOCB_NOWAIT */
+	if (write && !b->params.direct && IS_SYNC(loop_file_inode(b->file)))
+		return LOOP_PATH_WORKER_FILE;
 	if (!READ_ONCE(loop_inline))
 		return LOOP_PATH_WORKER_OFF;
 	/* a full file system syncs itself, and may wait for workers of its own */

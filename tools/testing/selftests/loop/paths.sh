@@ -207,6 +207,19 @@ fua()
 }
 claim "buffered: FUA is inline, and a flush follows" fua
 
+# A write to a file with the attribute S waits for the disk, whatever IOCB_NOWAIT says.
+synchronous()
+{
+	local file=${on[xfs]}/synchronous dev
+
+	written_image "$file" 64
+	dev=$(attach_to "$file" off) && chattr +S "$file" && snap "$dev" &&
+		"$paths" write "$dev" 64 21 && counted "$dev" worker_file:64 &&
+		uncounted "$dev" inline && chattr -S "$file" && write_inline xfs "$dev" 22 &&
+		detach "$dev" && "$paths" check "$file" 64 22
+}
+claim "buffered, chattr +S: workers wait for the sync" synchronous
+
 # flusher_soon COMMAND...: dirty pages are written back at once
 flusher_soon()
 {
