@@ -640,8 +640,13 @@ static void loop_backing_derive_inline(struct loop_backing *b)
 		return;
 	if (loop_backing_can_inline(b)) {
 		b->inline_read = loop_backing_can_read_inline(b);
+		/*
+		 * Some kernels have the writer start the writeback of what is not to
+		 * stay in the page cache, whatever IOCB_NOWAIT says.
+		 */
 		b->inline_write = b->params.direct ||
-				  (b->file->f_op->fop_flags & FOP_BUFFER_WASYNC);
+				  ((b->file->f_op->fop_flags & FOP_BUFFER_WASYNC) &&
+				   !b->uncached);
 	} else if (!b->params.direct && loop_file_reads_cache(b->file)) {
 		/* a file that is filled on demand has no quiet file */
 		b->inline_cached = loop_backing_can_read_inline(b);
