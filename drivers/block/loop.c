@@ -100,20 +100,14 @@ static bool loop_inline = true;
  *   worker  A worker does all other bios. loop_io_path() has the reasons.
  */
 
-/* Counts the end of @nr bios. */
-static void loop_bios_count_end(struct loop_device *lo, unsigned int nr)
+static void loop_bio_count_end(struct loop_device *lo)
 {
 	/* the device is freed only after a grace period */
 	guard(rcu)();
 	smp_mb(); /* pairs with loop_device_is_idle() */
-	this_cpu_add(lo->counters->ended, nr);
+	this_cpu_inc(lo->counters->ended);
 	if (unlikely(wq_has_sleeper(&lo->drained)))
 		wake_up(&lo->drained);
-}
-
-static void loop_bio_count_end(struct loop_device *lo)
-{
-	loop_bios_count_end(lo, 1);
 }
 
 /*
@@ -1239,20 +1233,23 @@ static bool loop_bio_can_merge(struct loop_device *lo, const struct bio *bio)
 	       mp_bvec_iter_bvec(bio->bi_io_vec, iter).bv_len == iter.bi_size;
 }
 
-/* Puts the bio in flight, where it waits in the plug for others that continue it. */
+/*
+ * Puts the bio in the plug, where it waits for others that continue it. It is not in
+ * flight there, and is checked again when the plug submits it.
+ */
 static bool loop_bio_plug(struct loop_device *lo, struct bio *bio)
 {
 	struct loop_backing *b = loop_backing_get(lo);
+	bool plugged = false;
 
 	if (!b)
 		return false;
 	if (loop_bio_allowed(b, bio)) {
 		loop_backing_attach_wb(b);
-		if (loop_plug_add(lo, bio))
-			return true;
+		plugged = loop_plug_add(lo, bio);
 	}
 	loop_bio_count_end(lo);
-	return false;
+	return plugged;
 }
 
 /* Submits a bio that stands for @nr bios, which have waited in a plug. */
@@ -1264,7 +1261,6 @@ static void loop_submit_merged(struct bio *bio, struct loop_group *group,
 	if (nr > 1)
 		this_cpu_add(lo->counters->stats[LOOP_STAT_MERGED], nr);
 	loop_bio_issue(bio, group);
-	loop_bios_count_end(lo, nr);
 }
 
 static void loop_submit_bio(struct bio *bio)

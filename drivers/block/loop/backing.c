@@ -482,7 +482,7 @@ static bool loop_device_is_idle(struct loop_device *lo)
 
 	for_each_possible_cpu(cpu)
 		ended += READ_ONCE(per_cpu_ptr(lo->counters, cpu)->ended);
-	/* pairs with loop_bios_count_end() and loop_backing_get() */
+	/* pairs with loop_bio_count_end() and loop_backing_get() */
 	smp_mb();
 	for_each_possible_cpu(cpu)
 		started += READ_ONCE(per_cpu_ptr(lo->counters, cpu)->started);

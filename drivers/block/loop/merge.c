@@ -5,10 +5,13 @@
  * and a file does one large write with far less work than many small ones.
  *
  * Bios wait in the submitter's plug until it is finished, or the submitter sleeps. They
- * are in flight meanwhile, so no change of the backing goes past them, and hold one unit
- * of their group's room, so that the submitter is held back as without a plug. Plugs leave
- * one unit to others: when a task ends its plug, one callback may wait for room while
- * the bios of a later one hold some.
+ * hold one unit of their group's room, so that the submitter is held back as without a
+ * plug.
+ *
+ * When a task ends its plug, one callback, as that of md, may wait for the device while
+ * nothing reaches the bios of a later one. So plugs leave one unit of room to others, and
+ * their bios are not in flight: a change of the backing does not wait for them, and they
+ * go to the backing that is in force when they are submitted.
  *
  * The heart comes in by loop_plug_add(), and has passed down the function that submits.
  * This room calls work.c, and takes no lock.

@@ -1153,7 +1153,45 @@ plug_of_md()
 		plug_writes "$mapper-md" 100 && unmap_it md && detach "$dev"
 }
 
+# change_while PROCESS DEVICE: turns direct I/O off and on until the process has ended
+change_while()
+{
+	local mode
+
+	until has_ended "$1"; do
+		for mode in off on; do
+			timeout -s KILL 20 losetup "--direct-io=$mode" "$2" || return
+		done
+	done
+}
+
+# Of three devices in a plug, the last one ends its part first, slowly, and then the second
+# one, which lies on the first.  The bios of the first one are still in the plug.
+changed_while_plugged()
+{
+	local low above last writer rc=0
+
+	echo 4 > "/sys/block/${slow##*/}/queue/max_sectors_kb" &&
+		low=$(attach_to "$disk" on) && above=$(attach_to "$low" on -o 1M) &&
+		last=$(attach_to "$slow" on) &&
+		map_to plug "0 128 linear $low 0" "128 128 linear $above 0" \
+			"256 128 linear $last 0" && snap "$low" || return
+	plug_writes "$mapper-plug" 48 &
+	writer=$!
+	change_while "$writer" "$low" || rc=1
+	wait "$writer" || rc=2
+	same "where it went wrong" 0 "$rc" && counted "$low" merged && unmap_it plug &&
+		detach "$above" && detach "$low" && detach "$last"
+}
+
 disk=$(brd_take)
+if slow=$(null_make size=64 hw_queue_depth=1 irqmode=2 completion_nsec=100000000); then
+	claim "a change of the device while a task ends its plug" changed_while_plugged
+	layers_off
+	null_remove
+else
+	tap_skip "a change of the device while a task ends its plug" "no null_blk with configfs"
+fi
 claim "the module loads with a depth of 1" eval 'loop_unload && loop_load hw_queue_depth=1'
 claim "a depth of 1: pages fill a plug" plug_full
 if [ -n "$(modinfo -n dm_raid 2> /dev/null)" ]; then
