@@ -102,9 +102,18 @@ static void loop_plug_submit(struct loop_plug *plug)
 	loop_entries->submit(plug->merged ?: plug->first, plug->group, plug->nr);
 }
 
+/*
+ * Submits what has waited in a plug that ends. Like the block layer's submit_bio(), it waits
+ * while the queue is frozen, and then keeps changes of the backing out.
+ */
 static void loop_plug_end(struct loop_plug *plug)
 {
+	struct request_queue *q = bdev_get_queue(plug->first->bi_bdev);
+
+	while (!percpu_ref_tryget_live(&q->q_usage_counter))
+		wait_event(q->mq_freeze_wq, !READ_ONCE(q->mq_freeze_depth));
 	loop_plug_submit(plug);
+	percpu_ref_put(&q->q_usage_counter);
 	kfree(plug);
 }
 
