@@ -551,6 +551,20 @@ static bool loop_backing_aligned(const struct loop_backing *b)
 		 b->dio_offset_mask);
 }
 
+/*
+ * Some blocks of a folio are written past the page cache of the file, and others by way
+ * of it. A file system has the file locked during a direct write only if that waits.
+ * Otherwise a buffered write may dirty the folio meanwhile. The file system then keeps
+ * stale bytes in the cache, and has the next fsync fail.
+ */
+static bool loop_backing_mixes(const struct loop_backing *b)
+{
+	return b->params.direct && !loop_file_bdev(b->file) &&
+	       !loop_backing_aligned(b) &&
+	       (b->dio_offset_mask < PAGE_SIZE - 1 ||
+		mapping_large_folio_support(loop_file_data_inode(b->file)->i_mapping));
+}
+
 static bool loop_backing_can_direct(const struct loop_backing *b)
 {
 	if (!(b->file->f_mode & FMODE_CAN_ODIRECT) ||
@@ -644,7 +658,7 @@ static void loop_backing_derive_inline(struct loop_backing *b)
 		 * Some kernels have the writer start the writeback of what is not to
 		 * stay in the page cache, whatever IOCB_NOWAIT says.
 		 */
-		b->inline_write = b->params.direct ||
+		b->inline_write = b->params.direct ? !b->write_waits :
 				  ((b->file->f_op->fop_flags & FOP_BUFFER_WASYNC) &&
 				   !b->uncached);
 	} else if (!b->params.direct && loop_file_reads_cache(b->file)) {
@@ -699,9 +713,11 @@ int loop_backing_derive(struct loop_backing *b, bool resize)
 	b->swap_out = b->quiet_file && !b->params.read_only &&
 		      loop_file_can_swap(b->file) &&
 		      !((b->params.offset | PAGE_SIZE) & b->dio_offset_mask);
-	b->write_waits = b->params.direct &&
-			 (loop_inode_fs(loop_file_data_inode(b->file)) &
-			  LOOP_FS_FORGETS_ASYNC);
+	b->mixes = loop_backing_mixes(b);
+	b->write_waits = b->mixes ||
+			 (b->params.direct &&
+			  (loop_inode_fs(loop_file_data_inode(b->file)) &
+			   LOOP_FS_FORGETS_ASYNC));
 	loop_backing_derive_features(b);
 	loop_backing_derive_limits(b);
 	loop_backing_derive_inline(b);

@@ -125,6 +125,7 @@ struct loop_backing {
 	bool			uncached;	/* C: buffered I/O leaves nothing in the cache */
 	bool			honours_dsync;	/* C: direct writes obey IOCB_DSYNC */
 	bool			write_waits;	/* C: writes of workers are synchronous */
+	bool			mixes;		/* C: in a folio, writes are direct and buffered */
 	struct loop_backoff	backoff[2];	/* for reads, and for writes */
 	struct block_device	*clone_bdev;	/* C: gets clones of bios, or NULL */
 	struct bio_set		*clones;	/* C: NULL without clone_bdev */

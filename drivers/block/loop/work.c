@@ -242,12 +242,15 @@ static void loop_io_queue_write(struct loop_io *io)
 	}
 }
 
-/* Queues the bio for a worker, in any context. */
+/*
+ * Queues the bio for a worker, in any context. If direct writes have to wait, but may do so
+ * at the same time, each has a worker.
+ */
 void loop_io_queue(struct loop_io *io)
 {
 	if (io->group == &io->group->lo->swap_group)
 		loop_io_queue_swap(io);
-	else if (bio_op(io->bio) == REQ_OP_WRITE)
+	else if (bio_op(io->bio) == REQ_OP_WRITE && !io->b->mixes)
 		loop_io_queue_write(io);
 	else
 		loop_io_queue_work(io);

@@ -557,15 +557,6 @@ coherent()
 }
 claim "RAM disk: readers of it see each write that is done" coherent
 
-# in_flight DEVICE read|write
-in_flight()
-{
-	local reads writes
-
-	read -r reads writes < "/sys/block/${1##*/}/inflight"
-	[ "$([ "$2" = read ] && echo "$reads" || echo "$writes")" -gt 0 ]
-}
-
 # A write is delayed below. Meanwhile the old data are read into the cache, which may
 # already have had them.
 overtaken()

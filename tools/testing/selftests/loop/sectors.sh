@@ -3,7 +3,8 @@
 #
 # LOOP_ATTACH_DIRECT_ALIGNED: images with sectors of 512, 2048 and 4096 bytes on disks
 # with sectors of 512 and 4096.  Direct I/O is on, the sectors have the size that was asked
-# for, so partitions are found, and direct and buffered I/O see the same data.
+# for, so partitions are found, and direct and buffered I/O see the same data, also at the same
+# time.
 
 # shellcheck disable=SC2317,SC2119 # claims call functions by name
 
@@ -11,7 +12,7 @@ cd "$(dirname "$0")" || exit 1
 # shellcheck source=paths-lib.sh
 . ./paths-lib.sh
 need_root
-need_cmd losetup sfdisk mkfs.ext4 mkfs.xfs
+need_cmd losetup dmsetup sfdisk mkfs.ext4 mkfs.xfs
 tap_start
 
 at=$LOOP_SCRATCH/at
@@ -22,8 +23,7 @@ size=$((4 << 20))
 
 finish()
 {
-	loop_detach_all
-	umount "$at" 2> /dev/null
+	layers_off
 	null_end
 	scratch_exit
 }
@@ -89,7 +89,7 @@ sectors()
 		counted "$dev" worker_align
 	else
 		uncounted "$dev" worker_align
-	fi && [ $(($(since "$dev" inline) + $(since "$dev" cloned))) -gt 0 ] &&
+	fi && sum_counted "$dev" inline cloned worker_file &&
 		same_as_expected "$dev" direct "$2" && same_as_expected "$dev" direct 65536 &&
 		same_as_expected "$1" fullblock 65536 && sync "$dev" && forget "$1" &&
 		same_as_expected "$1" fullblock 65536 && fstrim_piece "$dev" &&
@@ -141,6 +141,69 @@ for below in 512 4096; do
 			on_disk "$disk" $below $sector
 	done
 done
+
+# ---- a folio with several blocks ----
+
+# delay MS: the disk delays writes
+delay()
+{
+	remap_to slow "0 $sectors delay $disk 0 0 $disk 0 $1"
+}
+
+# beside FILE BLOCK [COMMAND...]: writes the block past the page cache.  Meanwhile the command
+# reads its folio, and a sector of the next block is written.  Then a sector of the block is
+# written by way of the page cache, and with it the rest of the block, which must not be old.
+beside()
+{
+	local file=$1 block=$2 dev pid
+
+	shift 2
+	dev=$("$LOOP_TEST_BIN/loopctl" attach --direct-io --direct-aligned --strict "$file") &&
+		dd if=/dev/zero of="$dev" bs=64k count=32 oflag=direct status=none &&
+		forget "$file" && delay 1500 || return
+	dd if="$random" of="$dev" bs=4096 seek="$block" count=1 oflag=direct conv=notrunc \
+		status=none &
+	pid=$!
+	wait_for 10 in_flight "$dev" write && { [ $# = 0 ] || "$@"; } &&
+		dd if="$random" of="$dev" bs=512 seek=$((block * 8 + 8)) count=1 oflag=direct \
+			conv=notrunc status=none && wait "$pid" && delay 0 &&
+		sync "$dev" && is_beside "$dev" "$block" &&
+		dd if="$random" of="$dev" bs=512 seek=$((block * 8)) count=1 oflag=direct \
+			conv=notrunc status=none &&
+		sync "$dev" && is_beside "$dev" "$block" && forget "$file" &&
+		is_beside "$dev" "$block" && detach "$dev"
+}
+
+is_beside()
+{
+	dd if="$1" bs=512 skip=$(($2 * 8)) count=8 iflag=direct status=none |
+		cmp -n 4096 - "$random" &&
+		dd if="$1" bs=512 skip=$(($2 * 8 + 8)) count=1 iflag=direct status=none |
+		cmp -n 512 - "$random"
+}
+
+null_remove
+disk=$(null_make size=320 blocksize=4096) || bail_out "no disk with sectors of 4096"
+sectors=$((320 * 2048))
+if ! modprobe -q dm_delay || ! map_to slow "0 $sectors delay $disk 0 0"; then
+	tap_skip "a folio with several blocks" "no dm-delay"
+else
+	# Sequential reads make large folios.
+	claim "a disk: a block beside one that is cached and changed" \
+		beside "$mapper-slow" 200 dd if="$mapper-slow" of=/dev/null bs=64k count=32 \
+		status=none
+	layers_off
+	# A folio has at least one block of the file system.
+	if map_to slow "0 $sectors delay $disk 0 0" &&
+		mkfs.xfs -q -f -b size=16384 "$mapper-slow" &&
+		mount -o noatime "$mapper-slow" "$at"; then
+		head -c 2M /dev/zero > "$at/image" && sync "$at/image"
+		claim "xfs: a block beside one that is cached and changed" beside "$at/image" 200
+	else
+		tap_skip "xfs: a block beside one that is cached and changed" "no blocks of 16 KiB"
+	fi
+	layers_off
+fi
 
 finish
 trap - EXIT
