@@ -15,7 +15,7 @@ need_root
 need_cmd losetup fio dmsetup mkfs.ext4 mkfs.xfs mkfs.btrfs fsfreeze prlimit
 tap_start
 
-BRD_COUNT=10
+BRD_COUNT=13
 scratch_init || bail_out "no scratch space"
 trap finish EXIT
 loop_load || bail_out "the module does not load"
@@ -1134,13 +1134,14 @@ plug_full()
 	dev=$(attach_to "$disk" on) && plug_writes "$dev" 512 && detach "$dev"
 }
 
-# md gathers 32 writes in a plug of its own, which may end before that of the device.
+# md with a bitmap gathers 32 writes in a plug of its own, which may end before that of the
+# device.
 plug_of_md()
 {
 	local dev
 
 	dev=$(attach_to "$disk" on) && modprobe dm_raid &&
-		map_to md "0 4096 raid raid1 2 0 nosync 2 - $(brd_take) - $dev" &&
+		map_to md "0 4096 raid raid1 2 0 nosync 2 $(brd_take) $(brd_take) $(brd_take) $dev" &&
 		plug_writes "$mapper-md" 100 && unmap_it md && detach "$dev"
 }
 
