@@ -430,7 +430,8 @@ static void loop_io_fall_back(struct loop_io *io, long ret)
  */
 static bool loop_io_sync_failed(const struct loop_io *io)
 {
-	return io->ret < 0 && io->ret != -EAGAIN && io->ret != -ENOMEM &&
+	return io->ret < 0 && io->ret != -EAGAIN &&
+	       (io->ret != -ENOMEM || io->state == LOOP_IO_INLINE_LATE) &&
 	       loop_io_is_write(io) && iocb_is_dsync(&io->iocb);
 }
 
@@ -1245,7 +1246,9 @@ static bool loop_bio_can_merge(struct loop_device *lo, const struct bio *bio)
 	if (bio_op(bio) != REQ_OP_WRITE || !iter.bi_size)
 		return false;
 	next = this_cpu_xchg(lo->counters->next_write, bio_end_sector(bio));
-	return iter.bi_sector == next && !blk_queue_nomerges(lo->disk->queue) &&
+	/* a clone is in flight on the device above, and a change of that waits for it */
+	return iter.bi_sector == next && bio->bi_end_io != loop_clone_end &&
+	       !blk_queue_nomerges(lo->disk->queue) &&
 	       !(bio->bi_opf & (REQ_NOMERGE_FLAGS | REQ_IDLE | REQ_NOWAIT | REQ_SWAP |
 				REQ_INTEGRITY | REQ_ATOMIC | REQ_POLLED)) &&
 	       mp_bvec_iter_bvec(bio->bi_io_vec, iter).bv_len == iter.bi_size;

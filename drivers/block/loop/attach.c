@@ -541,6 +541,8 @@ static void loop_attach_finish(struct loop_backing *b,
 	if (attach)
 		lo->pins++;
 	xa_unlock(&loop_index);
+	/* a task that waits for the end of the last attachment may have missed it */
+	wake_up(&lo->events);
 
 	if (attach) {
 		attach->out_index = lo->number;
@@ -810,7 +812,8 @@ void loop_device_unpin(struct loop_device *lo)
 	/* without the pin, others may detach and remove the device */
 	get_device(disk_to_dev(lo->disk));
 	xa_lock(&loop_index);
-	due = !--lo->pins && lo->autoclear && !lo->held;
+	/* if somebody has it open, the last close does this, and an open may take long */
+	due = !--lo->pins && lo->autoclear && !lo->held && !disk_openers(lo->disk);
 	xa_unlock(&loop_index);
 	if (due)
 		loop_device_lock_and_detach_if_due(lo);

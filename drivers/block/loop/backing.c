@@ -565,13 +565,24 @@ static bool loop_backing_mixes(const struct loop_backing *b)
 		mapping_large_folio_support(loop_file_data_inode(b->file)->i_mapping));
 }
 
+/*
+ * A block in the page cache of a block device is larger than what direct I/O needs. A
+ * buffered write of a part would write the rest as well, which may be stale.
+ */
+static bool loop_backing_shares_blocks(const struct loop_backing *b)
+{
+	return loop_file_bdev(b->file) && !loop_backing_aligned(b) &&
+	       i_blocksize(loop_file_inode(b->file)) > b->dio_offset_mask + 1;
+}
+
 static bool loop_backing_can_direct(const struct loop_backing *b)
 {
 	if (!(b->file->f_mode & FMODE_CAN_ODIRECT) ||
 	    b->dio_offset_mask == UINT_MAX)
 		return false;
 	if (b->params.attach_flags & LOOP_ATTACH_DIRECT_ALIGNED)
-		return !(b->params.offset & b->dio_offset_mask);
+		return !(b->params.offset & b->dio_offset_mask) &&
+		       !loop_backing_shares_blocks(b);
 	return loop_backing_aligned(b);
 }
 

@@ -103,33 +103,41 @@ static void loop_plug_submit(struct loop_plug *plug)
 }
 
 /*
- * Submits what has waited in a plug that ends. Like the block layer's submit_bio(), it waits
- * while the queue is frozen, and then keeps changes of the backing out.
+ * Submits what has waited in a plug that ends, and keeps changes of the backing out. Returns
+ * false if the queue is frozen.
  */
-static void loop_plug_end(struct loop_plug *plug)
+static bool loop_plug_end(struct loop_plug *plug)
 {
 	struct request_queue *q = bdev_get_queue(plug->first->bi_bdev);
 
-	while (!percpu_ref_tryget_live(&q->q_usage_counter))
-		wait_event(q->mq_freeze_wq, !READ_ONCE(q->mq_freeze_depth));
+	if (!percpu_ref_tryget_live(&q->q_usage_counter))
+		return false;
 	loop_plug_submit(plug);
 	percpu_ref_put(&q->q_usage_counter);
 	kfree(plug);
+	return true;
 }
 
+/* Like the block layer's submit_bio(), it waits while the queue is frozen. */
 static void loop_plug_work(struct work_struct *work)
 {
-	loop_plug_end(container_of(work, struct loop_plug, work));
+	struct loop_plug *plug = container_of(work, struct loop_plug, work);
+	struct request_queue *q = bdev_get_queue(plug->first->bi_bdev);
+
+	while (!loop_plug_end(plug))
+		wait_event(q->mq_freeze_wq, !READ_ONCE(q->mq_freeze_depth));
 }
 
 static void loop_unplug(struct blk_plug_cb *cb, bool from_schedule)
 {
 	struct loop_plug *plug = container_of(cb, struct loop_plug, cb);
 
-	if (!from_schedule) {
-		loop_plug_end(plug);
+	/*
+	 * The task must not wait for a frozen queue: the plug of a device below may come
+	 * later, with clones of this device's bios that the freeze waits for.
+	 */
+	if (!from_schedule && loop_plug_end(plug))
 		return;
-	}
 	INIT_WORK(&plug->work, loop_plug_work);
 	queue_work(loop_plug_workqueue, &plug->work);
 }
