@@ -34,8 +34,8 @@ else
 fi
 
 # With --icount, time is the number of instructions, the same on a busy machine. It
-# allows one processor only.
-vm_options="--icount --mem 4096"
+# allows one processor only. The files have to stay in the page cache beside the RAM disks.
+vm_options="--icount --mem 8192"
 options=""
 if [ "$name" = bench-smp ]; then
 	vm_options="--smp 2 --mem 3072"
