@@ -1452,17 +1452,22 @@ static void interrupt_it(struct __test_metadata *_metadata, struct waiting *w)
 	EXPECT_EQ(128 + SIGKILL, ended(pid));
 }
 
-static int attach_held(struct _test_data_hang *self)
+static int attach_leased(struct _test_data_hang *self, uint32_t attach_flags,
+			 uint32_t lo_flags)
 {
 	int file = open(self->slow, O_RDWR | O_CLOEXEC);
-	struct loop_ctl_attach a = lt_to_attach(A, file, LOOP_ATTACH_LEASE |
-						LOOP_ATTACH_HOLD,
-						LO_FLAGS_PARTSCAN);
+	struct loop_ctl_attach a = lt_to_attach(A, file, LOOP_ATTACH_LEASE | attach_flags,
+						lo_flags);
 
 	if (file < 0 || ioctl(lt_control(), LOOP_CTL_ATTACH, &a))
 		return -1;
 	close(file);
 	return a.out_lease;
+}
+
+static int attach_held(struct _test_data_hang *self)
+{
+	return attach_leased(self, LOOP_ATTACH_HOLD, LO_FLAGS_PARTSCAN);
 }
 
 static int the_lease;
@@ -1508,6 +1513,33 @@ TEST_F_TIMEOUT(hang_signal, scan, 600)
 	EXPECT_EQ(0, e.openers);
 	LT_EXPECT_ERR("EALREADY", ioctl(the_lease, LOOP_LEASE_ANNOUNCE));
 	/* This does not wait, and the end of the scan detaches the device. */
+	EXPECT_EQ(0, ended(start(own_clear_lease, &self->h)));
+	EXPECT_EQ(LOOP_STATE_ATTACHED, state_of(A));
+	EXPECT_TRUE(running(pid));
+	hold(&self->h, 0);
+	EXPECT_EQ(0, ended(pid));
+	EXPECT_EQ(LOOP_STATE_FREE, state_of(A));
+	close(the_lease);
+	EXPECT_EQ(0, umount2(self->h.mnt, 0));
+}
+
+static int hang_scan_node(struct _test_data_hang *self)
+{
+	struct loop_info64 info = { .lo_flags = LO_FLAGS_PARTSCAN };
+	int dev = lt_open(A, O_RDWR);
+
+	return ioctl(dev, LOOP_SET_STATUS64, &info) ? errno : 0;
+}
+
+/* A scan by an opener does not hold up the holder of the lease. */
+TEST_F_TIMEOUT(hang_signal, scan_node, 600)
+{
+	pid_t pid;
+
+	the_lease = attach_leased(&self->h, 0, 0);
+	ASSERT_LE(0, the_lease);
+	pid = start_hanging(&self->h, hang_scan_node, FUSE_READ);
+	ASSERT_LT(0, pid);
 	EXPECT_EQ(0, ended(start(own_clear_lease, &self->h)));
 	EXPECT_EQ(LOOP_STATE_ATTACHED, state_of(A));
 	EXPECT_TRUE(running(pid));

@@ -182,6 +182,23 @@ is_beside()
 		cmp -n 512 - "$random"
 }
 
+# A page cache with larger blocks than the sectors of the disk writes a block as a whole,
+# and with it what a direct write has just changed.  So there is no direct I/O then.
+larger_blocks()
+{
+	local dev
+
+	fails "$LOOP_TEST_BIN/loopctl" attach --direct-io --direct-aligned --strict "$disk" &&
+		dev=$("$LOOP_TEST_BIN/loopctl" attach --direct-io --direct-aligned "$disk") &&
+		same dio 0 "$(cat "/sys/block/${dev##*/}/loop/dio")" && detach "$dev" &&
+		dev=$("$LOOP_TEST_BIN/loopctl" attach --direct-io --direct-aligned --strict \
+			--block-size 2048 "$disk") &&
+		same dio 1 "$(cat "/sys/block/${dev##*/}/loop/dio")" && detach "$dev"
+}
+
+null_remove
+disk=$(null_make size=320 blocksize=2048) || bail_out "no disk with sectors of 2048"
+claim "a disk with larger blocks in its page cache than sectors" larger_blocks
 null_remove
 disk=$(null_make size=320 blocksize=4096) || bail_out "no disk with sectors of 4096"
 sectors=$((320 * 2048))
