@@ -293,14 +293,6 @@ loopctl_wait()
 	wait -n && wait -n && [ ! -e "/sys/block/${d##*/}/loop" ]
 }
 
-has_write_in_flight()
-{
-	local writes
-
-	read -r _ writes < "/sys/block/${1##*/}/inflight"
-	[ "$writes" != 0 ]
-}
-
 # The file system of the file is frozen, so the write to the file does not end.
 loopctl_wait_for_file()
 {
@@ -310,7 +302,7 @@ loopctl_wait_for_file()
 		fsfreeze -f "$at" || return
 	dd if=/dev/zero of="$d" bs=4096 count=1 oflag=direct 2> /dev/null &
 	pid=$!
-	wait_for 10 has_write_in_flight "$d" || rc=1
+	wait_for 10 in_flight "$d" write || rc=1
 	"$loopctl" detach --force --timeout 0.05 "$d" 2> /dev/null
 	same "exit status of detach --force" 4 $? || rc=1
 	"$loopctl" wait --timeout 0.05 "$d"

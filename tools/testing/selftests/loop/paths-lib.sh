@@ -182,15 +182,6 @@ inline_done()
 	}
 }
 
-# in_flight DEVICE read|write
-in_flight()
-{
-	local reads writes
-
-	read -r reads writes < "/sys/block/${1##*/}/inflight"
-	[ "$([ "$2" = read ] && echo "$reads" || echo "$writes")" -gt 0 ]
-}
-
 # ---- tracepoints ----
 
 trace=/sys/kernel/tracing

@@ -81,6 +81,15 @@ has_ended()
 	! kill -0 "$1" 2> /dev/null
 }
 
+# in_flight DEVICE read|write
+in_flight()
+{
+	local reads writes
+
+	read -r reads writes < "/sys/block/${1##*/}/inflight"
+	[ "$([ "$2" = read ] && echo "$reads" || echo "$writes")" -gt 0 ]
+}
+
 # udevadm alone is not enough: a busy udevd may drop the connection, or not answer for
 # longer than udevadm waits.
 udev_settle()
