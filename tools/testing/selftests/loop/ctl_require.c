@@ -203,25 +203,26 @@ TEST_F(ctl, require_direct_io_of_fd)
 	close(fd);
 }
 
-/* The device below has blocks of 4096 bytes. */
+/* The device below has blocks of a page: its page cache has no larger ones. */
 TEST_F(ctl, require_direct_align)
 {
 	struct loop_ctl_attach low = lt_to_attach(FIRST, self->file, 0, AUTOCLEAR);
+	uint32_t page = sysconf(_SC_PAGESIZE);
 	struct loop_ctl_attach a;
 	int fd;
 
-	low.block_size = 4096;
+	low.block_size = page;
 	fd = lt_attach(&low, NULL);
 	ASSERT_GE(fd, 0);
 	a = lt_to_attach(FIRST + 1, fd, LEASE, AUTOCLEAR | DIRECT_IO);
 	EXPECT_STREQ("ok", requires(a, LOOP_COND_BLOCK_SIZE));
 	ASSERT_STREQ("ok", attach(&a));
 	EXPECT_EQ(AUTOCLEAR | DIRECT_IO, a.out_lo_flags);
-	EXPECT_EQ(4096, a.out_block_size);
+	EXPECT_EQ(page, a.out_block_size);
 	EXPECT_EQ(1, lt_sysfs_num(FIRST + 1, "loop/dio"));
 	close(a.out_lease);
 
-	a.block_size = 4096;
+	a.block_size = page;
 	EXPECT_STREQ("ok", requires(a, 0));
 	a.block_size = 512;
 	EXPECT_STREQ("ok", requires(a, LOOP_COND_DIRECT_ALIGN));
@@ -230,7 +231,7 @@ TEST_F(ctl, require_direct_align)
 	a.require = LOOP_COND_DIRECT_ALIGN;
 	EXPECT_STREQ("EOPNOTSUPP", attach(&a));
 	EXPECT_EQ(LOOP_COND_DIRECT_ALIGN, a.out_unmet & LOOP_COND_DIRECT_ALIGN);
-	a.offset = 8192;
+	a.offset = 2 * page;
 	EXPECT_STREQ("ok", requires(a, LOOP_COND_BLOCK_SIZE));
 	/* Only the offset counts. */
 	a.attach_flags |= LOOP_ATTACH_DIRECT_ALIGNED;
