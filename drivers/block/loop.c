@@ -425,8 +425,8 @@ static void loop_io_fall_back(struct loop_io *io, long ret)
 
 /*
  * A submitter's write that syncs the file has failed. The error may be that of an earlier
- * write, which the file reports only once, so the bio must not be tried again. A try
- * without memory, or one that would have waited, has not synced.
+ * write, which the file reports only once, so the bio must not be tried again. A try that
+ * would have waited has not synced, nor has one that lacks memory in the call.
  */
 static bool loop_io_sync_failed(const struct loop_io *io)
 {

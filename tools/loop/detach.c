@@ -35,15 +35,17 @@ static int detach_ioctl(int control, struct loop_ctl_detach *d)
 	return ret;
 }
 
-/* The sequence number is 0 if there is no such device. */
-static enum status read_diskseq(int control, unsigned int index, __u32 flags,
-				__u64 *diskseq)
+/*
+ * The sequence number is 0 if there is no such device. A device that is being detached
+ * counts, which LOOP_LIST_ATTACHED would leave out.
+ */
+static enum status read_diskseq(int control, unsigned int index, __u64 *diskseq)
 {
 	struct loop_ctl_entry e;
 	enum status status;
 	bool found;
 
-	status = read_entry(control, index, flags, &e, &found);
+	status = read_entry(control, index, 0, &e, &found);
 	*diskseq = status == STATUS_OK && found ? e.diskseq : 0;
 	return status;
 }
@@ -111,7 +113,7 @@ static enum status detach(const struct request *r, const char *name)
 		return wrong("no such device name", name);
 	d.index = index;
 	if (!d.diskseq && !(d.flags & LOOP_DETACH_ANY)) {
-		status = read_diskseq(r->control, index, 0, &d.diskseq);
+		status = read_diskseq(r->control, index, &d.diskseq);
 		if (status != STATUS_OK)
 			return status;
 		if (!d.diskseq) {
@@ -229,8 +231,7 @@ static enum status watch(int control, unsigned int index,
 	};
 	enum status status;
 
-	/* with LOOP_LIST_ATTACHED, a device that is being detached is not found */
-	status = read_diskseq(control, index, 0, &d.diskseq);
+	status = read_diskseq(control, index, &d.diskseq);
 	if (status != STATUS_OK || !d.diskseq)
 		return status;
 	if (!detach_ioctl(control, &d))

@@ -616,11 +616,6 @@ limit_device()
 # measure: one row, of $variant in $round
 measure()
 {
-	# Threads of the kernel disturb the rows of these sets, the others are measured once.
-	[ "$smp" ] || [ $round = 1 ] || case $set in
-	requests | state | mounted | jobs) ;;
-	*) return ;;
-	esac
 	case $variant$smp/$set in
 	limit*/state | limit*/mounted | limit*/jobs | limit*/writes) return ;;
 	dm/direct-null) ;;
@@ -721,4 +716,6 @@ while [ $round -le "$rounds" ]; do
 		loop_unload || die "the loop module does not unload"
 	done
 	round=$((round + 1))
+	# Threads of the kernel disturb the rows of these sets; the others are measured once.
+	[ "$smp" ] || rows=$(echo "$rows" | grep -E '^(requests|state|mounted|jobs) ') || break
 done

@@ -1482,6 +1482,20 @@ static int own_clear_lease(struct _test_data_hang *self)
 	return ioctl(the_lease, LOOP_CLR_FD) ? errno : 0;
 }
 
+/* LOOP_CLR_FD on the lease does not wait for @scan, whose end detaches the device. */
+static void clear_during(struct __test_metadata *_metadata, struct _test_data_hang *self,
+			 pid_t scan)
+{
+	EXPECT_EQ(0, ended(start(own_clear_lease, self)));
+	EXPECT_EQ(LOOP_STATE_ATTACHED, state_of(A));
+	EXPECT_TRUE(running(scan));
+	hold(self, 0);
+	EXPECT_EQ(0, ended(scan));
+	EXPECT_EQ(LOOP_STATE_FREE, state_of(A));
+	close(the_lease);
+	EXPECT_EQ(0, umount2(self->mnt, 0));
+}
+
 /* A partition scan holds the device, and others wait for that. */
 TEST_F_TIMEOUT(hang_signal, scan, 600)
 {
@@ -1512,15 +1526,7 @@ TEST_F_TIMEOUT(hang_signal, scan, 600)
 	EXPECT_EQ(LOOP_ATTACH_LEASE, e.attach_flags);
 	EXPECT_EQ(0, e.openers);
 	LT_EXPECT_ERR("EALREADY", ioctl(the_lease, LOOP_LEASE_ANNOUNCE));
-	/* This does not wait, and the end of the scan detaches the device. */
-	EXPECT_EQ(0, ended(start(own_clear_lease, &self->h)));
-	EXPECT_EQ(LOOP_STATE_ATTACHED, state_of(A));
-	EXPECT_TRUE(running(pid));
-	hold(&self->h, 0);
-	EXPECT_EQ(0, ended(pid));
-	EXPECT_EQ(LOOP_STATE_FREE, state_of(A));
-	close(the_lease);
-	EXPECT_EQ(0, umount2(self->h.mnt, 0));
+	clear_during(_metadata, &self->h, pid);
 }
 
 static int hang_scan_node(struct _test_data_hang *self)
@@ -1540,14 +1546,7 @@ TEST_F_TIMEOUT(hang_signal, scan_node, 600)
 	ASSERT_LE(0, the_lease);
 	pid = start_hanging(&self->h, hang_scan_node, FUSE_READ);
 	ASSERT_LT(0, pid);
-	EXPECT_EQ(0, ended(start(own_clear_lease, &self->h)));
-	EXPECT_EQ(LOOP_STATE_ATTACHED, state_of(A));
-	EXPECT_TRUE(running(pid));
-	hold(&self->h, 0);
-	EXPECT_EQ(0, ended(pid));
-	EXPECT_EQ(LOOP_STATE_FREE, state_of(A));
-	close(the_lease);
-	EXPECT_EQ(0, umount2(self->h.mnt, 0));
+	clear_during(_metadata, &self->h, pid);
 }
 
 /* One who is killed during the scan has announced the device, or loses its lease. */

@@ -73,14 +73,19 @@ same_as_expected()
 	dd if="$1" bs="$3" count=$((size / $3)) iflag="$2" status=none | cmp - "$expected"
 }
 
+# attach_aligned ARGUMENT...: attaches with direct I/O where it fits, and prints the device
+attach_aligned()
+{
+	"$LOOP_TEST_BIN/loopctl" attach --direct-io --direct-aligned "$@"
+}
+
 # sectors FILE SECTOR-SIZE DISK-SECTOR-SIZE: makes all tests on FILE, which has the image
 sectors()
 {
 	local dev name args=()
 
 	[ "$2" = 512 ] || args=(--block-size "$2")
-	dev=$("$LOOP_TEST_BIN/loopctl" attach --direct-io --direct-aligned --partscan \
-		--strict "${args[@]}" "$1") && name=${dev##*/} || return
+	dev=$(attach_aligned --partscan --strict "${args[@]}" "$1") && name=${dev##*/} || return
 	same "direct I/O" 1 "$(attr "$dev" dio)" &&
 		same "sector size" "$2" "$(cat "/sys/block/$name/queue/logical_block_size")" &&
 		same partitions 2 "$(find "/sys/block/$name/" -maxdepth 1 -name "${name}p*" | wc -l)" &&
@@ -158,7 +163,7 @@ beside()
 	local file=$1 block=$2 dev pid
 
 	shift 2
-	dev=$("$LOOP_TEST_BIN/loopctl" attach --direct-io --direct-aligned --strict "$file") &&
+	dev=$(attach_aligned --strict "$file") &&
 		dd if=/dev/zero of="$dev" bs=64k count=32 oflag=direct status=none &&
 		forget "$file" && delay 1500 || return
 	dd if="$random" of="$dev" bs=4096 seek="$block" count=1 oflag=direct conv=notrunc \
@@ -188,12 +193,10 @@ larger_blocks()
 {
 	local dev
 
-	fails "$LOOP_TEST_BIN/loopctl" attach --direct-io --direct-aligned --strict "$disk" &&
-		dev=$("$LOOP_TEST_BIN/loopctl" attach --direct-io --direct-aligned "$disk") &&
-		same dio 0 "$(cat "/sys/block/${dev##*/}/loop/dio")" && detach "$dev" &&
-		dev=$("$LOOP_TEST_BIN/loopctl" attach --direct-io --direct-aligned --strict \
-			--block-size 2048 "$disk") &&
-		same dio 1 "$(cat "/sys/block/${dev##*/}/loop/dio")" && detach "$dev"
+	fails attach_aligned --strict "$disk" && dev=$(attach_aligned "$disk") &&
+		same dio 0 "$(attr "$dev" dio)" && detach "$dev" &&
+		dev=$(attach_aligned --strict --block-size 2048 "$disk") &&
+		same dio 1 "$(attr "$dev" dio)" && detach "$dev"
 }
 
 null_remove
