@@ -163,7 +163,7 @@ help:
 	@echo '               without debuggers; KERNEL=6.12, GROUPS="a b"'
 	@echo 'make check-kernels  build the module for each of the kernels that Debian has'
 	@echo '               from 6.12 on, and run the tests on them; hours;'
-	@echo '               KERNELS="trixie-7.3" some of them, GROUPS="a b"'
+	@echo '               KERNELS="trixie-7.3" some of them, GROUPS="a b", ARGS="..."'
 	@echo 'make check-arch  build the module and tests for other machines, and run some'
 	@echo '               groups there: ARCH=arm64, arm64-16k (16 KiB pages) or s390x'
 	@echo '               (big-endian); without ARCH, the first two; hours;'

@@ -42,14 +42,15 @@
 #define FOP_DONTCACHE	0
 #endif
 
-/* Where limits of atomic writes are not stacked, there are none. */
+/* A kernel without this flag does not stack limits of atomic writes: none are offered. */
 #ifndef BLK_FEAT_ATOMIC_WRITES
 #define BLK_FEAT_ATOMIC_WRITES	((__force blk_features_t)0)
 #endif
 
 /*
- * A member, which the preprocessor cannot see: Kbuild looks for it. It is 0 or the same
- * as the other one, which the driver sets after it clears this one.
+ * The preprocessor cannot see a member of a structure, so Kbuild looks for this one. An
+ * alias is enough: the driver sets this member to 0 or to the value of the other one, and
+ * clears it before it sets that one.
  */
 #ifndef LOOP_HAVE_WZEROES_UNMAP
 #define max_hw_wzeroes_unmap_sectors	max_write_zeroes_sectors

@@ -86,7 +86,7 @@ JOBS = {
 FILE_SYSTEMS = ("ext4", "xfs", "btrfs", "tmpfs", "vfat", "ext2", "f2fs", "squashfs", "erofs")
 VARIANTS = ("limit", "stock", "ours")
 NUMBERS = {"share", "switches"}     # small numbers, no ratios
-COSTS = {"jobs", "requests"}        # less is better: the ratios are the other way
+COSTS = {"jobs", "requests"}        # less is better, so the ratios are inverted
 RATIOS = (("ours", "stock"), ("ours", "limit"), ("stock", "limit"))
 
 
@@ -189,8 +189,8 @@ COLUMNS = {
 }
 COLOURS = {"stock": "#e0862f", "ours": "#2b65ad"}
 LEGEND = {"stock": "the kernel's own driver", "ours": "this driver"}
-LABELS, WIDTH, FULL = 205, 127, 96  # of the labels, of a column, of 100 %
-TOP, PITCH, BAR = 104, 30, 11  # of the first row, from row to row, of a bar
+LABELS, WIDTH, FULL = 205, 127, 96  # widths: of the labels, a column, a bar of 100 %
+TOP, PITCH, BAR = 104, 30, 11  # y of the first row, y from row to row, height of a bar
 
 
 class Picture:
@@ -272,7 +272,7 @@ def ratio_chart(rows, path, kernel):
     names = [name for name in SETS if any(row["set"] == name for row in rows)]
     if not names:
         return
-    left, one, longest, pitch = 300, 150, 380, 15  # one: of the ratio 1
+    left, one, longest, pitch = 300, 150, 380, 15  # one: the length of a bar for ratio 1
     bottom = 66 + pitch * len(rows) + 34 * len(names)
     picture = Picture(left + longest + 60, bottom + 30,
                       "This driver compared with the kernel's own: more than 1 is better")

@@ -132,7 +132,7 @@ def shared_errors():
 
 
 in_man = {}
-for part in re.split(r"^Of\b", man.split("\n.SH ERRORS\n")[1].split("\n.SH ")[0], flags=re.M):
+for part in re.split(r"^Errors of\b", man.split("\n.SH ERRORS\n")[1].split("\n.SH ")[0], flags=re.M):
     for name in re.findall(r"LOOP_CTL_\w+", part.split(".TP")[0]):
         in_man.setdefault(name, []).extend(re.findall(r"^\.TP\n\.B (E\w+)$", part, re.M))
 for name in [name for name in ioctls if name.startswith("LOOP_CTL_")]:

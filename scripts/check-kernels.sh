@@ -39,7 +39,7 @@ mapfile -t order < <(for name in "${there[@]}"; do
 	echo "$(release "$name") $name"
 done | sort -V | cut -d ' ' -f 2)
 
-# groups_for NAME: prints nothing for all of them
+# groups_for NAME: prints the groups to run on that kernel, or nothing for all groups
 groups_for() {
 	if [ "${GROUPS_ONLY-}" ]; then
 		echo "$GROUPS_ONLY"

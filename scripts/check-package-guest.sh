@@ -153,7 +153,7 @@ claim "modprobe would load ours, in updates" ours "$v1"
 claim "the initramfs has it" initramfs_has "$running" updates/dkms/loop.ko
 claim "6.1 has no module of ours" same updates "" "$(find "/lib/modules/$old/updates" 2>/dev/null)"
 
-# By hand
+# left_out KERNEL REASON: DKMS, called by hand, does not build for KERNEL, and says why
 left_out()
 {
 	local rc=0

@@ -99,7 +99,7 @@ header_doc() {
 }
 check "kernel-doc of the header" header_doc
 
-# Sentences about this repository are not true in a tree.
+# Fails if the series has words about this repository, which a tree does not have.
 harness() {
 	! in_tree diff pristine | grep '^+' | grep -E \
 		-e 'qemu/|build/|compat/|this repository|loop-(dkms|tools)|powercut' \

@@ -18,7 +18,7 @@ echo "== checkpatch"
 # These do not apply to the driver outside a tree:
 # UNDOCUMENTED_SETUP	looks a parameter up in the tree's documentation
 # ENOSYS		is part of the ABI, for unknown commands of the control device
-# CONSIDER_COMPLETION	a completion does not keep those who wait in order
+# CONSIDER_COMPLETION	tasks that wait for a completion need not go on in order
 checkpatch() {
 	perl build/linux-source/scripts/checkpatch.pl --no-tree --strict --quiet \
 		--no-summary --terse --show-types --ignore "$1" -f "${@:2}" || status=1

@@ -16,7 +16,7 @@
  * replaces it while no bio is in flight. A change that fails has changed nothing. The
  * size of the file, the name and the flags can change while I/O goes on.
  *
- * Rooms
+ * Rooms: the files (the room of a group, in work.c and loop.h, bounds its bios)
  *
  *   loop.c		 this one, the heart: init and exit, open and close, and the
  *			 life of a bio from submission to end
@@ -57,7 +57,7 @@
  *   lo->uevent_mutex	 sending the disk's CHANGE events, or holding them back
  *   loop_chain_mutex	 the check for cycles, publishing, and removing a backing
  *   spinlocks		 the lock of loop_index, lo->group_lock, b->flush_lock and
- *			 loop_mapping_lock
+ *			 loop_claim_lock
  */
 #include <linux/blk-cgroup.h>
 #include <linux/blkdev.h>
@@ -80,7 +80,7 @@
 /* After n tries in a row that would have waited, 2^n - 1 bios are not tried. */
 #define LOOP_BACKOFF_MAX	4	/* the largest n */
 
-/* A folio may become dirty again each time before it is dropped. */
+/* After a folio is written, it may become dirty again before it is invalidated. */
 #define LOOP_STALE_TRIES	8
 
 /*
@@ -100,7 +100,7 @@ static bool loop_inline = true;
  *   inline  The submitter itself reads or writes the file, with IOCB_NOWAIT. If such
  *	     a try would wait, fails or does only a part, a worker does the rest, and
  *	     the worker's result is the bio's.
- *   worker  A worker does all other bios. loop_io_path() has the reasons.
+ *   worker  A worker does all other bios. loop_io_path_rw() has the reasons.
  */
 
 static void loop_bio_count_end(struct loop_device *lo)
@@ -122,7 +122,7 @@ static struct loop_backing *loop_backing_get(struct loop_device *lo)
 {
 	struct loop_backing *b;
 
-	/* a drain of a dead device ends although programs go on submitting */
+	/* bios that are submitted to a dead device must not hold up its drain */
 	if (unlikely(READ_ONCE(lo->death)))
 		return NULL;
 	this_cpu_inc(lo->counters->started);
@@ -251,7 +251,7 @@ static void loop_io_end(struct loop_io *io, blk_status_t status)
 	if (status)
 		bio->bi_status = status;
 	bio_endio(bio);
-	/* a drain ends after the bio, so the cache has what the bio read */
+	/* this comes last, so that after a drain the page cache has what the bio read */
 	loop_bio_count_end(lo);
 }
 
@@ -279,7 +279,7 @@ static bool loop_io_aligned(const struct loop_io *io)
 {
 	unsigned int mask = io->b->dio_mem_mask;
 
-	/* the memory of each bio is whole sectors, as the limits have dma_alignment */
+	/* the queue's default dma_alignment makes the memory of each bio whole sectors */
 	return loop_io_range_aligned(io) &&
 	       (mask < SECTOR_SIZE || loop_bio_memory_aligned(io->bio, mask));
 }
@@ -425,8 +425,8 @@ static void loop_io_fall_back(struct loop_io *io, long ret)
 
 /*
  * A submitter's write that syncs the file has failed. The error may be that of an earlier
- * write, which the file reports only once, so the bio must not be tried again. A try that
- * would have waited has not synced, nor has one that lacks memory in the call.
+ * write, which the file reports only once, so the bio must not be tried again. EAGAIN, and
+ * ENOMEM that the call itself returns, mean that the try has not synced.
  */
 static bool loop_io_sync_failed(const struct loop_io *io)
 {
@@ -503,7 +503,7 @@ static void loop_io_complete(struct kiocb *iocb, long ret)
 		loop_io_try_end(io);
 }
 
-/* Makes one try, PENDING or RETURNED. Reads use the quiet file, if there is one. */
+/* Makes one try, and returns PENDING or RETURNED. Reads use the quiet file, if any. */
 static enum loop_try loop_io_try(struct loop_io *io, int flags)
 {
 	struct file *file = io->b->file;
@@ -610,7 +610,7 @@ static bool loop_io_bounce(struct loop_io *io)
 
 /*
  * Has a listener fill the range of the bio. The listener may write to the file system,
- * so no write side of the freeze is held yet. If it refuses, the bio ends here.
+ * so freeze protection is not taken yet. If it refuses, the bio ends here.
  */
 static bool loop_io_fill_on_demand(struct loop_io *io)
 {
@@ -626,7 +626,8 @@ static bool loop_io_fill_on_demand(struct loop_io *io)
 /*
  * A file system may hold a lock of the file while it waits for a page, and a write by
  * a cgroup whose I/O is not throttled may need that lock. So a worker first fills the
- * page cache without the lock. Only a file whose reads use nothing else has a quiet file.
+ * page cache without the lock. A file has a quiet file only if its buffered reads ask no
+ * server or other file.
  */
 static enum loop_try loop_io_try_waiting(struct loop_io *io)
 {
@@ -671,7 +672,7 @@ static void loop_io_rw(struct loop_io *io)
 		if (S_ISREG(file_inode(file)->i_mode))
 			kiocb_start_write(&io->iocb);
 	} else {
-		/* not all file systems call this for direct I/O */
+		/* the quiet file and some direct reads set no access time */
 		file_accessed(file);
 		WRITE_ONCE(io->b->atime_updated, jiffies);
 	}
@@ -692,11 +693,11 @@ static void loop_io_rw(struct loop_io *io)
 }
 
 /*
- * The submitter makes the try: ENDED or PENDING, or AGAIN if a worker has to do the
- * rest. The file system below must not start I/O to free memory for itself. Its bios
- * must not wait behind those of the submitter's submit_bio(), as it may wait for them.
- * A buffered read, also one that a file system makes of a direct one, takes only what
- * the page cache has.
+ * The submitter makes the try. Returns ENDED or PENDING, or AGAIN if a worker has to do
+ * the rest. The file system below must not start I/O to free memory. It may wait for the
+ * bios that it submits, so these must not be queued on the submitter's bio_list. A
+ * buffered read, also one that a file system makes of a direct one, takes only what is
+ * in the page cache.
  */
 static enum loop_try loop_io_inline(struct loop_io *io)
 {
@@ -763,7 +764,7 @@ static enum loop_path loop_bio_path_read(struct bio *bio)
  * Reads through the quiet file set no access time. So a worker does one read a second
  * and calls file_accessed(). The kernel exports no function that only tells whether the
  * access time is due; with the flags below it never is. The submitter that finds it due
- * moves the time, as others come before the worker runs.
+ * updates b->atime_updated at once, so that later reads do not go to workers as well.
  */
 static bool loop_backing_takes_atime(struct loop_backing *b)
 {
@@ -818,7 +819,7 @@ static enum loop_path loop_io_path_rw(const struct loop_io *io)
 	}
 	if (current->flags & PF_MEMALLOC)
 		return LOOP_PATH_WORKER_RECLAIM;
-	/* a task that ends its plug has no such list */
+	/* bio_list is NULL in a task that finishes its plug */
 	if (current->bio_list && (!bio_list_empty(&current->bio_list[0]) ||
 				  !bio_list_empty(&current->bio_list[1])))
 		return LOOP_PATH_WORKER_PARKED;
@@ -841,7 +842,7 @@ static enum loop_path loop_io_path_rw(const struct loop_io *io)
 
 /*
  * The page cache of the block device below has some of the bio's range or, for a
- * flush, something that is not written yet or could not be. The file's own read,
+ * flush, has dirty pages, pages under writeback, or a write error. The file's own read,
  * write and fsync then keep the cache and the device the same.
  */
 static bool loop_io_cached(const struct loop_io *io)
@@ -949,8 +950,8 @@ static void loop_io_unmap(struct loop_io *io)
  */
 
 /*
- * A file takes an atomic write from user memory only. So a worker sends the clone as
- * well, after what the page cache has of the range is written and dropped.
+ * A file takes an atomic write from user memory only. So a worker sends the clone, after
+ * it has written and invalidated the range in the page cache.
  */
 static void loop_io_write_atomic(struct loop_io *io)
 {
@@ -965,8 +966,8 @@ static void loop_io_write_atomic(struct loop_io *io)
 }
 
 /*
- * Drops what the page cache has of the bytes that were written past it. A folio with
- * another block that is dirty is written first, which writes only the dirty blocks.
+ * Invalidates the page cache of the bytes that were written past it. A folio in which
+ * another block is dirty is written first. This writes only its dirty blocks.
  */
 static void loop_io_drop_stale(struct loop_io *io)
 {
@@ -1246,7 +1247,7 @@ static bool loop_bio_can_merge(struct loop_device *lo, const struct bio *bio)
 	if (bio_op(bio) != REQ_OP_WRITE || !iter.bi_size)
 		return false;
 	next = this_cpu_xchg(lo->counters->next_write, bio_end_sector(bio));
-	/* a clone is in flight on the device above, and a change of that waits for it */
+	/* a change of the device above waits for its clones: a plug must not hold them */
 	return iter.bi_sector == next && bio->bi_end_io != loop_clone_end &&
 	       !blk_queue_nomerges(lo->disk->queue) &&
 	       !(bio->bi_opf & (REQ_NOMERGE_FLAGS | REQ_IDLE | REQ_NOWAIT | REQ_SWAP |

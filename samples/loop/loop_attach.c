@@ -56,7 +56,7 @@ static int attach(int control, int file, int *number, int *lease)
 	return device;
 }
 
-/* The same with three calls. Another program may attach a file to the device before. */
+/* Does the same with three calls. Another program may take the device between them. */
 static int attach_once(int control, int file, int *number)
 {
 	struct loop_config config = {

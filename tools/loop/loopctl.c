@@ -85,7 +85,7 @@ bool parse_seconds(const char *text, unsigned long long *ns)
 	seconds = strtod(text, &end);
 	if (end == text || *end || isnan(seconds) || seconds < 0)
 		return false;
-	/* For the kernel, so long a time is no limit. */
+	/* The kernel takes so long a time for no limit. */
 	if (seconds * NSEC_PER_SEC >= (double)(NO_LIMIT / 2))
 		*ns = NO_LIMIT;
 	else

@@ -14,7 +14,7 @@
 
 #include "loopctl.h"
 
-/* Without memory there is nothing left to print, and the program ends. */
+/* Returns @pointer, or ends the program if there was no memory for it. */
 static void *must(void *pointer)
 {
 	if (!pointer) {
@@ -245,7 +245,7 @@ void table_set(struct table *t, unsigned int at, const char *text)
 		must(NULL);
 }
 
-/* Adds a column that only the row of a table with one row has. */
+/* Adds a column and its cell to a table that has one row. */
 void table_append(struct table *t, const struct column *column,
 		  const char *text)
 {

@@ -45,8 +45,9 @@ void loop_set_state_locked(struct loop_device *lo, enum loop_state state)
 		trace_loop_state(lo->number, lo->state, state);
 	/* pairs with loop_entry_read() */
 	smp_store_release(&lo->state, state);
+	/* the last close ends a rundown; any other state begins without autoclear */
 	WRITE_ONCE(lo->autoclear, state == LOOP_RUNDOWN);
-	WRITE_ONCE(lo->held, false);
+	WRITE_ONCE(lo->lease_holds, false);
 }
 
 void loop_set_state(struct loop_device *lo, enum loop_state state)
@@ -131,8 +132,8 @@ static void loop_partitions_announce(struct loop_device *lo)
 }
 
 /*
- * Reads the partition table, and announces the partitions and then the disk. EBUSY if
- * a partition is open: all partitions stay as they are, and nothing is announced.
+ * Reads the partition table, and announces the partitions and then the disk. Returns
+ * -EBUSY if a partition is open: then nothing changes, and nothing is announced.
  */
 static int loop_scan_partitions_locked(struct loop_device *lo)
 {
@@ -147,7 +148,7 @@ static int loop_scan_partitions_locked(struct loop_device *lo)
 		loop_partitions_announce(lo);
 	loop_partscan_allow(lo, READ_ONCE(lo->partscan));
 	loop_uevents_release(lo, err != -EBUSY);
-	/* the last close drops the cache, but no close may follow here */
+	/* without an opener, no last close drops what the scan has cached */
 	if (!disk_openers(lo->disk))
 		truncate_inode_pages(lo->disk->part0->bd_mapping, 0);
 	return err;
@@ -167,16 +168,16 @@ static void loop_uevents_forget(struct loop_device *lo)
 	lo->uevent_resize = false;
 }
 
-/* Announces a device that loop_reconf_attach() keeps quiet. The caller has a pin. */
+/* Announces a device, once, after a LOOP_ATTACH_HOLD. The caller has a pin. */
 int loop_device_announce(struct loop_device *lo)
 {
-	bool quiet;
+	bool unannounced;
 
 	xa_lock(&loop_index);
-	quiet = lo->quiet;
-	WRITE_ONCE(lo->quiet, false);
+	unannounced = lo->unannounced;
+	WRITE_ONCE(lo->unannounced, false);
 	xa_unlock(&loop_index);
-	if (!quiet)
+	if (!unannounced)
 		return -EALREADY;
 	/* BLKPG may have added partitions, and waits for open_mutex to add more */
 	guard(mutex)(&lo->disk->open_mutex);
@@ -218,8 +219,8 @@ int loop_reconf_end(struct loop_reconf *rc, int err)
 		invalidate_bdev(lo->disk->part0);
 		invalidate_inode_pages2(lo->disk->part0->bd_mapping);
 	}
-	/* a quiet device is scanned and announced by loop_device_announce() */
-	if (rc->scan && !err && !READ_ONCE(lo->quiet))
+	/* loop_device_announce() scans and announces an unannounced device */
+	if (rc->scan && !err && !READ_ONCE(lo->unannounced))
 		rc->announce = loop_scan_partitions(lo) == -EBUSY;
 	if (rc->announce && !err)
 		loop_uevent_change(lo);
@@ -383,7 +384,7 @@ int loop_reconf_publish_medium(struct loop_reconf *rc)
 		rc->scan = READ_ONCE(lo->partscan);
 		rc->announce = true;
 	} else if (old) {
-		/* the file stays, as the medium of the next diskseq, which is told */
+		/* the old file stays attached, and an event announces its new diskseq */
 		WRITE_ONCE(old->diskseq, lo->diskseq);
 	}
 	loop_uevents_release(lo, err && old);
@@ -462,7 +463,7 @@ u32 loop_backing_flags(const struct loop_backing *b)
 	       (READ_ONCE(b->lo->autoclear) ? LO_FLAGS_AUTOCLEAR : 0);
 }
 
-/* Returns LOOP_ATTACH_* in force. Three of them can end before the attachment ends. */
+/* Returns LOOP_ATTACH_* in force. Three of them can change after the attach. */
 static u32 loop_device_attach_flags(const struct loop_backing *b)
 {
 	const struct loop_device *lo = b->lo;
@@ -471,7 +472,7 @@ static u32 loop_device_attach_flags(const struct loop_backing *b)
 					       LOOP_ATTACH_EPHEMERAL);
 
 	return flags | (READ_ONCE(lo->leased) ? LOOP_ATTACH_LEASE : 0) |
-	       (READ_ONCE(lo->quiet) ? LOOP_ATTACH_HOLD : 0) |
+	       (READ_ONCE(lo->unannounced) ? LOOP_ATTACH_HOLD : 0) |
 	       (READ_ONCE(lo->ephemeral) ? LOOP_ATTACH_EPHEMERAL : 0);
 }
 
@@ -491,7 +492,7 @@ void loop_entry_fill_backing(struct loop_ctl_entry *entry,
 		entry->backing_rdev = huge_encode_dev(loop_file_bdev(b->file)->bd_dev);
 	entry->attach_flags = loop_device_attach_flags(b);
 	entry->unmet = loop_backing_unmet(b);
-	entry->owner = from_kuid_munged(current_user_ns(), b->lo->owner);
+	entry->owner = from_kuid_munged(current_user_ns(), READ_ONCE(b->lo->owner));
 	loop_device_name(b->lo, entry->name);
 }
 
@@ -509,7 +510,7 @@ static void loop_attach_labels(struct loop_device *lo,
 	const struct loop_info64 *info = &arg->config->info;
 
 	xa_lock(&loop_index);
-	lo->owner = current_euid();
+	WRITE_ONCE(lo->owner, current_euid());
 	loop_device_set_name(lo, info->lo_file_name);
 	WRITE_ONCE(lo->partscan,
 		   (info->lo_flags & LO_FLAGS_PARTSCAN) || loop_part_shift);
@@ -534,12 +535,12 @@ static void loop_attach_finish(struct loop_backing *b,
 		   LO_FLAGS_AUTOCLEAR);
 	WRITE_ONCE(lo->ephemeral, attach_flags & LOOP_ATTACH_EPHEMERAL);
 	WRITE_ONCE(lo->leased, attach_flags & LOOP_ATTACH_LEASE);
-	WRITE_ONCE(lo->held, lo->leased);
-	/* a change that the answers below do not have is counted after this */
+	WRITE_ONCE(lo->lease_holds, lo->leased);
+	/* changes count from here on, as the answers below may not have them */
 	atomic_set(&lo->changes, 0);
 	/* the control device unpins it after it has written the answers */
 	if (attach)
-		lo->pins++;
+		WRITE_ONCE(lo->pins, lo->pins + 1);
 	xa_unlock(&loop_index);
 	/* a task that waits for the end of the last attachment may have missed it */
 	wake_up(&lo->events);
@@ -628,7 +629,7 @@ static int loop_attach_publish(struct loop_reconf *rc,
  */
 int loop_reconf_attach(struct loop_reconf *rc, struct loop_attach_arg *arg)
 {
-	bool quiet = arg->b->params.attach_flags & LOOP_ATTACH_HOLD;
+	bool unannounced = arg->b->params.attach_flags & LOOP_ATTACH_HOLD;
 	struct loop_device *lo = rc->lo;
 	int err;
 
@@ -643,14 +644,14 @@ int loop_reconf_attach(struct loop_reconf *rc, struct loop_attach_arg *arg)
 	if (err)
 		return err;
 	/* loop_device_announce() or loop_device_detach() releases them */
-	if (quiet)
+	if (unannounced)
 		loop_uevents_hold(lo);
-	WRITE_ONCE(lo->quiet, quiet);
+	WRITE_ONCE(lo->unannounced, unannounced);
 	err = loop_attach_publish(rc, arg);
 	/* changes are counted from the attach on */
 	rc->changed = false;
-	if (err && quiet) {
-		WRITE_ONCE(lo->quiet, false);
+	if (err && unannounced) {
+		WRITE_ONCE(lo->unannounced, false);
 		loop_uevents_release(lo, false);
 	}
 	return err;
@@ -693,7 +694,7 @@ void loop_device_detach(struct loop_device *lo)
 {
 	struct device *dev = disk_to_dev(lo->disk);
 	char *envp[2] = { "DISK_MEDIA_CHANGE=1" };
-	bool quiet = READ_ONCE(lo->quiet);
+	bool unannounced = READ_ONCE(lo->unannounced);
 	struct loop_backing *b;
 	bool ephemeral;
 
@@ -705,7 +706,7 @@ void loop_device_detach(struct loop_device *lo)
 		b = loop_backing_unpublish(lo);
 	}
 	loop_disk_reset(lo);
-	if (quiet) {
+	if (unannounced) {
 		loop_uevents_forget(lo);
 		loop_uevents_release(lo, false);
 	}
@@ -714,16 +715,16 @@ void loop_device_detach(struct loop_device *lo)
 	if (b)
 		loop_backing_retire(b);
 	trace_loop_detach(lo->number, lo->diskseq);
-	if (!quiet)
+	if (!unannounced)
 		kobject_uevent_env(&dev->kobj, KOBJ_CHANGE, envp);
 	ephemeral = lo->ephemeral;
-	/* once others see that the device is free, they may unload the module */
+	/* this comes first, as a task that sees LOOP_FREE may unload the module at once */
 	module_put(THIS_MODULE);
 	xa_lock(&loop_index);
 	if (lo->death != LOOP_ALIVE)
-		loop_groups_close(lo);
+		loop_groups_reset(lo);
 	WRITE_ONCE(lo->death, LOOP_ALIVE);
-	WRITE_ONCE(lo->quiet, false);
+	WRITE_ONCE(lo->unannounced, false);
 	WRITE_ONCE(lo->leased, false);
 	lo->detaching = false;
 	loop_set_state_locked(lo, ephemeral ? LOOP_REMOVING : LOOP_FREE);
@@ -740,7 +741,7 @@ void loop_detach_at_close(struct loop_device *lo)
 	lockdep_assert_held(&loop_index.xa_lock);
 
 	WRITE_ONCE(lo->autoclear, true);
-	WRITE_ONCE(lo->held, false);
+	WRITE_ONCE(lo->lease_holds, false);
 	atomic_inc(&lo->changes);
 	wake_up(&lo->events);
 }
@@ -774,7 +775,7 @@ void loop_device_detach_if_due(struct loop_device *lo)
 	xa_lock(&loop_index);
 	/* loop_force_work() calls this again when a dying device is dead */
 	if (loop_state_is_attached(lo->state) && lo->death != LOOP_DYING &&
-	    lo->autoclear && !lo->held && loop_device_is_unused(lo)) {
+	    lo->autoclear && !lo->lease_holds && loop_device_is_unused(lo)) {
 		loop_detach_begin(lo);
 		detach = true;
 	}
@@ -792,7 +793,7 @@ void loop_device_lock_and_detach_if_due(struct loop_device *lo)
 	loop_device_detach_if_due(lo);
 }
 
-/* Keeps the device attached until loop_device_unpin(), as an open device stays. */
+/* Keeps the device attached until loop_device_unpin(), as an opener does. */
 bool loop_device_pin(struct loop_device *lo, u64 attachment)
 {
 	bool valid;
@@ -800,7 +801,7 @@ bool loop_device_pin(struct loop_device *lo, u64 attachment)
 	xa_lock(&loop_index);
 	valid = lo->state == LOOP_ATTACHED && lo->attachment == attachment;
 	if (valid)
-		lo->pins++;
+		WRITE_ONCE(lo->pins, lo->pins + 1);
 	xa_unlock(&loop_index);
 	return valid;
 }
@@ -812,8 +813,9 @@ void loop_device_unpin(struct loop_device *lo)
 	/* without the pin, others may detach and remove the device */
 	get_device(disk_to_dev(lo->disk));
 	xa_lock(&loop_index);
-	/* if somebody has it open, the last close does this, and an open may take long */
-	due = !--lo->pins && lo->autoclear && !lo->held && !disk_openers(lo->disk);
+	/* an opener's last close detaches it, and an open may hold open_mutex for long */
+	WRITE_ONCE(lo->pins, lo->pins - 1);
+	due = !lo->pins && lo->autoclear && !lo->lease_holds && !disk_openers(lo->disk);
 	xa_unlock(&loop_index);
 	if (due)
 		loop_device_lock_and_detach_if_due(lo);
@@ -857,7 +859,7 @@ static void loop_backing_retire_sync(struct loop_backing *b)
  * Shuts down file systems on a device that is dying, and releases its file. Each step
  * may wait for I/O on the file. Nobody detaches the device meanwhile.
  */
-static void loop_device_end(struct loop_device *lo)
+static void loop_device_release_file(struct loop_device *lo)
 {
 	struct loop_backing *b;
 
@@ -865,7 +867,7 @@ static void loop_device_end(struct loop_device *lo)
 		loop_partitions_mark_dead(lo->disk);
 		bdev_mark_dead(lo->disk->part0, true);
 		loop_sysfs_remove(lo);
-		b = loop_backing_take(lo);
+		b = loop_backing_unpublish_dead(lo);
 	}
 	loop_backing_retire_sync(b);
 	xa_lock(&loop_index);
@@ -878,7 +880,7 @@ void loop_force_work(struct work_struct *work)
 {
 	struct loop_device *lo = container_of(work, struct loop_device, force_work);
 
-	loop_device_end(lo);
+	loop_device_release_file(lo);
 	loop_device_lock_and_detach_if_due(lo);
 	put_disk(lo->disk);
 }
@@ -886,7 +888,7 @@ void loop_force_work(struct work_struct *work)
 /*
  * From now on nobody can open the device, and no further bio reaches the file. The
  * file still works on bios that it already has. The caller then calls
- * loop_device_bury().
+ * loop_device_finish_kill().
  */
 void loop_device_kill_locked(struct loop_device *lo)
 {
@@ -895,11 +897,11 @@ void loop_device_kill_locked(struct loop_device *lo)
 	loop_set_state_locked(lo, LOOP_RUNDOWN);
 	WRITE_ONCE(lo->death, LOOP_DYING);
 	/* bios that wait for room in a group go on, and then find the device dying */
-	loop_groups_open(lo);
+	loop_groups_let_go(lo);
 }
 
 /* Queues the work item that finishes a detach by force. */
-void loop_device_bury(struct loop_device *lo)
+void loop_device_finish_kill(struct loop_device *lo)
 {
 	wake_up(&lo->drained);
 	wake_up(&lo->events);

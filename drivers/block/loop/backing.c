@@ -7,7 +7,7 @@
  * It uses work.c only for the memory of struct loop_io and for the heart's functions.
  * Callers that publish or unpublish a backing hold lo->mutex; the limits lock and the
  * freeze of the queue come inside that, and loop_chain_mutex inside those.
- * loop_mapping_lock is this room's own.
+ * loop_claim_lock is this room's own.
  */
 #include <linux/backing-dev.h>
 #include <linux/bio.h>
@@ -28,8 +28,8 @@
 
 static DEFINE_MUTEX(loop_chain_mutex);
 
-/* Backings that use a mapping, by that mapping, for its gfp mask. */
-static DEFINE_SPINLOCK(loop_mapping_lock);
+/* Claimed backings by the mapping of their file, whose gfp mask they share. */
+static DEFINE_SPINLOCK(loop_claim_lock);
 static DEFINE_HASHTABLE(loop_mappings, 10);
 
 /* The same backings by b->range_mapping, for exclusive ranges. */
@@ -64,7 +64,7 @@ enum {
 	LOOP_FS_TRUSTED		= 1 << 0,
 	/* A buffered read looks at the page cache, and at no server or other file. */
 	LOOP_FS_READS_CACHE	= 1 << 1,
-	/* fsync flushes no direct write that has completed after its call. */
+	/* fsync does not flush direct writes that completed asynchronously. */
 	LOOP_FS_FORGETS_ASYNC	= 1 << 2,
 	/*
 	 * A direct read waits for the file's lock, whatever IOCB_NOWAIT says, and a
@@ -236,7 +236,7 @@ int loop_bdev_discard(struct block_device *bdev, loff_t pos,
 	err = blkdev_issue_discard(bdev, start >> SECTOR_SHIFT,
 				   (end - start) >> SECTOR_SHIFT, GFP_NOIO);
 	filemap_invalidate_unlock(mapping);
-	/* this is no error of blkdev_issue_discard(): the device has turned discards off */
+	/* blkdev_issue_discard() returns 0 even if the device has turned discards off */
 	if (!err && !bdev_max_discard_sectors(bdev))
 		err = -EOPNOTSUPP;
 	return err;
@@ -287,7 +287,7 @@ static u64 loop_range_partition_end(const struct loop_backing *b,
  * Ranges are compared where the bytes are: an overlay stands for a file of another file
  * system, and a partition is a range of its disk.
  */
-static void loop_backing_find_range(struct loop_backing *b)
+static void loop_backing_set_range(struct loop_backing *b)
 {
 	struct block_device *bdev = loop_file_bdev(b->file);
 
@@ -309,7 +309,7 @@ static struct loop_backing *loop_range_find_conflict(struct loop_backing *b)
 {
 	struct loop_backing *other;
 
-	lockdep_assert_held(&loop_mapping_lock);
+	lockdep_assert_held(&loop_claim_lock);
 
 	hash_for_each_possible(loop_ranges, other, range_node,
 			       (unsigned long)b->range_mapping)
@@ -326,7 +326,7 @@ static struct loop_backing *loop_mapping_find(struct address_space *mapping)
 {
 	struct loop_backing *b;
 
-	lockdep_assert_held(&loop_mapping_lock);
+	lockdep_assert_held(&loop_claim_lock);
 
 	hash_for_each_possible(loop_mappings, b, mapping_node,
 			       (unsigned long)mapping)
@@ -351,8 +351,8 @@ int loop_backing_claim(struct loop_backing *b)
 
 	if (hash_hashed(&b->mapping_node))
 		return -1;
-	loop_backing_find_range(b);
-	spin_lock(&loop_mapping_lock);
+	loop_backing_set_range(b);
+	spin_lock(&loop_claim_lock);
 	other = loop_range_find_conflict(b);
 	if (other) {
 		number = other->lo->number;
@@ -366,7 +366,7 @@ int loop_backing_claim(struct loop_backing *b)
 	hash_add(loop_mappings, &b->mapping_node, (unsigned long)mapping);
 	hash_add(loop_ranges, &b->range_node, (unsigned long)b->range_mapping);
 out_unlock:
-	spin_unlock(&loop_mapping_lock);
+	spin_unlock(&loop_claim_lock);
 	return number;
 }
 
@@ -380,14 +380,14 @@ int loop_backing_claim_again(struct loop_backing *b)
 
 	if (!bdev || !bdev_is_partition(bdev))
 		return -1;
-	spin_lock(&loop_mapping_lock);
+	spin_lock(&loop_claim_lock);
 	b->range_end = loop_range_partition_end(b, bdev);
 	other = loop_range_find_conflict(b);
 	if (other) {
 		number = other->lo->number;
 		b->range_end = end;
 	}
-	spin_unlock(&loop_mapping_lock);
+	spin_unlock(&loop_claim_lock);
 	return number;
 }
 
@@ -397,12 +397,12 @@ static void loop_backing_unclaim(struct loop_backing *b)
 
 	if (!hash_hashed(&b->mapping_node))
 		return;
-	spin_lock(&loop_mapping_lock);
+	spin_lock(&loop_claim_lock);
 	hash_del(&b->range_node);
 	hash_del(&b->mapping_node);
 	if (!loop_mapping_find(mapping))
 		mapping_set_gfp_mask(mapping, b->mapping_gfp);
-	spin_unlock(&loop_mapping_lock);
+	spin_unlock(&loop_claim_lock);
 }
 
 /*
@@ -636,9 +636,9 @@ static void loop_backing_derive_limits(struct loop_backing *b)
 }
 
 /*
- * The file does not wait in an inline try. Direct I/O reaches the device below, which
- * fails it if it cannot do without waiting, and the file system reports an error of
- * the disk. Buffered tries use only what is cached.
+ * The file does not wait in an inline try. A device below that cannot do I/O without
+ * waiting would fail direct I/O, and the file system would report an error of the disk.
+ * Buffered tries use only what is cached.
  */
 static bool loop_backing_can_inline(const struct loop_backing *b)
 {
@@ -802,8 +802,8 @@ static void loop_limits_clear_lower(struct queue_limits *lim)
 
 /*
  * The sizes are those that the disk below accepts, which can be less than its hardware
- * does. A disk that needs memory of a larger alignment gets no atomic writes, as a
- * worker would copy the data of some bios in parts.
+ * does. If the disk needs memory that is aligned to more than sectors, the device offers
+ * no atomic writes, as a worker would copy the data of some bios in parts.
  */
 static void loop_limits_fill_atomic(struct queue_limits *lim,
 				    const struct loop_backing *b)
@@ -1023,7 +1023,7 @@ int loop_backing_publish(struct loop_device *lo,
  * Removes the backing of a dead device, and returns it drained. The size and the limits
  * stay until the last close.
  */
-struct loop_backing *loop_backing_take(struct loop_device *lo)
+struct loop_backing *loop_backing_unpublish_dead(struct loop_device *lo)
 {
 	struct loop_backing *b = loop_device_backing(lo);
 

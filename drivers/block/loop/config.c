@@ -45,7 +45,7 @@ static int loop_device_configure(struct loop_device *lo, blk_mode_t mode,
 	/* a second caller fails at once, and does not wait for the first one's file */
 	if (!loop_move_state(lo, LOOP_FREE, LOOP_ATTACHING))
 		return -EBUSY;
-	/* nor does one who opens the device with O_EXCL, so the claim comes after that */
+	/* an opener with O_EXCL does not wait either, so the claim comes after the build */
 	err = loop_config_validate(config) ?:
 	      loop_attach_build(&arg, file, mode) ?:
 	      loop_reconf_begin(&rc, lo, !(mode & BLK_OPEN_EXCL)) ?:
@@ -123,7 +123,7 @@ static int loop_reconf_set_file(struct loop_reconf *rc, struct file *file)
 		return err;
 	if (atomic64_read(&b->nr_sectors) != atomic64_read(&old->nr_sectors))
 		return -EINVAL;
-	/* then it fails only if it is killed, or if this or a lower device is detached */
+	/* this comes before the old medium ends, so that a cycle changes nothing */
 	err = loop_backing_check_chain(b);
 	if (err)
 		return err;
@@ -204,10 +204,10 @@ static void loop_device_set_autoclear(struct loop_device *lo, bool autoclear)
 	lockdep_assert_held(&loop_index.xa_lock);
 
 	/* without a lease nobody can announce the device, so it keeps autoclear */
-	if (lo->quiet && !lo->leased)
+	if (lo->unannounced && !lo->leased)
 		return;
 	if (lo->autoclear && !autoclear)
-		WRITE_ONCE(lo->held, lo->leased);
+		WRITE_ONCE(lo->lease_holds, lo->leased);
 	WRITE_ONCE(lo->autoclear, autoclear);
 }
 

@@ -18,8 +18,8 @@
 #define LOOP_ACC_ATTACH		(DEVCG_ACC_READ | DEVCG_ACC_WRITE)
 
 static atomic_t loop_nr_devices;	/* devices whose memory is not freed yet */
-static DECLARE_WAIT_QUEUE_HEAD(loop_number_freed);
-static unsigned int loop_numbers_freed;	/* counts them, under the index's lock */
+static DECLARE_WAIT_QUEUE_HEAD(loop_number_waiters);
+static unsigned int loop_number_releases;	/* number of releases; under the index's lock */
 
 /*
  * Devices: added, found and removed
@@ -123,9 +123,9 @@ static void loop_number_release(int number)
 {
 	xa_lock(&loop_index);
 	__xa_erase(&loop_index, number);
-	WRITE_ONCE(loop_numbers_freed, loop_numbers_freed + 1);
+	WRITE_ONCE(loop_number_releases, loop_number_releases + 1);
 	xa_unlock(&loop_index);
-	wake_up(&loop_number_freed);
+	wake_up(&loop_number_waiters);
 }
 
 static bool loop_number_is_removed_locked(int number)
@@ -194,7 +194,7 @@ out_release:
 /*
  * A try has failed with @err, as the number is in use. Returns 0 if the device has been
  * removed, so that the caller tries again, and waits for a removal that is under way.
- * @freed is loop_numbers_freed from before the try: the removal may just have ended.
+ * @freed is loop_number_releases from before the try: the removal may just have ended.
  */
 static int loop_number_wait(int number, unsigned int freed, int err)
 {
@@ -202,12 +202,12 @@ static int loop_number_wait(int number, unsigned int freed, int err)
 
 	xa_lock(&loop_index);
 	removed = loop_number_is_removed_locked(number);
-	if (freed != loop_numbers_freed)
+	if (freed != loop_number_releases)
 		err = 0;
 	xa_unlock(&loop_index);
 	if (!removed)
 		return err;
-	return wait_event_killable(loop_number_freed,
+	return wait_event_killable(loop_number_waiters,
 				   !loop_number_is_removed(number)) ? -EINTR : 0;
 }
 
@@ -215,7 +215,7 @@ static int loop_number_wait(int number, unsigned int freed, int err)
 void loop_number_wait_timeout(int number, ktime_t timeout)
 {
 	if (timeout > 0)
-		wait_event_interruptible_hrtimeout(loop_number_freed,
+		wait_event_interruptible_hrtimeout(loop_number_waiters,
 						   !loop_number_is_removed(number),
 						   timeout);
 }
@@ -239,7 +239,7 @@ int loop_device_add(int number)
 	int err;
 
 	do {
-		freed = READ_ONCE(loop_numbers_freed);
+		freed = READ_ONCE(loop_number_releases);
 		err = loop_device_add_nowait(number);
 		if (err != -EEXIST)
 			return err;
@@ -268,7 +268,7 @@ static void loop_remove_work(struct work_struct *work)
  * Moves a free device that nobody has open to LOOP_REMOVING, so that nobody can open
  * it any more. EBUSY if it is not free or is open, ENODEV if it is being removed.
  */
-static int loop_device_retire(struct loop_device *lo)
+static int loop_device_begin_remove(struct loop_device *lo)
 {
 	int err = -EBUSY;
 
@@ -327,7 +327,7 @@ int loop_device_remove(int number)
 		return -ENODEV;
 	disk = lo->disk;
 	if (!mutex_lock_killable(&disk->open_mutex)) {
-		err = loop_device_retire(lo);
+		err = loop_device_begin_remove(lo);
 		mutex_unlock(&disk->open_mutex);
 	}
 	if (!err)
@@ -426,7 +426,7 @@ int loop_device_reserve(int number, bool fresh, struct loop_reserved *reserved)
 
 	do {
 		*reserved = (struct loop_reserved) { };
-		freed = READ_ONCE(loop_numbers_freed);
+		freed = READ_ONCE(loop_number_releases);
 		err = fresh ? 0 : loop_device_reserve_existing(number, reserved);
 		if (!err && !reserved->lo) {
 			err = loop_device_create_reserved(number, reserved);

@@ -99,7 +99,7 @@ static int loop_detach_and_unlock(struct loop_device *lo, struct loop_detach_arg
 	return err;
 }
 
-static int loop_detach_now(struct loop_device *lo, struct loop_detach_arg *arg)
+static int loop_detach_once(struct loop_device *lo, struct loop_detach_arg *arg)
 {
 	if (mutex_lock_interruptible(&lo->disk->open_mutex))
 		return -ERESTARTSYS;
@@ -232,7 +232,7 @@ static int loop_detach_by_force(struct loop_device *lo, struct loop_detach_arg *
 	if (err)
 		return err;
 	if (kill)
-		loop_device_bury(lo);
+		loop_device_finish_kill(lo);
 	return loop_force_wait(lo, arg);
 }
 
@@ -245,7 +245,7 @@ static int loop_detach_by_mode(struct loop_device *lo, struct loop_detach_arg *a
 	case LOOP_DETACH_FORCE:
 		return loop_detach_by_force(lo, arg);
 	default:
-		return loop_detach_now(lo, arg);
+		return loop_detach_once(lo, arg);
 	}
 }
 
@@ -291,7 +291,7 @@ static int loop_lease_scan(struct loop_device *lo)
 	int err;
 
 	/* a scan would announce the partitions before the disk is announced */
-	if (READ_ONCE(lo->quiet))
+	if (READ_ONCE(lo->unannounced))
 		return -EBUSY;
 	/* partitions must not appear while another task has the disk exclusively */
 	err = bd_prepare_to_claim(bdev, lo, NULL);
@@ -323,8 +323,8 @@ static bool loop_lease_has_ioctl(unsigned int cmd)
 }
 
 /*
- * Runs an ioctl of a lease. The caller has pinned the device. As an opener, it is not the
- * only one, so LOOP_CLR_FD makes the end of the pin, or the last close, detach the device.
+ * Runs an ioctl of a lease. The caller has pinned the device, so LOOP_CLR_FD does not end
+ * the attachment at once: the end of the pin, or the last close, detaches the device.
  */
 static long loop_lease_call(struct loop_lease *lease, unsigned int cmd,
 			    unsigned long arg)
@@ -401,10 +401,10 @@ static bool loop_lease_end(struct loop_lease *lease)
 	if (lo->attachment == lease->attachment && loop_state_is_attached(lo->state)) {
 		WRITE_ONCE(lo->leased, false);
 		/* without the lease, nobody can announce the device */
-		if (lo->quiet)
+		if (lo->unannounced)
 			WRITE_ONCE(lo->autoclear, true);
 		last = lo->autoclear;
-		WRITE_ONCE(lo->held, false);
+		WRITE_ONCE(lo->lease_holds, false);
 	}
 	xa_unlock(&loop_index);
 	return last;
@@ -416,7 +416,7 @@ static int loop_lease_release(struct inode *inode, struct file *file)
 	struct loop_device *lo = lease->lo;
 
 	if (lo) {
-		/* the last close of the device does the same */
+		/* this detaches as the last close of the device does */
 		if (loop_lease_end(lease))
 			loop_device_lock_and_detach_if_due(lo);
 		put_disk(lo->disk);

@@ -33,7 +33,7 @@
 /* The index marks devices that are free. */
 #define LOOP_INDEX_FREE	XA_MARK_1
 
-/* The path of a bio: which task does it and, from WORKER_OP on, why a worker does. */
+/* The path of a bio. From WORKER_OP on, it tells why a worker does the bio. */
 enum loop_path {
 #define LOOP_PATH(symbol, ...)	LOOP_PATH_##symbol,
 #define LOOP_STAT(...)
@@ -69,28 +69,28 @@ struct loop_counters {
  * The letter of a field says what guards it:
  *
  * A: the field is atomic, per CPU, or has a lock of its own
- * C: the field is constant once others than its maker can see the object
+ * C: the field does not change after other tasks can see the object
  * F: b->flush_lock protects it
- * G: loop_mapping_lock protects it
+ * G: loop_claim_lock protects it
  * H: it is a hint, which any task writes; a race loses an update and does no harm
  * L: lo->group_lock protects it
  * M: lo->mutex protects it
- * O: it belongs to the one that has the bio: the submitter, a list, a worker or the
- *    completion, one after the other
+ * O: it has one owner at a time: the submitter, a list, a worker or the completion
  * R: writers hold lo->mutex and loop_chain_mutex; readers hold one of the two, are
- *    under RCU, or are a bio that is counted
+ *    under RCU, or run for a bio that is counted
  * S: writers hold lo->mutex
  * U: lo->uevent_mutex protects it
  * X: the lock of the index, loop_index.xa_lock, protects it
  *
  * Fields with H, S or X are read without the lock, and can change at any time: both
- * sides use READ_ONCE() and WRITE_ONCE(), or the field is atomic. Bios read fields
- * with M without the lock, as these were written before the backing was published.
+ * sides use READ_ONCE() and WRITE_ONCE(), or the field is atomic. The I/O path reads
+ * fields with M without the lock, as these were written before the backing was
+ * published.
  * A loop_params whose backing is not published yet, and fields with X of a device
  * that is not attached, belong to the task that builds them.
  */
 
-/* What the user asks of an attachment; direct is false if the file cannot do it. */
+/* What the user asks for. direct is false if the file cannot do direct I/O. */
 struct loop_params {
 	loff_t			offset;		/* C */
 	loff_t			sizelimit;	/* C */
@@ -116,7 +116,7 @@ struct loop_backing {
 	unsigned int		dio_mem_mask;	/* C */
 	unsigned int		dio_offset_mask; /* C */
 	struct file		*quiet_file;	/* C: see loop_file_open_quiet(), or NULL */
-	unsigned long		atime_updated;	/* H: jiffies when a worker got a read */
+	unsigned long		atime_updated;	/* H: jiffies when a read went to a worker */
 	mempool_t		swap_pool;	/* A: initialized if swap_out is set */
 	bool			swap_out;	/* C: pages can be swapped out to quiet_file */
 	bool			inline_read;	/* H: the file reads without waiting */
@@ -125,12 +125,12 @@ struct loop_backing {
 	bool			uncached;	/* C: buffered I/O leaves nothing in the cache */
 	bool			honours_dsync;	/* C: direct writes obey IOCB_DSYNC */
 	bool			write_waits;	/* C: writes of workers are synchronous */
-	bool			mixes;		/* C: in a folio, writes are direct and buffered */
+	bool			mixes;		/* C: a folio gets direct and buffered writes */
 	struct loop_backoff	backoff[2];	/* for reads, and for writes */
 	struct block_device	*clone_bdev;	/* C: gets clones of bios, or NULL */
 	struct bio_set		*clones;	/* C: NULL without clone_bdev */
 
-	/* A: operations, by number, whose refusal is in the log */
+	/* A: numbers of the operations whose refusal was logged */
 	DECLARE_BITMAP(refused, (__force unsigned int)REQ_OP_LAST);
 
 	/* flushes that wait for the next fsync */
@@ -148,7 +148,7 @@ struct loop_backing {
 	dev_t			dev;		/* C */
 	u64			ino;		/* C */
 
-	u64			diskseq;	/* S: of the disk with this medium */
+	u64			diskseq;	/* S: of the disk while it has this medium */
 
 	struct loop_device	*lo;		/* C: NULL before there is one */
 	refcount_t		users;		/* A: the device, and tasks that look at it */
@@ -156,23 +156,23 @@ struct loop_backing {
 	struct hlist_node	mapping_node;	/* G: in loop_mappings, if claimed */
 	gfp_t			mapping_gfp;	/* G: the mask to restore */
 	struct hlist_node	range_node;	/* G: in loop_ranges, if claimed */
-	struct address_space	*range_mapping;	/* C: see loop_backing_find_range() */
+	struct address_space	*range_mapping;	/* C: see loop_backing_set_range() */
 	u64			range_start;	/* C: in range_mapping */
 	u64			range_end;	/* G */
 };
 
 /*
  * The bios of one cgroup on one device, or all that are swapped out to the device. A
- * group bounds how many of its bios are in flight. One worker does its buffered
- * writes in order, as these take the file's lock in turn.
+ * group bounds how many of its bios are in flight. One worker does its writes in
+ * order, as buffered writes take the file's lock in turn; see loop_io_queue().
  */
 struct loop_group {
 	struct loop_device	*lo;		/* C */
-	struct cgroup_subsys_state *blkcg;	/* C: only compared; NULL: root, or swap */
+	struct cgroup_subsys_state *blkcg;	/* C: only compared; NULL for root and swap */
 	struct list_head	node;		/* L: in lo->groups */
 	unsigned int		users;		/* L: bios, and write_work */
 	atomic_t		room;		/* A: units, each bio in flight has one */
-	struct semaphore	waiters;	/* A: those for whom room went below 0 */
+	struct semaphore	waiters;	/* A: submitters that found no room */
 	atomic_t		plugged;	/* A: units that plugs hold; never all */
 	struct list_head	writes;		/* L: of struct loop_io */
 	struct work_struct	write_work;	/* A */
@@ -220,28 +220,28 @@ struct loop_device {
 	bool			uevent_resize;	/* U: and it says RESIZE=1 */
 	bool			in_sysfs;	/* M: the attributes of the attachment */
 	enum loop_state		state;		/* X */
-	bool			detaching;	/* X: by a task, as nobody uses the device */
+	bool			detaching;	/* X: a task detaches the unused device */
 	/* of the attachment */
 	u64			attachment;	/* X: its number, which grows */
 	u64			diskseq;	/* X */
-	kuid_t			owner;		/* X: attached the file */
+	kuid_t			owner;		/* X: the user who attached the file */
 	u8			name[LO_NAME_SIZE]; /* X */
 	bool			partscan;	/* X */
 	bool			autoclear;	/* X: detach at the last close */
-	bool			ephemeral;	/* X: remove the device after that */
+	bool			ephemeral;	/* X: remove the device when it is detached */
 	bool			leased;		/* X: there is a lease */
-	bool			held;		/* X: the lease keeps autoclear from detaching */
-	bool			quiet;		/* X: not announced yet */
+	bool			lease_holds;	/* X: the lease keeps autoclear from detaching */
+	bool			unannounced;	/* X: not announced yet */
 	unsigned int		pins;		/* X: ioctls of a lease, and LOOP_CTL_ATTACH */
-	atomic_t		changes;	/* A: since the attach; a lease tells by POLLPRI */
-	wait_queue_head_t	events;		/* A: a last close, a change, or an end */
+	atomic_t		changes;	/* A: since the attach; POLLPRI reports them */
+	wait_queue_head_t	events;		/* A: last closes, changes, attachment ends */
 	struct work_struct	remove_work;	/* A */
 	struct work_struct	force_work;	/* A: has a reference on the disk */
 };
 
 /* This says who tries to read or write the file, and how. */
 enum loop_io_state {
-	LOOP_IO_WORKER,		/* a worker, past the page cache if it can */
+	LOOP_IO_WORKER,		/* a worker, see loop_io_is_direct() */
 	LOOP_IO_BUFFERED,	/* a worker, by way of the page cache from now on */
 	LOOP_IO_INLINE,		/* the submitter */
 	LOOP_IO_INLINE_LATE,	/* the submitter, and the completion has the result */
@@ -289,7 +289,7 @@ struct loop_detach_arg {
 	u64			attachment;	/* 0: the one with diskseq */
 	u64			diskseq;	/* 0: any */
 	ktime_t			deadline;	/* KTIME_MAX: none */
-	bool			admin;		/* also those of other users */
+	bool			admin;		/* may detach attachments of other users */
 	u32			pending;	/* LOOP_PENDING_*, which the callee sets */
 };
 
@@ -389,7 +389,7 @@ void loop_device_lock_and_detach_if_due(struct loop_device *lo);
 void loop_detach_at_close(struct loop_device *lo);
 void loop_force_work(struct work_struct *work);
 void loop_device_kill_locked(struct loop_device *lo);
-void loop_device_bury(struct loop_device *lo);
+void loop_device_finish_kill(struct loop_device *lo);
 
 /* The device has a backing; in LOOP_RUNDOWN it may have lost it just now. */
 static inline bool loop_state_is_attached(enum loop_state state)
@@ -431,7 +431,7 @@ u32 loop_backing_unmet(const struct loop_backing *b);
 void loop_limits_init(struct queue_limits *lim);
 int loop_backing_check_chain(struct loop_backing *b);
 int loop_backing_publish(struct loop_device *lo, struct loop_backing **bp);
-struct loop_backing *loop_backing_take(struct loop_device *lo);
+struct loop_backing *loop_backing_unpublish_dead(struct loop_device *lo);
 struct loop_backing *loop_backing_unpublish(struct loop_device *lo);
 
 DEFINE_FREE(loop_backing_release, struct loop_backing *,
@@ -476,14 +476,14 @@ bool loop_plug_add(struct loop_device *lo, struct bio *bio);
 
 /* work.c */
 
-/* The kernel and the workers call these in the heart; no other room does. */
+/* Functions of the heart that the kernel, the workers and merge.c call. */
 struct loop_entries {
 	const struct block_device_operations *fops;	/* of each disk */
 	work_func_t		io_work;		/* of each bio */
 	work_func_t		swap_work;		/* of a bio that is swapped out */
 	work_func_t		write_work;		/* of each group */
 	work_func_t		flush_work;		/* of each backing */
-	/* of a bio that stands for @nr bios, with a unit of the room of @group */
+	/* submits a bio that stands for @nr bios and has a unit of @group's room */
 	void	(*submit)(struct bio *bio, struct loop_group *group, unsigned int nr);
 };
 
@@ -500,16 +500,16 @@ void loop_group_init(struct loop_group *group, struct loop_device *lo,
 struct loop_group *loop_group_get(struct loop_device *lo, struct bio *bio);
 void loop_group_put(struct loop_group *group);
 void loop_groups_free(struct loop_device *lo);
-void loop_groups_open(struct loop_device *lo);
-void loop_groups_close(struct loop_device *lo);
+void loop_groups_let_go(struct loop_device *lo);
+void loop_groups_reset(struct loop_device *lo);
 void loop_io_queue_work(struct loop_io *io);
 void loop_io_queue(struct loop_io *io);
 struct loop_io *loop_group_next_write(struct loop_group *group);
 void loop_io_run(struct loop_io *io, void (*run)(struct loop_io *io));
 
 /*
- * Takes a unit of the group's room, and waits in order if none is left. Only those
- * that wait, and those that let them go on, take the lock of the semaphore.
+ * Takes a unit of the group's room, and waits in order if none is left. The lock of
+ * the semaphore is taken only if a task waits.
  */
 static inline void loop_room_get(struct loop_group *group)
 {

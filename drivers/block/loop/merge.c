@@ -8,12 +8,12 @@
  * hold one unit of their group's room, so that the submitter is held back as without a
  * plug.
  *
- * When a task ends its plug, one callback, as that of md, may wait for the device while
- * nothing reaches the bios of a later one. So plugs leave one unit of room to others, and
- * their bios are not in flight: a change of the backing does not wait for them, and they
- * go to the backing that is in force when they are submitted.
+ * When a task finishes its plug, a callback of another driver, such as md, may wait for
+ * the device before the callback for these bios has run. So plugs leave one unit of room
+ * to others, and their bios are not in flight: a change of the backing does not wait for
+ * them, and they go to the backing that is in force when they are submitted.
  *
- * The heart comes in by loop_plug_add(), and has passed down the function that submits.
+ * The heart calls loop_plug_add(), and has passed down the function that submits.
  * This room calls work.c, and takes no lock.
  */
 #include <linux/bio.h>

@@ -122,7 +122,7 @@ LOOP_ATTR_RO(sizelimit, "%lld", b->params.sizelimit);
 LOOP_ATTR_RO(autoclear, "%d", READ_ONCE(b->lo->autoclear));
 LOOP_ATTR_RO(partscan, "%d", READ_ONCE(b->lo->partscan));
 LOOP_ATTR_RO(dio, "%d", b->params.direct);
-LOOP_ATTR_RO(held, "%d", READ_ONCE(b->lo->quiet));
+LOOP_ATTR_RO(held, "%d", READ_ONCE(b->lo->unannounced));
 LOOP_ATTR_RO(internal, "%d", !!(b->params.attach_flags & LOOP_ATTACH_INTERNAL));
 
 static struct attribute *loop_attrs[] = {
@@ -143,7 +143,7 @@ const struct attribute_group loop_attr_group = {
 };
 
 /*
- * sysfs: /sys/block/loopN, always. Attributes that stay cost an attach nothing.
+ * sysfs: /sys/block/loopN, also without a file, so that an attach need not add these.
  */
 
 static unsigned long loop_stat_read(struct loop_device *lo,

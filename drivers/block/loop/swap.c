@@ -5,7 +5,7 @@
  * for a worker of a queue with a rescuer, and are written past the page cache with the
  * memory reserves at hand. Documentation/block/loop.rst says what this does not solve.
  *
- * The heart comes in by loop_bio_is_swap_out() and loop_io_write_swap(). This room
+ * The heart calls loop_bio_is_swap_out() and loop_io_write_swap(). This room
  * calls no other, and takes no lock.
  */
 #include <linux/pagemap.h>

@@ -117,7 +117,7 @@ static struct loop_group *loop_group_new(struct loop_device *lo,
 	return group ?: new;
 }
 
-/* It is not inlined, as bios of the root would then save registers for it. */
+/* If this were inlined, bios of the root cgroup would save registers for it, too. */
 static noinline struct loop_group *
 loop_group_find_or_new(struct loop_device *lo, struct cgroup_subsys_state *blkcg)
 {
@@ -154,7 +154,7 @@ void loop_group_put(struct loop_group *group)
  * Gives each group of a dead device room for one more. A bio that waits for room
  * takes it, fails, and so passes it on to the next.
  */
-void loop_groups_open(struct loop_device *lo)
+void loop_groups_let_go(struct loop_device *lo)
 {
 	struct loop_group *group;
 
@@ -166,7 +166,7 @@ void loop_groups_open(struct loop_device *lo)
 }
 
 /* Gives each group its own bound again. No bio is in flight. */
-void loop_groups_close(struct loop_device *lo)
+void loop_groups_reset(struct loop_device *lo)
 {
 	struct loop_group *group;
 
@@ -243,8 +243,8 @@ static void loop_io_queue_write(struct loop_io *io)
 }
 
 /*
- * Queues the bio for a worker, in any context. If direct writes have to wait, but may do so
- * at the same time, each has a worker.
+ * Queues the bio for a worker, in any context. With b->mixes, direct writes wait in their
+ * workers and may do so at the same time, so each write has a worker of its own.
  */
 void loop_io_queue(struct loop_io *io)
 {

@@ -203,12 +203,13 @@ struct loop_config {
  *	grow. A file on overlayfs is the same as the file that it stands for, and a
  *	partition is a range of its disk.
  * @LOOP_ATTACH_EPHEMERAL: the call makes a new device, which is removed when it
- *	is detached, however that comes about. If @index names a device that
+ *	is detached in any way. If @index names a device that
  *	exists, the call fails with EEXIST.
  * @LOOP_ATTACH_DIRECT_ALIGNED: direct I/O, if it is on or turned on later, is used
  *	for requests whose offset, length and memory the file accepts. Other requests
  *	go through the page cache of the file. The block size does not depend on
- *	what direct I/O needs, and only the offset has to be aligned to that.
+ *	what direct I/O needs, and only the offset has to be aligned to that, except
+ *	on a block device whose page cache has larger blocks than its sectors.
  * @LOOP_ATTACH_NO_INLINE: workers do all I/O on the file.
  * @LOOP_ATTACH_UNCACHED: buffered I/O leaves nothing in the page cache of the
  *	file, if the kernel and the file system support that.
@@ -236,8 +237,8 @@ enum {
  *	A file descriptor that is open with O_DIRECT asks for it as well.
  * @LOOP_COND_DIRECT_ALIGN: unmet if direct I/O was asked for, and the file has it,
  *	but not with the offset or the block size of the device. It stays unmet when
- *	these change, until direct I/O is turned on again. With
- *	LOOP_ATTACH_DIRECT_ALIGNED only the offset counts.
+ *	these change, until direct I/O is turned on again.
+ *	LOOP_ATTACH_DIRECT_ALIGNED allows other block sizes.
  * @LOOP_COND_WRITE: unmet if the device is read-only and LO_FLAGS_READ_ONLY was
  *	not asked for: the file, or the node that it was attached through, is not
  *	open for writing, or BLKROSET has made the device read-only.
@@ -315,11 +316,11 @@ enum {
  * LOOP_SET_STATUS64, LOOP_GET_STATUS, LOOP_GET_STATUS64, LOOP_CHANGE_FD,
  * LOOP_SET_CAPACITY, LOOP_SET_DIRECT_IO, LOOP_SET_BLOCK_SIZE; BLKRRPART, which
  * reads the partition table also of a device that is attached without
- * LO_FLAGS_PARTSCAN, and is EBUSY if somebody has the device exclusively or a
+ * LO_FLAGS_PARTSCAN, and fails with EBUSY if somebody has the device exclusively or a
  * partition open, or before the device is announced; and LOOP_LEASE_ANNOUNCE.
  * LOOP_CLR_FD detaches the device before it returns, unless somebody has it open or
- * another ioctl on the lease is under way. Another ioctl is ENOTTY. Once the
- * attachment has ended, each of them is ENXIO.
+ * another ioctl on the lease is under way. An ioctl that is not in this list fails with
+ * ENOTTY. Once the attachment has ended, each of these fails with ENXIO.
  */
 struct loop_ctl_attach {
 	__u32			size;
@@ -347,7 +348,7 @@ struct loop_ctl_attach {
 
 /*
  * This ioctl of a lease sends the uevents and reads the partition table, which
- * LOOP_ATTACH_HOLD holds back. EALREADY if nothing is held back.
+ * LOOP_ATTACH_HOLD holds back. It fails with EALREADY if nothing is held back.
  */
 #define LOOP_LEASE_ANNOUNCE	_IO(0x4C, 0x86)
 
@@ -355,8 +356,8 @@ struct loop_ctl_attach {
  * enum - mode of struct loop_ctl_detach
  * @LOOP_DETACH_NOW: the call detaches the device if nobody has it open, and fails
  *	with EBUSY otherwise. It waits for an open, a close or a partition scan that
- *	is under way. It is EBUSY, too, while an ioctl on a lease of the device runs,
- *	and if the device was detached by force and is not free yet.
+ *	is under way. It also fails with EBUSY while an ioctl on a lease of the device
+ *	runs, and if the device was detached by force and is not free yet.
  * @LOOP_DETACH_WAIT: the call waits until nobody has the device open, and then
  *	detaches it.
  * @LOOP_DETACH_WATCH: the call only waits until others have detached the device.

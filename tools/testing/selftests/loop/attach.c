@@ -390,7 +390,7 @@ TEST_F(attach, exclusive_self)
 	close(fd);
 }
 
-/* A claim on a partition is none on another one, nor on the device. */
+/* A claim on a partition claims neither another partition nor the device. */
 TEST_F(attach, exclusive_partition)
 {
 	int one, two;
@@ -630,7 +630,7 @@ TEST_F(attach, uevents_partitions_and_size)
 	ASSERT_GE(r.fd, 0);
 	ASSERT_EQ(0, pthread_create(&t, NULL, resize, &r));
 	for (i = 0; i < 100; i++) {
-		/* As many events fit in the buffer. */
+		/* The socket's buffer has room for the events of so many changes. */
 		r.left = 50;
 		EXPECT_EQ(0, ioctl(self->fd, BLKRRPART, 0));
 		r.left = 0;
@@ -752,7 +752,7 @@ static int status64(int fd, uint64_t offset, uint64_t sizelimit, uint32_t flags)
 	return ioctl(fd, LOOP_SET_STATUS64, &info);
 }
 
-/* While another has a claim, the offset stays, and the end may move. */
+/* While another opener has a claim, the offset cannot change, and the size limit can. */
 static void status_of_held(struct __test_metadata *_metadata, int fd)
 {
 	struct loop_info64 info;

@@ -440,7 +440,7 @@ static unsigned long largest_block_size(void)
 	return getpagesize();
 }
 
-/* Powers of two from 512 to the largest block size are not among them. */
+/* The test skips powers of two from 512 to the largest block size of this machine. */
 static const unsigned long wrong_sizes[] = {
 	1, 3, 256, 511, 513, 768, 1023, 1536, 4095, 5000, 8192, 65536, 65537, 131072,
 	0x20000200, 0x20000400, 0x80000000, 0xfffffe00, 0xffffffff,

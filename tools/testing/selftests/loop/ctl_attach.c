@@ -360,7 +360,7 @@ TEST_F(ctl, attach_direct_aligned)
 	ASSERT_TRUE(lt_entry(FIRST, &e));
 	EXPECT_EQ(LOOP_ATTACH_DIRECT_ALIGNED, e.attach_flags);
 	EXPECT_EQ(0, e.unmet & ~LOOP_COND_DISCARD);
-	/* It does not turn direct I/O on. */
+	/* The flag alone does not turn direct I/O on. */
 	EXPECT_EQ(0, ioctl(fd, LOOP_SET_DIRECT_IO, 0));
 	EXPECT_EQ(0, ioctl(fd, LOOP_SET_BLOCK_SIZE, 1024));
 	ASSERT_TRUE(lt_entry(FIRST, &e));
@@ -496,7 +496,7 @@ TEST_F(ctl, attach_nested)
 	ASSERT_EQ(FIRST, lt_ctl(LOOP_CTL_ADD, FIRST));
 	low = lt_open(FIRST, O_RDWR);
 	ASSERT_GE(low, 0);
-	/* The device is its own backing file, or one that is detached. */
+	/* The backing file is the device itself, or a device that is not attached. */
 	EXPECT_STREQ("EBADF", attach_to(FIRST, low, 0, 0));
 	EXPECT_STREQ("EINVAL", attach_to(FIRST + 1, low, 0, 0));
 	EXPECT_STREQ("EINVAL", attach_to(-1, low, 0, 0));

@@ -55,7 +55,7 @@ TEST_F(ctl, no_inline)
 		EXPECT_EQ(!i, counter(FIRST, "inline") > before);
 		close(fd);
 	}
-	/* The next attachment has not asked for it. */
+	/* The next attachment does not have the flag. */
 	fd = attach_fd(FIRST, self->file, 0, AUTOCLEAR);
 	before = counter(FIRST, "inline");
 	EXPECT_TRUE(read_all(fd));
@@ -137,7 +137,7 @@ TEST_F(ctl, no_discard)
 			EXPECT_EQ(before.st_blocks, after.st_blocks);
 			EXPECT_TRUE(has_blocks(self->file, 65536, 65536));
 		}
-		/* fallocate() of the device asks for a hole, or nothing. */
+		/* fallocate() on the device makes zeroes, or fails and changes nothing. */
 		rc = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			       hole, sizeof(buf));
 		EXPECT_TRUE(!rc || errno == EOPNOTSUPP);
@@ -171,9 +171,9 @@ TEST_F(ctl, no_discard_disk)
 }
 
 /*
- * Where kernel and file do it, what was written and synced through the device, or
- * read through it, is not in the page cache of the file. Where they do not, the
- * answer says so.
+ * If the kernel and the file support it, data that were written and synced through the
+ * device, or read through it, are not in the page cache of the file. Otherwise the answer
+ * has LOOP_COND_UNCACHED.
  */
 TEST_F(ctl, uncached)
 {
@@ -214,7 +214,7 @@ TEST_F(ctl, uncached)
 		ASSERT_EQ(0, fsync(fd));
 		map = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, file, 0);
 		ASSERT_TRUE(map != MAP_FAILED);
-		/* Pages are dropped a moment after the write-back. */
+		/* Pages are dropped a moment after the writeback. */
 		for (k = 0; k < 200; k++) {
 			unsigned int n;
 

@@ -318,13 +318,13 @@ TEST_F(ctl, detach_lazy)
 	uint8_t buf[512];
 	int fd;
 
-	/* Nobody has it open: now. */
+	/* Nobody has the device open, so the call detaches it at once. */
 	ASSERT_STREQ("ok", attach_to(FIRST, self->file, 0, 0));
 	EXPECT_STREQ("ok", detach(&d));
 	EXPECT_EQ(0, d.out_pending);
 	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 	EXPECT_STREQ("ENXIO", detach(&d));
-	/* At the last close. Until then I/O goes on, as after LOOP_CLR_FD. */
+	/* The last close of an open device detaches it. Until then I/O goes on. */
 	fd = lt_attach(&a, NULL);
 	ASSERT_GE(fd, 0);
 	d = to_detach_seq(FIRST, a.out_diskseq + 1, LAZY, 0);
@@ -359,11 +359,11 @@ TEST_F(ctl, detach_diskseq)
 	d.diskseq = old;
 	EXPECT_STREQ("ok", detach(&d));
 	EXPECT_STREQ("ENXIO", detach(&d));
-	/* The next time that it is attached, the number is another one. */
+	/* The next attachment has another diskseq. */
 	ASSERT_STREQ("ok", attach(&a));
 	EXPECT_GT(a.out_diskseq, old);
 	EXPECT_STREQ("ESTALE", detach(&d));
-	/* A caller that would wait gets the same, while the device is in use. */
+	/* While the device is in use, all modes fail with ESTALE at once, too. */
 	fd = lt_open(FIRST, O_RDONLY);
 	for (i = 0; i < ARRAY_SIZE(modes); i++) {
 		d = to_detach_seq(FIRST, old, modes[i], 0);
@@ -466,9 +466,8 @@ TEST_F(ctl, detach_waits_for_partition)
 }
 
 /*
- * The device is detached by another while the ioctl waits, which is a success:
- * by the last close, or by that of the lease. LOOP_DETACH_WATCH waits for nothing
- * else.
+ * The ioctl succeeds if the last close of the device or of the lease detaches the device
+ * while it waits. LOOP_DETACH_WATCH waits for nothing else.
  */
 TEST_F(ctl, detach_waits_for_others)
 {
@@ -482,7 +481,7 @@ TEST_F(ctl, detach_waits_for_others)
 
 		c = (struct closer) { .delay = 20000 };
 		ASSERT_TRUE(lt_destroy(FIRST, 2000));
-		/* Nobody has a leased device open, and WAIT would end at once. */
+		/* Nobody has a leased device open, so WAIT would detach it at once. */
 		if (i & 4 && mode == WATCH)
 			c.fd = attach_lease(FIRST, self->file, flags, AUTOCLEAR);
 		else
@@ -628,7 +627,7 @@ TEST_F(ctl, detach_interrupted)
 	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 }
 
-/* The same structure has the same deadline. */
+/* A call that is made again with the same structure has the same deadline. */
 TEST_F(ctl, detach_interrupted_until_deadline)
 {
 	struct loop_ctl_detach d = lt_to_detach(FIRST, WAIT, lt_in_ms(250));

@@ -85,7 +85,7 @@ TEST_F(ctl, ephemeral_detach)
 	EXPECT_TRUE(gone(FIRST));
 }
 
-/* One who only watches a detach by force waits until the device is gone, too. */
+/* During a detach by force, LOOP_DETACH_WATCH waits until the device is gone, too. */
 
 static void *watch(void *arg)
 {
@@ -112,7 +112,7 @@ TEST_F(ctl, ephemeral_force_watched)
 		EXPECT_TRUE(!err || err == (void *)ENXIO || err == (void *)ENODEV) {
 			TH_LOG("%u: %s", i, lt_errname((long)err));
 		}
-		/* With an error, it was too late to wait for anything. */
+		/* An error means that the call came too late to wait for the attachment. */
 		left += !err && exists;
 		ASSERT_TRUE(gone(FIRST));
 	}
@@ -163,7 +163,7 @@ TEST_F(ctl, ephemeral_releases_file)
 	EXPECT_TRUE(gone(FIRST));
 }
 
-/* The number can be had again at once, in each way: the call waits. */
+/* LOOP_CTL_ATTACH waits until the number is free, whatever has detached the device. */
 TEST_F(ctl, ephemeral_numbers)
 {
 	uint64_t seq = 0;
@@ -190,7 +190,7 @@ TEST_F(ctl, ephemeral_numbers)
 	ASSERT_TRUE(gone(FIRST));
 }
 
-/* Each call that wants the number waits, the old ones too. */
+/* Each ioctl that takes the number waits until it is free, the older ones too. */
 TEST_F(ctl, ephemeral_number_of_others)
 {
 	int i;
@@ -228,7 +228,7 @@ static void *write_message(void *arg)
 	return write(r->msg, r->page, 1) == 1 ? NULL : r;
 }
 
-/* Returns a page that is not there until removal_goes_on(). */
+/* Makes r->page, which is missing until removal_goes_on(); false without userfaultfd. */
 static bool page_held_back(struct removal *r)
 {
 	struct uffdio_api api = { .api = UFFD_API };
@@ -259,7 +259,7 @@ static bool trace_opens(struct removal *r, const char *dir, int dev)
 		return false;
 	snprintf(path, sizeof(path), "%s/debug/block/loop%d/msg", dir, FIRST);
 	r->msg = open(path, O_WRONLY | O_CLOEXEC);
-	/* What is open keeps it mounted. */
+	/* The open file keeps debugfs mounted. */
 	snprintf(path, sizeof(path), "%s/debug", dir);
 	umount2(path, MNT_DETACH);
 	return r->msg >= 0;
@@ -267,7 +267,7 @@ static bool trace_opens(struct removal *r, const char *dir, int dev)
 
 /*
  * Begins to remove an ephemeral device, which takes until removal_goes_on(). Returns
- * what this machine does not have, or NULL.
+ * the name of a feature that this machine lacks, or NULL.
  */
 static const char *removal_begins(struct removal *r, const char *dir, int file)
 {
@@ -291,7 +291,7 @@ static const char *removal_begins(struct removal *r, const char *dir, int file)
 	return NULL;
 }
 
-/* Returns whether the writer has been there until now. */
+/* Gives the writer its page, which ends the removal. Returns whether the write succeeded. */
 static bool removal_goes_on(struct removal *r)
 {
 	struct uffdio_zeropage zero = {
@@ -334,7 +334,7 @@ static pid_t start_wanting(unsigned int i, int file)
 	_exit(ioctl(lt_control(), LOOP_CTL_ATTACH, &a) ? errno : 0);
 }
 
-/* One who waits for the number can be killed, and who waits on gets it. */
+/* A task that waits for the number can be killed. A task that goes on waiting gets it. */
 TEST_F_TIMEOUT(ctl, ephemeral_removal_killed, 600)
 {
 	unsigned int i, k, count;

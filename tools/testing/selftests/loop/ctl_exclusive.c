@@ -60,7 +60,7 @@ TEST_F(ctl, exclusive_ranges)
 		{ INT64_MAX, INT64_MAX, 0, INT64_MAX },
 		{ INT64_MAX, INT64_MAX, 0, 0, .busy = true },
 		{ 0, INT64_MAX, INT64_MAX, 0 },
-		/* readers are no better than writers */
+		/* read-only attachments conflict as well */
 		{ .flags = READ_ONLY, .flags2 = READ_ONLY, .busy = true },
 		{ .flags = READ_ONLY, .busy = true },
 		{ .flags2 = READ_ONLY, .busy = true },
@@ -108,7 +108,7 @@ TEST_F(ctl, exclusive_same_file)
 	EXPECT_STREQ("EBUSY", attach_range(ABSENT, file, 0, 0, 0, &index));
 	EXPECT_EQ(FIRST, index);
 	EXPECT_FALSE(lt_exists(ABSENT));
-	/* It holds against callers without the flag. */
+	/* Callers without the flag are refused, too. */
 	EXPECT_STREQ("EBUSY", attach_part(ABSENT, file, 0, 0, 0, 0, &index));
 	EXPECT_EQ(FIRST, index);
 	EXPECT_STREQ("EBUSY", attach_part(-1, file, EPHEMERAL, READ_ONLY, 0, 0,
@@ -116,7 +116,7 @@ TEST_F(ctl, exclusive_same_file)
 	EXPECT_EQ(FIRST, index);
 	EXPECT_FALSE(lt_exists(ABSENT));
 	EXPECT_STREQ("ok", detach_from(FIRST));
-	/* Those that have it without the flag are in the way. */
+	/* An attachment without the flag is in the way of one with the flag. */
 	EXPECT_STREQ("ok", attach_to(FIRST + 1, file, 0, 0));
 	EXPECT_STREQ("EBUSY", attach_range(FIRST, file, 0, 0, 0, &index));
 	EXPECT_EQ(FIRST + 1, index);
@@ -192,7 +192,7 @@ TEST_F(ctl, exclusive_against_old_ioctls)
 	close(fd);
 }
 
-/* It ends with the attachment, however that ends. */
+/* The range is free when the attachment has ended, however it ended. */
 TEST_F(ctl, exclusive_ends)
 {
 	int i, fd, lease;
@@ -425,7 +425,7 @@ TEST_F(ctl, exclusive_follows_changes)
 				       &index));
 	EXPECT_STREQ("EBUSY", attach_part(FIRST + 2, other, 0, 0, 0, 0, &index));
 	EXPECT_EQ(FIRST, index);
-	/* The old file is another's now. */
+	/* Another device has the old file now. */
 	file = open(self->path, O_RDONLY | O_CLOEXEC);
 	LT_EXPECT_ERR("EBUSY", ioctl(fd, LOOP_CHANGE_FD, file));
 	close(fd);

@@ -76,7 +76,7 @@ TEST_F(ctl, force_past_deadline)
 	}
 }
 
-/* Those who have it open keep a dead device, and others get none. */
+/* Openers keep a dead device, and nobody else can open it. */
 TEST_F(ctl, force_openers)
 {
 	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0, 0);
@@ -193,7 +193,7 @@ TEST_F(ctl, force_partition)
 	EXPECT_STREQ("ok", direct(FIRST, 2, false));
 }
 
-/* By force, although it was to end at the last close. */
+/* LOOP_DETACH_FORCE also ends an attachment that was to end at the last close. */
 TEST_F(ctl, force_after_clr_fd)
 {
 	int i, fd;
@@ -243,7 +243,7 @@ TEST_F(ctl, force_diskseq)
 	close(fd);
 }
 
-/* Those who wait for its end are told of it. */
+/* A detach by force wakes the tasks that wait for the end of the attachment. */
 
 static void *wait_for_end(void *arg)
 {
@@ -265,20 +265,20 @@ TEST_F(ctl, force_wakes)
 		ASSERT_EQ(0, pthread_create(&t[i], NULL, wait_for_end, &modes[i]));
 	lt_sleep_ms(200);
 	EXPECT_EQ(LOOP_PENDING_OPEN, force(FOREVER));
-	/* With the device still open: what they waited for is gone. */
+	/* They return although the device is still open, as the attachment has ended. */
 	for (i = 0; i < 2; i++) {
 		pthread_join(t[i], &err);
 		EXPECT_TRUE(!err || err == (void *)ENXIO) {
 			TH_LOG("%d: %s", i, lt_errname((long)err));
 		}
 	}
-	/* Nobody has to wait for that. */
+	/* A later call returns at once. */
 	for (i = 0; i < 2; i++)
 		EXPECT_STREQ("ok", detach_how(FIRST, modes[i], 0));
 	close(fd);
 }
 
-/* A device above fails as its disk does, and can go. */
+/* I/O on a device above fails with EIO, and that device can be detached. */
 TEST_F(ctl, force_below)
 {
 	int low, fd;
@@ -399,7 +399,7 @@ static void *read_on(void *arg)
 	return NULL;
 }
 
-/* Those who ignore errors do not hold up the release of the file. */
+/* Tasks that ignore errors do not hold up the release of the file. */
 TEST_F(ctl, force_ignored)
 {
 	struct loop_ctl_detach d = lt_to_detach(FIRST, FORCE, 0);
@@ -541,7 +541,7 @@ static void force_mounted(struct __test_metadata *_metadata,
 		ASSERT_EQ(PAGE, pread(fd, buf, PAGE, 0));
 		EXPECT_TRUE(lt_filled(buf, PAGE, 5, 0));
 		close(fd);
-		/* With nobody at work, and then as it should be */
+		/* First by force without I/O, and then, after the umount, normally */
 		if (!i)
 			EXPECT_EQ(LOOP_PENDING_OPEN, force(FOREVER));
 		ASSERT_EQ(0, umount2(mnt, 0));

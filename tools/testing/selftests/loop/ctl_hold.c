@@ -71,7 +71,7 @@ TEST_F(ctl, hold)
 	close(uevents);
 }
 
-/* Of a device that the call has made it is told that it is there, and no more. */
+/* If the call makes the device, its ADD event is sent, and no other. */
 TEST_F(ctl, hold_new)
 {
 	static const uint32_t flags[] = { 0, EPHEMERAL };
@@ -97,7 +97,7 @@ TEST_F(ctl, hold_new)
 	close(uevents);
 }
 
-/* If the lease goes before that, nothing was ever announced. */
+/* If the lease is closed before the announcement, no event is sent. */
 TEST_F(ctl, hold_ends_first)
 {
 	int uevents = lt_uevent_open(), i, lease, fd;
@@ -131,7 +131,7 @@ TEST_F(ctl, hold_ends_first)
 	close(uevents);
 }
 
-/* Of a new one it is told that it comes and goes. */
+/* A new device then has only the events ADD and REMOVE. */
 TEST_F(ctl, hold_ends_first_ephemeral)
 {
 	int uevents = lt_uevent_open(), lease;
@@ -144,7 +144,7 @@ TEST_F(ctl, hold_ends_first_ephemeral)
 	close(uevents);
 }
 
-/* The process that holds it is killed. */
+/* The process that has the lease is killed before the announcement. */
 TEST_F(ctl, hold_of_killed)
 {
 	int uevents = lt_uevent_open(), status;
@@ -166,7 +166,7 @@ TEST_F(ctl, hold_of_killed)
 	close(uevents);
 }
 
-/* Others end the attachment before. */
+/* LOOP_CTL_DETACH ends the attachment before the announcement. */
 TEST_F(ctl, hold_detached)
 {
 	static const uint32_t modes[] = { NOW, WAIT, LAZY, FORCE };
@@ -193,7 +193,7 @@ TEST_F(ctl, hold_detached)
 	close(uevents);
 }
 
-/* Changes of what is held back are told with the rest. */
+/* Changes before the announcement are announced with it. */
 TEST_F(ctl, hold_and_change)
 {
 	struct loop_info64 info = { .lo_offset = 512, .lo_flags = PARTSCAN };
@@ -229,7 +229,7 @@ TEST_F(ctl, hold_and_change)
 	close(uevents);
 }
 
-/* Partitions that BLKPG has added are told with the rest, also if no scan is possible. */
+/* Partitions that BLKPG has added are announced, too, even if a scan is impossible. */
 TEST_F(ctl, hold_and_blkpg)
 {
 	int uevents = lt_uevent_open(), i, lease, fd, part;

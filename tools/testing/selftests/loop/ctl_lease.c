@@ -29,7 +29,7 @@ static uint32_t attach_flags(int index)
 
 /* Lifetime */
 
-/* With autoclear the last of the lease and the openers ends it. */
+/* With autoclear, the attachment lasts until the lease and all openers are closed. */
 TEST_F(ctl, lease_autoclear)
 {
 	int lease, fd, copy;
@@ -125,7 +125,7 @@ TEST_F(ctl, lease_without_autoclear)
 	EXPECT_STREQ("ok", detach_from(FIRST));
 }
 
-/* The flag counts as it is when the last one goes. */
+/* The value that autoclear has at the last close counts. */
 TEST_F(ctl, lease_autoclear_changes)
 {
 	struct loop_info64 info = { .lo_flags = AUTOCLEAR };
@@ -152,7 +152,7 @@ TEST_F(ctl, lease_autoclear_changes)
 	EXPECT_FALSE(lt_sysfs_attached(FIRST));
 }
 
-/* However the process ends. */
+/* A lease is closed when its process is killed, too. */
 TEST_F(ctl, lease_of_killed)
 {
 	int i, status;
@@ -181,7 +181,7 @@ TEST_F(ctl, lease_of_killed)
 	}
 }
 
-/* A program that is run does not get it. */
+/* The lease is close-on-exec. */
 TEST_F(ctl, lease_close_on_exec)
 {
 	int lease = attach_lease(FIRST, self->file, 0, AUTOCLEAR), p[2];
@@ -231,7 +231,7 @@ TEST_F(ctl, lease_is_no_opener)
 	close(lease);
 }
 
-/* Its own partitions are read, as it is asked to; nobody else has asked for it. */
+/* BLKRRPART on the lease reads the partitions of a device without LO_FLAGS_PARTSCAN. */
 TEST_F(ctl, lease_reads_partitions)
 {
 	int uevents = lt_uevent_open(), lease, part;
@@ -328,7 +328,7 @@ static int end_autoclear(int fd, int lease)
 {
 	struct loop_info64 info = { .lo_flags = AUTOCLEAR };
 
-	/* Not by the lease that is looked at */
+	/* This does not use the lease whose events are checked. */
 	return ioctl(fd, LOOP_SET_STATUS64, &info) ?: ioctl(fd, LOOP_CLR_FD, 0);
 }
 
@@ -383,7 +383,7 @@ TEST_F(ctl, lease_hangs_up)
 	EXPECT_EQ(POLLHUP, events(lease) & POLLHUP);
 	close(lease);
 	EXPECT_TRUE(lt_sysfs_attached(FIRST));
-	/* LOOP_CLR_FD of the lease of a device that nobody has open: now */
+	/* If nobody has the device open, LOOP_CLR_FD on the lease detaches it at once. */
 	EXPECT_STREQ("ok", detach_from(FIRST));
 	lease = attach_lease(FIRST, self->file, 0, 0);
 	ASSERT_EQ(0, ioctl(lease, LOOP_CLR_FD, 0));
@@ -409,7 +409,7 @@ static void *poll_lease(void *arg)
 	return NULL;
 }
 
-/* One who waits in poll() is woken. */
+/* A task that waits in poll() is woken. */
 TEST_F(ctl, lease_poll_wakes)
 {
 	unsigned int i;
@@ -466,7 +466,7 @@ static int get_status(int fd)
 	return ioctl(fd, LOOP_GET_STATUS, &info);
 }
 
-/* Each change is told once, whoever makes it, until the status is read. */
+/* Any change, through the lease or the node, sets POLLPRI until the lease reads the status. */
 TEST_F(ctl, lease_tells_changes)
 {
 	struct loop_info64 info = { .lo_offset = 4096 };
@@ -494,7 +494,7 @@ TEST_F(ctl, lease_tells_changes)
 		default:
 			ASSERT_EQ(0, ioctl(by, LOOP_SET_DIRECT_IO, !(i % 2)));
 		}
-		/* Neither poll() nor another's look clears it. */
+		/* Neither poll() nor reading the status through the node clears it. */
 		for (k = 0; k < 2; k++)
 			EXPECT_EQ(POLLPRI, events(lease)) {
 				TH_LOG("%d", i);
@@ -504,10 +504,10 @@ TEST_F(ctl, lease_tells_changes)
 		EXPECT_EQ(0, i % 4 < 2 ? get_status64(lease) : get_status(lease));
 		EXPECT_EQ(0, events(lease));
 	}
-	/* What changes nothing is not told. */
+	/* A call that changes nothing does not set POLLPRI. */
 	ASSERT_EQ(0, ioctl(fd, LOOP_SET_CAPACITY, 0));
 	EXPECT_EQ(0, events(lease));
-	/* Both are told. */
+	/* After a change and the end of the attachment, POLLHUP is set. */
 	info.lo_offset = 0;
 	ASSERT_EQ(0, ioctl(fd, LOOP_SET_STATUS64, &info));
 	EXPECT_STREQ("ok", detach_how(FIRST, FORCE, FOREVER));
@@ -536,7 +536,7 @@ static void *change_name(void *arg)
 	return NULL;
 }
 
-/* A change is told although the call that attaches has not returned yet. */
+/* A change before LOOP_CTL_ATTACH returns sets POLLPRI, too. */
 TEST_F(ctl, lease_tells_early_change)
 {
 	struct changer c;
@@ -580,7 +580,7 @@ TEST_F(ctl, lease_tells_empty)
 	close(lease);
 }
 
-/* Another file is a change, and the lease goes on. */
+/* LOOP_CHANGE_FD is a change, and the lease stays valid. */
 TEST_F(ctl, lease_follows_file)
 {
 	struct loop_ctl_attach a = lt_to_attach(FIRST, self->file, 0, READ_ONLY);
@@ -651,7 +651,7 @@ static int all_calls(int lease, int file, int err)
 	return bad;
 }
 
-/* Once the attachment has ended, whoever has the device now. */
+/* After the end of the attachment, calls on the lease fail and change nothing. */
 TEST_F(ctl, lease_has_ended)
 {
 	int lease = attach_lease(FIRST, self->file, 0, READ_ONLY);
@@ -677,12 +677,12 @@ TEST_F(ctl, lease_has_ended)
 	EXPECT_STREQ("ok", attach_to(FIRST, self->file, EPHEMERAL, 0));
 	EXPECT_EQ(0, all_calls(lease, other, ENXIO));
 	EXPECT_TRUE(lt_sysfs_attached(FIRST));
-	/* The end of the lease ends nothing of others. */
+	/* Closing the lease does not end the attachment of another. */
 	close(lease);
 	EXPECT_TRUE(lt_sysfs_attached(FIRST));
 }
 
-/* The lease of one that is attached with autoclear does not end the next one. */
+/* Closing the lease of an old attachment with autoclear does not end the next one. */
 TEST_F(ctl, lease_old_one_closes)
 {
 	int lease = attach_lease(FIRST, self->file, 0, AUTOCLEAR), next;
@@ -744,7 +744,7 @@ TEST_F(ctl, lease_unknown_ioctls)
 	LT_EXPECT_ERR("ENOTTY", ioctl(lease, BLKFLSBUF, 0));
 	LT_EXPECT_ERR("ENOTTY", ioctl(lease, 0x4C0B, 0));
 	LT_EXPECT_ERR("ENOTTY", ioctl(lease, _IO(0x4C, 0x11)));
-	/* Nor does the device know that of the lease. */
+	/* Nor do the devices know the ioctl of the lease. */
 	EXPECT_EQ(-1, ioctl(other, LOOP_LEASE_ANNOUNCE));
 	EXPECT_TRUE(errno == ENOTTY || errno == EINVAL);
 	LT_EXPECT_ERR("ENOSYS", lt_ctl(LOOP_LEASE_ANNOUNCE, 0));
@@ -865,7 +865,7 @@ TEST_F(ctl, lease_delegated)
 	EXPECT_TRUE(lt_sysfs_attached(FIRST + 1));
 }
 
-/* A lease that is under way, and one that nobody will ever receive */
+/* A lease in a message keeps the device attached until the message is discarded. */
 TEST_F(ctl, lease_in_flight)
 {
 	int s[2], lease, got;

@@ -288,7 +288,7 @@ TEST_F(ctl, list_cursor)
 		ASSERT_EQ(count, list_all(some, ARRAY_SIZE(some), chunk, 0, -1));
 		EXPECT_EQ(0, memcmp(all, some, count * sizeof(*all)));
 	}
-	/* With room for exactly all of them, the list ends, or 0 more follow. */
+	/* With room for exactly all entries, the list ends, or the next call returns none. */
 	l = lt_to_list(0, count, some, 0, -1);
 	ASSERT_STREQ("ok", list(&l));
 	EXPECT_EQ(count, l.out_count);
@@ -583,7 +583,7 @@ TEST_F_TIMEOUT(ctl, list_killed, 600)
 	ASSERT_TRUE(s != MAP_FAILED);
 	for (i = 0; i < NUMBERS; i++)
 		ASSERT_EQ(FIRST + i, lt_ctl(LOOP_CTL_ADD, FIRST + i));
-	/* A kill may come before or after the call: it is made until one does not. */
+	/* A kill may come before or after the call, so this is repeated until one comes in it. */
 	for (i = 0; i < 10000 && !cut; i++) {
 		pid_t pid;
 
@@ -596,7 +596,7 @@ TEST_F_TIMEOUT(ctl, list_killed, 600)
 		while (!s->calls)
 			sched_yield();
 		ASSERT_EQ(SIGKILL, killed(pid));
-		/* Between two calls, or before or after the kernel has looked */
+		/* The kill came between two calls, before the first entry, or after the answer. */
 		if (!s->calling || s->l.out_next || !s->e[0].index)
 			continue;
 		cut++;

@@ -60,7 +60,7 @@ TEST_F(ctl, require_write)
 	struct loop_ctl_attach a = lt_to_attach(FIRST, ro, 0, 0);
 
 	EXPECT_STREQ("ok", requires(a, LOOP_COND_WRITE));
-	/* It was asked for. */
+	/* Read-only was asked for. */
 	a.lo_flags = READ_ONLY;
 	EXPECT_STREQ("ok", requires(a, 0));
 }
@@ -121,7 +121,7 @@ TEST_F(ctl, require_write_blkroset)
 	close(fd);
 }
 
-/* With other numbers and flags nothing is made, either. */
+/* A call that fails makes no device, whatever its number and flags are. */
 TEST_F(ctl, require_fails_without_trace)
 {
 	static const uint32_t flags[] = {
@@ -179,7 +179,7 @@ TEST_F(ctl, require_direct_io)
 	EXPECT_EQ(AUTOCLEAR, a.out_lo_flags);
 	EXPECT_EQ(0, lt_sysfs_num(FIRST, "loop/dio"));
 	close(a.out_lease);
-	/* It was not asked for. */
+	/* Direct I/O was not asked for. */
 	a = lt_to_attach(FIRST, a.fd, 0, 0);
 	EXPECT_STREQ("ok", requires(a, LOOP_COND_DISCARD));
 }

@@ -40,7 +40,7 @@ static void arm(struct _test_data_failnth *self, int n)
 		lt_die("write fail-nth");
 }
 
-/* Whether there has been a fault. */
+/* Ends the injection, and returns whether a fault was injected. */
 static bool disarm(struct _test_data_failnth *self)
 {
 	char text[16] = "";
@@ -132,7 +132,7 @@ static int open_close(struct _test_data_failnth *self)
 	return result(fd) ?: result(close(fd));
 }
 
-/* By a node that is there before the device is. */
+/* Opens a node that has no device, which makes the device. */
 static int probe(struct _test_data_failnth *self)
 {
 	char path[64];
@@ -209,7 +209,7 @@ static int clear(struct _test_data_failnth *self)
 	return result(ioctl(self->dev, LOOP_CLR_FD));
 }
 
-/* The last one detaches it. */
+/* Closes both openers, which detaches the device, and attaches it again. */
 static int both_close(struct _test_data_failnth *self)
 {
 	close(self->second);
@@ -266,7 +266,7 @@ static int attach_announce(struct _test_data_failnth *self)
 	return err;
 }
 
-/* All of its life. */
+/* Attaches, and detaches by closing the lease. */
 static int attach_close(struct _test_data_failnth *self)
 {
 	return attach_flags(self, LOOP_ATTACH_LEASE | LOOP_ATTACH_EPHEMERAL,
@@ -505,7 +505,7 @@ static int dev_read(struct _test_data_failnth *self)
 	return err ?: lt_filled(buf, page, 7, 2 * page) ? 0 : EBADMSG;
 }
 
-/* It is not cached, neither here nor below. */
+/* Drops the page caches of the device and of the file. */
 static int drop(struct _test_data_failnth *self)
 {
 	return result(ioctl(self->dev, BLKFLSBUF)) ?:
@@ -537,7 +537,7 @@ FIXTURE_VARIANT(failnth)
 	step undo;		/* as it was before the call */
 	int also;		/* an errno beside ENOMEM and EFAULT */
 	bool loud;		/* a call that fails may send uevents */
-	bool scans;		/* without memory, for fewer partitions */
+	bool scans;		/* without memory, a scan may find fewer partitions */
 };
 
 /* For add_disk() it is EINVAL if there is no memory for the name. */
@@ -563,7 +563,7 @@ FIXTURE_VARIANT_ADD(failnth, open)
 	.call = open_close,
 };
 
-/* All that an open is told is that there is no such device. */
+/* If the device cannot be made, the open fails with ENXIO. */
 FIXTURE_VARIANT_ADD(failnth, probe)
 {
 	.absent = true, .call = probe, .undo = remove_it, .loud = true,
@@ -591,7 +591,7 @@ FIXTURE_VARIANT_ADD(failnth, configure_partscan)
 	.scans = true,
 };
 
-/* Undone, if the result cannot be told in the end. */
+/* The kernel undoes the attach if it cannot write the answers. */
 FIXTURE_VARIANT_ADD(failnth, attach)
 {
 	.call = attach, .undo = detach,
@@ -610,7 +610,7 @@ FIXTURE_VARIANT_ADD(failnth, attach_exclusive)
 	.loud = true,
 };
 
-/* What was never announced is detached with its lease. */
+/* Closing the lease detaches a device that was not announced. */
 FIXTURE_VARIANT_ADD(failnth, attach_held)
 {
 	.call = attach_held, .undo = close_lease,
@@ -855,7 +855,7 @@ FIXTURE_VARIANT_ADD(failnth, discard)
 	.prepare = { open_configure }, .call = discard, .also = EIO,
 };
 
-/* The first one finds out that tmpfs does not, and it is not offered any more. */
+/* The first call finds that tmpfs cannot zero a range; the device then stops offering it. */
 FIXTURE_VARIANT_ADD(failnth, zero)
 {
 	.prepare = { open_configure, zero }, .call = zero, .also = EIO,

@@ -61,8 +61,8 @@ static void tell_held(struct fuse_server *fuse, uint32_t opcode)
 
 /*
  * The test sends the opcode that is held from now on, or 0 for none, which answers
- * the held requests, or GROW, which makes the file larger, or REFUSE, which makes it
- * busy for those who ask for its attributes.
+ * the held requests, or GROW, which makes the file larger, or REFUSE, after which a
+ * request for the attributes of the file fails with EBUSY.
  */
 static void serve_test(struct server *s)
 {
@@ -626,7 +626,7 @@ static int own_sysfs(struct _test_data_hang *self)
 	return 0;
 }
 
-/* One who wants to have it exclusively does not wait for the one that attaches it. */
+/* An exclusive open does not wait for the task that attaches the device. */
 static int own_exclusive(struct _test_data_hang *self)
 {
 	int fd = lt_open(A, O_RDONLY | O_EXCL);
@@ -660,7 +660,7 @@ static int own_force(struct _test_data_hang *self)
 							  FORCED + d.out_pending;
 }
 
-/* One who had it open gets an error at once. */
+/* A task that already has the device open gets an error at once. */
 static int own_early_read(struct _test_data_hang *self)
 {
 	return pread(self->early, lt_edge() - BLOCK, BLOCK, 2 * page_size()) == BLOCK ?
@@ -1288,9 +1288,9 @@ static bool let_go(struct _test_data_hang *self, int state)
 }
 
 /*
- * LOOP_DETACH_FORCE returns at its deadline. The device is dead, those who have it
- * open get EIO, and nobody else waits for it; the file follows when the server
- * goes on. @opens: an open does not wait for a partition scan.
+ * LOOP_DETACH_FORCE returns at its deadline. The device is dead, its openers get EIO, and
+ * nobody else waits for it. The file is released when the server goes on. @opens: an open
+ * does not wait for a partition scan.
  */
 static void detach_by_force(struct __test_metadata *_metadata,
 			    struct _test_data_hang *self, pid_t pid, bool file,
@@ -1323,7 +1323,7 @@ static void detach_by_force(struct __test_metadata *_metadata,
 	EXPECT_GOES_ON(attach_other);
 
 	hold(self, 0);
-	/* With an error or not: some of it was done before. */
+	/* The call may fail or succeed, as a part of it was done before. */
 	EXPECT_NE(-1, ended(pid));
 }
 
@@ -1334,7 +1334,7 @@ TEST_F_TIMEOUT(hang, detached_by_force, 600)
 
 	if (!self->has_attach)
 		SKIP(return, "no LOOP_CTL_DETACH");
-	/* The last close hangs in one of them. */
+	/* For hang_close_dirty(), nobody else may have the device open. */
 	self->early = attached && variant->what != hang_close_dirty ?
 		      lt_open(A, (variant->before > 0 ? O_RDONLY : O_RDWR) |
 				 O_DIRECT) : -1;
@@ -1549,7 +1549,7 @@ TEST_F_TIMEOUT(hang_signal, scan_node, 600)
 	clear_during(_metadata, &self->h, pid);
 }
 
-/* One who is killed during the scan has announced the device, or loses its lease. */
+/* A task that is killed during the scan has announced the device, or loses its lease. */
 TEST_F_TIMEOUT(hang_signal, announce_killed, 600)
 {
 	pid_t pid;
@@ -1581,7 +1581,7 @@ static int hang_attach_scan(struct _test_data_hang *self)
 	return file < 0 || ioctl(lt_control(), LOOP_CTL_ATTACH, &a) ? errno : 0;
 }
 
-/* One who is killed while the call scans partitions leaves no device. */
+/* A task that is killed while the call scans partitions leaves no device. */
 TEST_F_TIMEOUT(hang_signal, attach_scan_killed, 600)
 {
 	int i, count = lt_count_devices();

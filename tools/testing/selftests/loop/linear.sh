@@ -25,8 +25,8 @@ trap linear_finish EXIT
 loop_load || bail_out "the module does not load"
 trace_start || bail_out "no tracefs"
 
-# What only tells how large an I/O can be before it is split, as the disk splits the clone,
-# and what dm-linear passes through and a loop device does not.
+# These attributes may differ. Some only tell where an I/O is split, and the disk splits the
+# clone; others are features that dm-linear passes through and a loop device does not.
 differences='write_cache|fua|max_hw_sectors_kb|max_sectors_kb|max_segments|max_segment_size|chunk_sectors|virt_boundary_mask|max_discard_segments|max_integrity_segments|read_ahead_kb|dma_alignment|io_poll|dax|stable_writes'
 
 # limits DEVICE: the attributes of a disk and its queue, each with its name

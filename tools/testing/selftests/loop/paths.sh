@@ -151,7 +151,7 @@ merged_fails()
 claim "the file has no room for pages that became one write: an error, and later none" \
 	merged_fails
 
-# ---- why not ----
+# ---- why a bio is not inline ----
 
 sparse()
 {
@@ -313,7 +313,7 @@ claim "a file size limit of the submitter is none of the backing file, direct" \
 claim "a file size limit of the submitter is none of the backing file, buffered" \
 	rlimit xfs off
 
-# access_times FS OPTION: makes 16 reads of an attachment, of which the first is noted
+# access_times FS OPTION: 16 reads through a device; the first may set the access time
 access_times()
 {
 	local file=${on[$1]}/atime dev mode=on inline=14
@@ -857,7 +857,7 @@ reclaim_cache()
 		same "status of the writer" 0 "$rc"
 }
 
-# On a busy machine the kernel may still kill one: 2 of 37 on 7.3.
+# On a busy machine the kernel may still kill the task, so two of three tries must succeed.
 two_of_three()
 {
 	local i done=0

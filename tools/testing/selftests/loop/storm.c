@@ -22,7 +22,7 @@
 #define HANG_SECONDS 300	/* nothing has gone on for so long */
 #define SIZE LT_MIB
 
-/* What somebody got. */
+/* An attachment that a process got. */
 struct record {
 	uint64_t diskseq;
 	uint32_t index;
@@ -140,8 +140,8 @@ static void old_way(void)
 }
 
 /*
- * The one who has a lease or an opener of a device with the diskseq that he was
- * told has his own device, unless others have detached it.
+ * Returns whether the lease, and a device that is open with the diskseq of the answer,
+ * still belong to this attachment. Others may have detached the device.
  */
 static bool mine(const struct loop_ctl_attach *a, int lease, int fd, ino_t ino)
 {
@@ -204,12 +204,12 @@ static void finish(const struct loop_ctl_attach *a, int lease, int fd)
 	switch (next() % 8) {
 	case 0:
 	case 1:
-		/* Somebody has it open for a moment, then it is EBUSY. */
+		/* ENXIO is no problem, as others may have detached the device. */
 		if (held >= 0 && ioctl(held, LOOP_CLR_FD, 0) && errno != ENXIO)
 			problem(CLR_FD_ERRNO);
 		break;
 	case 2:
-		/* Maybe with this opener. */
+		/* This process may still have the device open. */
 		detach(a->out_index, next() % 2 ? a->out_diskseq : 0);
 		break;
 	default:
@@ -260,7 +260,7 @@ static void attach(void)
 
 	attach_choose(&a);
 	if (ioctl(lt_control(), LOOP_CTL_ATTACH, &a)) {
-		/* One who takes any gets one, if the file is not in use. */
+		/* A call that takes any device succeeds, unless the file is in use. */
 		if (a.index == -1 && !(errno == EBUSY && a.out_busy >= 0) &&
 		    errno != EINTR)
 			problem(ATTACH_ANY);
@@ -458,7 +458,7 @@ static bool remove_all(void)
 	unsigned int i;
 	int n, tries;
 
-	/* The ephemeral ones go in their own time. */
+	/* Ephemeral devices are removed by work items, which takes a moment. */
 	for (tries = 0; tries < 1000; tries++) {
 		bool busy = false;
 

@@ -59,8 +59,8 @@ eio()
 	esac
 }
 
-# wait_for SECONDS COMMAND...: waits up to three times as long, as on a debug kernel on a
-# busy machine
+# wait_for SECONDS COMMAND...: waits until COMMAND succeeds, for up to three times SECONDS,
+# as a debug kernel on a busy machine is slow
 wait_for()
 {
 	local end=$((SECONDS + 3 * $1))

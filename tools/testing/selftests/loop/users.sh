@@ -56,7 +56,7 @@ mkfs.ext4 -q -F "$fs"
 image "$disk" 8M
 printf 'label: gpt\nsize=1MiB\nsize=1MiB\n' | sfdisk -q "$disk"
 
-# rules_ran [PATTERN]: for loop devices since the last call of quiet
+# rules_ran [PATTERN]: prints the events of loop devices since the last call of quiet
 rules_ran()
 {
 	udev_settle
