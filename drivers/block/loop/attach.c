@@ -591,16 +591,6 @@ int loop_attach_build(struct loop_attach_arg *arg, struct file *file,
 	return err;
 }
 
-/* Removes the attributes of the attachment if they are still there. */
-static void loop_sysfs_remove(struct loop_device *lo)
-{
-	lockdep_assert_held(&lo->mutex);
-
-	if (lo->in_sysfs)
-		sysfs_remove_group(&disk_to_dev(lo->disk)->kobj, &loop_attr_group);
-	lo->in_sysfs = false;
-}
-
 static int loop_attach_publish(struct loop_reconf *rc,
 			       const struct loop_attach_arg *arg)
 {
@@ -613,10 +603,9 @@ static int loop_attach_publish(struct loop_reconf *rc,
 	err = sysfs_create_group(kobj, &loop_attr_group);
 	if (err)
 		return err;
-	lo->in_sysfs = true;
 	err = loop_reconf_publish_medium(rc);
 	if (err) {
-		loop_sysfs_remove(lo);
+		sysfs_remove_group(kobj, &loop_attr_group);
 		return err;
 	}
 	loop_attach_finish(b, arg);
@@ -702,7 +691,9 @@ void loop_device_detach(struct loop_device *lo)
 
 	loop_uevents_hold(lo);
 	scoped_guard(mutex, &lo->mutex) {
-		loop_sysfs_remove(lo);
+		/* the end of a dead device has removed both */
+		if (loop_device_backing(lo))
+			sysfs_remove_group(&dev->kobj, &loop_attr_group);
 		b = loop_backing_unpublish(lo);
 	}
 	loop_disk_reset(lo);
@@ -859,14 +850,15 @@ static void loop_backing_retire_sync(struct loop_backing *b)
  * Shuts down file systems on a device that is dying, and releases its file. Each step
  * may wait for I/O on the file. Nobody detaches the device meanwhile.
  */
-static void loop_device_release_file(struct loop_device *lo)
+void loop_force_work(struct work_struct *work)
 {
+	struct loop_device *lo = container_of(work, struct loop_device, force_work);
 	struct loop_backing *b;
 
 	scoped_guard(mutex, &lo->mutex) {
 		loop_partitions_mark_dead(lo->disk);
 		bdev_mark_dead(lo->disk->part0, true);
-		loop_sysfs_remove(lo);
+		sysfs_remove_group(&disk_to_dev(lo->disk)->kobj, &loop_attr_group);
 		b = loop_backing_unpublish_dead(lo);
 	}
 	loop_backing_retire_sync(b);
@@ -874,21 +866,13 @@ static void loop_device_release_file(struct loop_device *lo)
 	WRITE_ONCE(lo->death, LOOP_DEAD);
 	xa_unlock(&loop_index);
 	wake_up(&lo->events);
-}
-
-void loop_force_work(struct work_struct *work)
-{
-	struct loop_device *lo = container_of(work, struct loop_device, force_work);
-
-	loop_device_release_file(lo);
 	loop_device_lock_and_detach_if_due(lo);
 	put_disk(lo->disk);
 }
 
 /*
  * From now on nobody can open the device, and no further bio reaches the file. The
- * file still works on bios that it already has. The caller then calls
- * loop_device_finish_kill().
+ * file still works on bios that it already has. A work item finishes the detach.
  */
 void loop_device_kill_locked(struct loop_device *lo)
 {
@@ -898,14 +882,9 @@ void loop_device_kill_locked(struct loop_device *lo)
 	WRITE_ONCE(lo->death, LOOP_DYING);
 	/* bios that wait for room in a group go on, and then find the device dying */
 	loop_groups_let_go(lo);
-}
-
-/* Queues the work item that finishes a detach by force. */
-void loop_device_finish_kill(struct loop_device *lo)
-{
 	wake_up(&lo->drained);
 	wake_up(&lo->events);
+	/* it is never queued already: only its run ends the death of a device */
 	get_device(disk_to_dev(lo->disk));
-	if (!queue_work(loop_remove_workqueue, &lo->force_work))
-		put_disk(lo->disk);
+	queue_work(loop_remove_workqueue, &lo->force_work);
 }

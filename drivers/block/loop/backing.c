@@ -371,24 +371,21 @@ out_unlock:
 }
 
 /* Claims the range that @b's partition has now. If that fails, @b keeps its range. */
-int loop_backing_claim_again(struct loop_backing *b)
+bool loop_backing_claim_again(struct loop_backing *b)
 {
 	struct block_device *bdev = loop_file_bdev(b->file);
-	struct loop_backing *other;
 	u64 end = b->range_end;
-	int number = -1;
+	bool conflict;
 
 	if (!bdev || !bdev_is_partition(bdev))
-		return -1;
+		return true;
 	spin_lock(&loop_claim_lock);
 	b->range_end = loop_range_partition_end(b, bdev);
-	other = loop_range_find_conflict(b);
-	if (other) {
-		number = other->lo->number;
+	conflict = loop_range_find_conflict(b);
+	if (conflict)
 		b->range_end = end;
-	}
 	spin_unlock(&loop_claim_lock);
-	return number;
+	return !conflict;
 }
 
 static void loop_backing_unclaim(struct loop_backing *b)
@@ -777,15 +774,6 @@ void loop_limits_init(struct queue_limits *lim)
 	lim->max_segment_size = UINT_MAX;
 }
 
-/* Returns whole granules, as the block layer takes nothing else from sysfs. */
-static unsigned int loop_limits_discard_sectors(const struct loop_backing *b,
-						unsigned int granularity)
-{
-	unsigned int sectors = b->max_discard_sectors;
-
-	return rounddown(sectors, granularity >> SECTOR_SHIFT) ?: sectors;
-}
-
 static void loop_limits_clear_lower(struct queue_limits *lim)
 {
 	lim->io_opt = 0;
@@ -877,7 +865,10 @@ static void loop_limits_fill(struct queue_limits *lim,
 	if (b->clone_bdev)
 		loop_limits_fill_lower(lim, b);
 	granularity = max(b->discard_granularity, lim->physical_block_size);
-	lim->max_hw_discard_sectors = loop_limits_discard_sectors(b, granularity);
+	/* whole granules, as the block layer takes nothing else from sysfs */
+	lim->max_hw_discard_sectors =
+		rounddown(b->max_discard_sectors, granularity >> SECTOR_SHIFT) ?:
+		b->max_discard_sectors;
 	lim->max_discard_sectors = min(lim->max_hw_discard_sectors,
 				       lim->max_user_discard_sectors);
 	lim->discard_granularity = lim->max_discard_sectors ? granularity : 0;

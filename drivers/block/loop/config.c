@@ -447,7 +447,7 @@ static int loop_reconf_set_capacity(struct loop_reconf *rc)
 	nr_sectors = atomic64_read(&b->nr_sectors);
 	loop_backing_set_size(b, &stat);
 	/* a partition may have grown into a range that is exclusive */
-	if (loop_backing_claim_again(b) >= 0) {
+	if (!loop_backing_claim_again(b)) {
 		atomic64_set(&b->nr_sectors, nr_sectors);
 		return -EBUSY;
 	}

@@ -336,7 +336,8 @@ static int loop_list(struct loop_ctl_list *list, struct file *file)
 	struct loop_device *lo;
 	bool full, match;
 
-	for (number = list->start; (lo = loop_device_get_next(&number)); number++) {
+	for (number = list->start; (lo = loop_device_get_next(&number, ULONG_MAX));
+	     number++) {
 		full = list->out_count == list->count;
 		match = !full && !loop_number_check_cgroup(number, DEVCG_ACC_READ) &&
 			loop_list_match(lo, list, file, &entry);

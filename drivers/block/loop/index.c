@@ -286,32 +286,24 @@ static int loop_device_begin_remove(struct loop_device *lo)
 }
 
 /*
- * Returns the device with a reference on its disk, or NULL. The index itself holds a
- * reference on the disk of each device.
+ * Returns the first device from *@number to @last, with a reference on its disk, or
+ * NULL. The index itself holds a reference on the disk of each device.
  */
-struct loop_device *loop_device_get(int number)
+struct loop_device *loop_device_get_next(unsigned long *number, unsigned long last)
 {
 	struct loop_device *lo;
 
 	xa_lock(&loop_index);
-	lo = xa_load(&loop_index, number);
+	lo = xa_find(&loop_index, number, last, XA_PRESENT);
 	if (lo)
 		get_device(disk_to_dev(lo->disk));
 	xa_unlock(&loop_index);
 	return lo;
 }
 
-/* Returns the first device from *@number on, with a reference on its disk, or NULL. */
-struct loop_device *loop_device_get_next(unsigned long *number)
+struct loop_device *loop_device_get(unsigned long number)
 {
-	struct loop_device *lo;
-
-	xa_lock(&loop_index);
-	lo = xa_find(&loop_index, number, ULONG_MAX, XA_PRESENT);
-	if (lo)
-		get_device(disk_to_dev(lo->disk));
-	xa_unlock(&loop_index);
-	return lo;
+	return loop_device_get_next(&number, number);
 }
 
 int loop_device_remove(int number)
@@ -456,15 +448,17 @@ void loop_device_give_back(struct loop_reserved *reserved)
  */
 
 static unsigned int loop_max = CONFIG_BLK_DEV_LOOP_MIN_COUNT;
-static bool loop_max_given;
+/* an open of a node makes only devices with lower numbers than this */
+static unsigned int loop_probe_end = UINT_MAX;
 static int loop_max_part;
 
+/* Only a value that the user has given limits what an open makes, and 0 does not. */
 static int loop_max_set(const char *val, const struct kernel_param *kp)
 {
 	int err = param_set_uint(val, kp);
 
 	if (!err)
-		loop_max_given = true;
+		loop_probe_end = loop_max ?: UINT_MAX;
 	return err;
 }
 
@@ -479,10 +473,12 @@ module_param_named(max_part, loop_max_part, int, 0444);
 MODULE_PARM_DESC(max_part, "Minors for partitions of each device");
 
 #ifndef MODULE
+/* The kernel's command line also accepts the name without "loop." */
 static int __init loop_max_setup(char *str)
 {
-	if (!kstrtouint(str, 0, &loop_max))
-		loop_max_given = true;
+	const struct kernel_param kp = { .arg = &loop_max };
+
+	loop_max_set(str, &kp);
 	return 1;
 }
 __setup("max_loop=", loop_max_setup);
@@ -493,10 +489,9 @@ static void loop_probe(dev_t dev)
 {
 	unsigned int number = MINOR(dev) >> loop_part_shift;
 
-	if (loop_max_given && loop_max && number >= loop_max)
-		return;
 	/* the block layer holds a lock that all drivers share, so this does not wait */
-	loop_device_add_nowait(number);
+	if (number < loop_probe_end)
+		loop_device_add_nowait(number);
 }
 
 static int __init loop_params_init(void)
@@ -530,17 +525,6 @@ void __init loop_index_add_first(void)
 	}
 }
 
-static void loop_device_delete_all(void)
-{
-	struct loop_device *lo;
-	unsigned long number;
-
-	xa_for_each(&loop_index, number, lo)
-		loop_device_delete(lo);
-	/* a task that has just looked a device up may still hold a reference */
-	wait_var_event(&loop_nr_devices, !atomic_read(&loop_nr_devices));
-}
-
 int __init loop_index_init(void)
 {
 	int err = loop_params_init();
@@ -556,9 +540,15 @@ int __init loop_index_init(void)
  */
 void loop_index_exit(void)
 {
+	struct loop_device *lo;
+	unsigned long number;
+
 	unregister_blkdev(LOOP_MAJOR, "loop");
 	/* these work items use the devices, and one queues another */
 	drain_workqueue(loop_remove_workqueue);
-	loop_device_delete_all();
+	xa_for_each(&loop_index, number, lo)
+		loop_device_delete(lo);
+	/* a task that has just looked a device up may still hold a reference */
+	wait_var_event(&loop_nr_devices, !atomic_read(&loop_nr_devices));
 	xa_destroy(&loop_index);
 }

@@ -99,13 +99,6 @@ static int loop_detach_and_unlock(struct loop_device *lo, struct loop_detach_arg
 	return err;
 }
 
-static int loop_detach_once(struct loop_device *lo, struct loop_detach_arg *arg)
-{
-	if (mutex_lock_interruptible(&lo->disk->open_mutex))
-		return -ERESTARTSYS;
-	return loop_detach_and_unlock(lo, arg);
-}
-
 /* The deadline is a time of the caller's time namespace. */
 static ktime_t loop_time_left(ktime_t deadline)
 {
@@ -219,21 +212,14 @@ static int loop_force_wait(struct loop_device *lo, struct loop_detach_arg *arg)
  */
 static int loop_detach_by_force(struct loop_device *lo, struct loop_detach_arg *arg)
 {
-	bool kill = false;
 	int err;
 
 	xa_lock(&loop_index);
 	err = loop_detach_check(lo, arg);
-	if (!err && lo->death == LOOP_ALIVE && !lo->detaching) {
+	if (!err && lo->death == LOOP_ALIVE && !lo->detaching)
 		loop_device_kill_locked(lo);
-		kill = true;
-	}
 	xa_unlock(&loop_index);
-	if (err)
-		return err;
-	if (kill)
-		loop_device_finish_kill(lo);
-	return loop_force_wait(lo, arg);
+	return err ?: loop_force_wait(lo, arg);
 }
 
 static int loop_detach_by_mode(struct loop_device *lo, struct loop_detach_arg *arg)
@@ -245,7 +231,9 @@ static int loop_detach_by_mode(struct loop_device *lo, struct loop_detach_arg *a
 	case LOOP_DETACH_FORCE:
 		return loop_detach_by_force(lo, arg);
 	default:
-		return loop_detach_once(lo, arg);
+		if (mutex_lock_interruptible(&lo->disk->open_mutex))
+			return -ERESTARTSYS;
+		return loop_detach_and_unlock(lo, arg);
 	}
 }
 

@@ -11,7 +11,6 @@
 #include <linux/cleanup.h>
 #include <linux/fs.h>
 #include <linux/fsnotify.h>
-#include <linux/loop.h>
 #include <linux/mempool.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>
@@ -23,6 +22,7 @@
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
+#include <linux/loop.h>
 
 /* This many bios that are swapped out to a file can be in flight. */
 #define LOOP_SWAP_DEPTH		4
@@ -218,7 +218,6 @@ struct loop_device {
 	unsigned int		uevents_held;	/* U: this many tasks hold them back */
 	bool			uevent_change;	/* U: the last of them sends CHANGE */
 	bool			uevent_resize;	/* U: and it says RESIZE=1 */
-	bool			in_sysfs;	/* M: the attributes of the attachment */
 	enum loop_state		state;		/* X */
 	bool			detaching;	/* X: a task detaches the unused device */
 	/* of the attachment */
@@ -313,8 +312,8 @@ void loop_number_wait_timeout(int number, ktime_t timeout);
 int loop_device_add(int number);
 int loop_device_remove(int number);
 int loop_device_get_free(void);
-struct loop_device *loop_device_get(int number);
-struct loop_device *loop_device_get_next(unsigned long *number);
+struct loop_device *loop_device_get_next(unsigned long *number, unsigned long last);
+struct loop_device *loop_device_get(unsigned long number);
 int loop_number_check_cgroup(int number, short access);
 int loop_device_reserve(int number, bool fresh, struct loop_reserved *reserved);
 void loop_device_give_back(struct loop_reserved *reserved);
@@ -389,7 +388,6 @@ void loop_device_lock_and_detach_if_due(struct loop_device *lo);
 void loop_detach_at_close(struct loop_device *lo);
 void loop_force_work(struct work_struct *work);
 void loop_device_kill_locked(struct loop_device *lo);
-void loop_device_finish_kill(struct loop_device *lo);
 
 /* The device has a backing; in LOOP_RUNDOWN it may have lost it just now. */
 static inline bool loop_state_is_attached(enum loop_state state)
@@ -416,7 +414,7 @@ void loop_file_read_ahead(struct file *file, loff_t pos, unsigned int len);
 int loop_bdev_discard(struct block_device *bdev, loff_t pos, unsigned int len);
 u64 loop_range_end(const struct loop_params *p);
 int loop_backing_claim(struct loop_backing *b);
-int loop_backing_claim_again(struct loop_backing *b);
+bool loop_backing_claim_again(struct loop_backing *b);
 struct loop_backing *loop_backing_alloc(struct loop_device *lo, struct file *file);
 void loop_backing_free(struct loop_backing *b);
 struct loop_backing *loop_device_backing(struct loop_device *lo);

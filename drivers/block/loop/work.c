@@ -221,13 +221,6 @@ void loop_io_queue_work(struct loop_io *io)
 	queue_work(io->group->lo->workqueue, &io->work);
 }
 
-/* Queues the bio for a worker of the queue with a rescuer. */
-static void loop_io_queue_swap(struct loop_io *io)
-{
-	INIT_WORK(&io->work, loop_entries->swap_work);
-	queue_work(loop_swap_workqueue, &io->work);
-}
-
 /* Queues the bio for the one worker that does the group's writes. */
 static void loop_io_queue_write(struct loop_io *io)
 {
@@ -248,12 +241,14 @@ static void loop_io_queue_write(struct loop_io *io)
  */
 void loop_io_queue(struct loop_io *io)
 {
-	if (io->group == &io->group->lo->swap_group)
-		loop_io_queue_swap(io);
-	else if (bio_op(io->bio) == REQ_OP_WRITE && !io->b->mixes)
+	if (io->group == &io->group->lo->swap_group) {
+		INIT_WORK(&io->work, loop_entries->swap_work);
+		queue_work(loop_swap_workqueue, &io->work);
+	} else if (bio_op(io->bio) == REQ_OP_WRITE && !io->b->mixes) {
 		loop_io_queue_write(io);
-	else
+	} else {
 		loop_io_queue_work(io);
+	}
 }
 
 /* Returns the next write, or NULL if there is none: then the group may be gone. */

@@ -23,9 +23,7 @@ finish()
 	scratch_exit
 }
 
-scratch_init || bail_out "no scratch space"
-trap finish EXIT
-loop_load || bail_out "the module does not load"
+test_begin
 ulimit -n 8192
 
 losetups=3 rounds=8

@@ -206,12 +206,6 @@ loop_wait_control()
 	done
 }
 
-# Prints the name of the lowest free device, which is made if there is none.
-loop_find_free()
-{
-	losetup -f
-}
-
 # Prints the numbers of the attached devices, one per line.
 loop_attached()
 {

@@ -297,8 +297,10 @@ TEST_F(control, reuse_is_fresh)
 TEST_F(control, unknown_commands)
 {
 	static const unsigned int cmds[] = {
-		0, 0x4C00, 0x4C05, 0x4C0A, 0x4C7F, 0x4C83 + 0x40, 0x4CFF,
-		_IO('Z', 1),
+		0, 0x4C00, 0x4C05, 0x4C0A, 0x4C7F, 0x4C83 + 0x40, 0x4C86, 0x4CFF,
+		_IO('Z', 1), _IOWR(0x4C, 0x86, struct loop_ctl_list),
+		_IOWR(0x4C, 0xC3, struct loop_ctl_list),
+		_IOWR(0x4D, 0x85, struct loop_ctl_list),
 	};
 	unsigned int i;
 

@@ -154,16 +154,6 @@ TEST_F(ctl, nothing_uninitialised)
 	close(fd);
 }
 
-TEST_F(ctl, unknown_commands)
-{
-	struct loop_ctl_list l = lt_to_list(0, 0, NULL, 0, -1);
-
-	LT_EXPECT_ERR("ENOSYS", lt_ctl(0x4C86, 0));
-	LT_EXPECT_ERR("ENOSYS", lt_ctl(_IOWR(0x4C, 0x86, l), (long)&l));
-	LT_EXPECT_ERR("ENOSYS", lt_ctl(_IOWR(0x4C, 0xC3, l), (long)&l));
-	LT_EXPECT_ERR("ENOSYS", lt_ctl(_IOWR(0x4D, 0x85, l), (long)&l));
-}
-
 /* The devices do not know the ioctls of the control device. */
 TEST_F(ctl, not_on_devices)
 {

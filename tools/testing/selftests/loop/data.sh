@@ -26,9 +26,7 @@ finish()
 	scratch_exit
 }
 
-scratch_init || bail_out "no scratch space"
-trap finish EXIT
-loop_load || bail_out "the module does not load"
+test_begin
 mkdir "$LOOP_SCRATCH/extra"
 declare -A on
 for type in ext4 xfs btrfs; do
@@ -253,7 +251,4 @@ else
 	tap_skip "I/O in the right cgroup" "no cgroup v2 with io and memory"
 fi
 
-finish
-trap - EXIT
-claim "the module unloads" loop_unload
-tap_plan_end
+test_end

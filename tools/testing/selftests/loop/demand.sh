@@ -22,9 +22,7 @@ finish()
 	scratch_exit
 }
 
-scratch_init || bail_out "no scratch space"
-trap finish EXIT
-loop_load || bail_out "the module does not load"
+test_begin
 base=$(scratch_fs ext4) || bail_out "no ext4"
 source=$LOOP_SCRATCH/source
 head -c 4M /dev/urandom > "$source"
@@ -99,7 +97,4 @@ for mode in on off; do
 	in_mode $mode
 done
 
-finish
-trap - EXIT
-claim "the module unloads" loop_unload
-tap_plan_end
+test_end

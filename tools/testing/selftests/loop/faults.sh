@@ -25,9 +25,7 @@ finish()
 	scratch_exit
 }
 
-scratch_init || bail_out "no scratch space"
-trap finish EXIT
-loop_load || bail_out "the module does not load"
+test_begin
 mkdir "$LOOP_SCRATCH/at" "$LOOP_SCRATCH/small"
 at=$LOOP_SCRATCH/at
 head -c 8M /dev/urandom > "$LOOP_SCRATCH/random"
@@ -374,7 +372,4 @@ else
 	tap_skip "disk pulled" "no null_blk with configfs"
 fi
 
-finish
-trap - EXIT
-claim "the module unloads" loop_unload
-tap_plan_end
+test_end

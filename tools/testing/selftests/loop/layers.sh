@@ -17,9 +17,7 @@ need_cmd losetup fio dmsetup stress-ng mkfs.ext4 mkfs.xfs mkfs.btrfs e2fsck xfs_
 tap_start
 
 BRD_COUNT=8
-scratch_init || bail_out "no scratch space"
-trap finish EXIT
-loop_load || bail_out "the module does not load"
+test_begin
 long=${LOOP_PATHS_LONG:-0}
 at=$LOOP_SCRATCH/at
 mkdir "$at"
@@ -456,7 +454,4 @@ else
 	tap_skip "power cuts" "no dm-log-writes"
 fi
 
-finish
-trap - EXIT
-claim "the module unloads" loop_unload
-tap_plan_end
+test_end

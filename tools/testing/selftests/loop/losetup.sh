@@ -477,7 +477,4 @@ member_of_disk()
 }
 claim "losetup, -r and -d by a member of group disk" member_of_disk
 
-finish
-trap - EXIT
-claim "the module unloads" loop_unload
-tap_plan_end
+test_end

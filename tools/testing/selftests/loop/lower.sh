@@ -26,9 +26,7 @@ finish()
 	scratch_exit
 }
 
-scratch_init || bail_out "no scratch space"
-trap finish EXIT
-loop_load || bail_out "the module does not load"
+test_begin
 mkdir "$at"
 disk=$(brd_take) || bail_out "no RAM disk"
 disk2=$(brd_take) || bail_out "no second RAM disk"
@@ -137,7 +135,4 @@ else
 	tap_skip "dm-crypt, blocks of 1 KiB" "no dm-crypt"
 fi
 
-finish
-trap - EXIT
-claim "the module unloads" loop_unload
-tap_plan_end
+test_end

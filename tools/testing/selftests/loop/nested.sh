@@ -23,9 +23,7 @@ finish()
 }
 
 BRD_KIB=1048576
-scratch_init || bail_out "no scratch space"
-trap finish EXIT
-loop_load || bail_out "the module does not load"
+test_begin
 mkdir "$top"
 declare -A on
 for type in $types; do
@@ -95,7 +93,4 @@ chain()
 }
 claim "a chain of loop devices does not use up the stack" chain 8
 
-finish
-trap - EXIT
-claim "the module unloads" loop_unload
-tap_plan_end
+test_end

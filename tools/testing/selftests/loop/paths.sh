@@ -16,9 +16,7 @@ need_cmd losetup fio dmsetup mkfs.ext4 mkfs.xfs mkfs.btrfs fsfreeze prlimit
 tap_start
 
 BRD_COUNT=13
-scratch_init || bail_out "no scratch space"
-trap finish EXIT
-loop_load || bail_out "the module does not load"
+test_begin
 groups_start || diag "no cgroup v2 with io and memory"
 random=$LOOP_SCRATCH/random
 head -c 1M /dev/urandom > "$random"
@@ -1203,7 +1201,4 @@ else
 	tap_skip "a plug of md and one of the device" "no dm-raid"
 fi
 
-finish
-trap - EXIT
-claim "the module unloads" loop_unload
-tap_plan_end
+test_end

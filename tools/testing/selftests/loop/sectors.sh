@@ -28,9 +28,7 @@ finish()
 	scratch_exit
 }
 
-scratch_init || bail_out "no scratch space"
-trap finish EXIT
-loop_load || bail_out "the module does not load"
+test_begin
 mkdir "$at"
 head -c "$size" /dev/urandom > "$random"
 
@@ -225,7 +223,4 @@ else
 	layers_off
 fi
 
-finish
-trap - EXIT
-claim "the module unloads" loop_unload
-tap_plan_end
+test_end

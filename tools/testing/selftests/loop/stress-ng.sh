@@ -71,9 +71,7 @@ hotplug()
 	return "$rc"
 }
 
-scratch_init || bail_out "no scratch space"
-trap finish EXIT
-loop_load || bail_out "the module does not load"
+test_begin
 base=$(scratch_fs ext4) || bail_out "no ext4"
 mkdir "$LOOP_SCRATCH/at"
 at=$LOOP_SCRATCH/at
@@ -104,7 +102,4 @@ else
 	tap_skip "the same while a processor goes and comes back" "there is no second one"
 fi
 claim "nothing is left attached" same "devices that are" "" "$(loop_attached)"
-finish
-trap - EXIT
-claim "the module unloads" loop_unload
-tap_plan_end
+test_end

@@ -28,6 +28,25 @@ claim()
 	return 0
 }
 
+# test_begin: makes scratch space and loads the module. The test's own function finish
+# undoes that, and what the test does, when the test ends.
+test_begin()
+{
+	scratch_init || bail_out "no scratch space"
+	trap finish EXIT
+	# shellcheck disable=SC2119 # there are no parameters
+	loop_load || bail_out "the module does not load"
+}
+
+# test_end: calls finish, unloads the module and prints the plan
+test_end()
+{
+	finish
+	trap - EXIT
+	claim "the module unloads" loop_unload
+	tap_plan_end
+}
+
 # same WHAT WANTED GOT: for use in claims
 same()
 {

@@ -12,9 +12,7 @@ need_root
 need_cmd losetup
 tap_start
 
-scratch_init || bail_out "no scratch space"
-trap finish EXIT
-loop_load || bail_out "the module does not load"
+test_begin
 if ! trace_start; then
 	tap_skip "tracepoints" "the kernel has none"
 	tap_plan_end
@@ -293,7 +291,4 @@ else
 	tap_skip "loop_bio_done: a write that waits for room" "no dmsetup"
 fi
 
-finish
-trap - EXIT
-claim "the module unloads" loop_unload
-tap_plan_end
+test_end

@@ -19,9 +19,7 @@ finish()
 	scratch_exit
 }
 
-scratch_init || bail_out "no scratch space"
-trap finish EXIT
-loop_load || bail_out "the module does not load"
+test_begin
 
 disk=$LOOP_SCRATCH/disk.img
 image "$disk" 8M
@@ -169,7 +167,4 @@ claim "LOOP_CTL_REMOVE: one REMOVE" \
 claim "LOOP_CTL_GET_FREE and an open: none" \
 	same events "" "$(events sh -c "losetup -f; : < $dev")"
 
-finish
-trap - EXIT
-claim "the module unloads" loop_unload
-tap_plan_end
+test_end

@@ -27,9 +27,7 @@ finish()
 }
 
 busy=
-scratch_init || bail_out "no scratch space"
-trap finish EXIT
-loop_load || bail_out "the module does not load"
+test_begin
 at=$LOOP_SCRATCH/at
 upper=$LOOP_SCRATCH/at-upper
 mkdir "$at" "$upper"
@@ -302,7 +300,4 @@ else
 	tap_skip "sleep with I/O in flight" "no CONFIG_PM_DEBUG"
 fi
 
-finish
-trap - EXIT
-claim "the module unloads" loop_unload
-tap_plan_end
+test_end

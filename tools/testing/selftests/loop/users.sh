@@ -398,7 +398,4 @@ together()
 }
 claim "all four at the same time, beside losetup and mount" together
 
-finish
-trap - EXIT
-claim "the module unloads" loop_unload
-tap_plan_end
+test_end
