@@ -22,7 +22,7 @@ KERNEL ?= 7.3
 KIND ?= debug kcsan
 
 .PHONY: modules deps demo check check-long bench bench-doc bench-smp \
-	bench-control lint htmldocs patch check-patch check-debug check-kernels check-arch deb check-package check-fresh \
+	bench-control profile lint htmldocs patch check-patch check-debug check-kernels check-arch deb check-package check-fresh \
 	shell install uninstall clean help
 
 modules: $(if $(filter $(vm_headers),$(abspath $(KDIR))),vm-kernel)
@@ -52,6 +52,9 @@ bench-doc:
 
 bench-control:
 	@scripts/bench-control.sh
+
+profile:
+	@CASES='$(CASES)' scripts/profile.sh
 
 lint:
 	@scripts/lint.sh
@@ -150,6 +153,8 @@ help:
 	@echo 'make bench-doc write the tables of bench, bench-smp and bench-control, which have'
 	@echo '               measured ROWS=all, into the documents'
 	@echo 'make bench-control  measure adding, attaching and finding devices'
+	@echo 'make profile   count the instructions of each function of the kernel for an'
+	@echo '               I/O; CASES="direct-read", KERNEL=trixie-7.3'
 	@echo 'make lint      checkpatch, sparse, shellcheck, the calls between the rooms of'
 	@echo '               the driver, and the documents against the code'
 	@echo 'make htmldocs  write build/htmldocs/index.html'

@@ -22,8 +22,8 @@
 
 /* Debian has no package with QEMU's header, so what is used of it is declared here. */
 struct qemu_plugin_tb;
-void qemu_plugin_register_vcpu_tb_trans_cb(uint64_t id, void (*cb)(uint64_t id,
-						     struct qemu_plugin_tb *tb));
+typedef void translated_fn(uint64_t id, struct qemu_plugin_tb *tb);
+void qemu_plugin_register_vcpu_tb_trans_cb(uint64_t id, translated_fn *cb);
 void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb,
 					  void (*cb)(unsigned int vcpu, void *data),
 					  int flags, void *data);

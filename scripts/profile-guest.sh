@@ -5,39 +5,29 @@
 # cached or uncached ext4 file on a RAM disk, itself (VARIANT limit), or on a loop device of
 # the kernel's own driver (stock) or of ours. Leaves the addresses of the kernel's functions in
 # the shared directory.
+#
+# shellcheck disable=SC2119 # functions of common.sh take arguments elsewhere
 set -eu
 
 variant=$1
 case=$2
 number=$3
 cd "$(dirname "$0")/../tools/testing/selftests/loop"
+# shellcheck source=../tools/testing/selftests/loop/common.sh
 . ./common.sh
 export BRD_KIB=$((512 * 1024))
 
 scratch_init
-case $case in
-cold-*)
-	# a disk that takes 100 us
-	modprobe null_blk nr_devices=1 gb=1 memory_backed=1 irqmode=2 completion_nsec=100000
-	mkdir "$LOOP_SCRATCH/slow"
-	mkfs.ext4 -q -F -b 4096 /dev/nullb0
-	mount /dev/nullb0 "$LOOP_SCRATCH/slow"
-	file=$LOOP_SCRATCH/slow/file
-	;;
-*)
-	scratch_fs ext4 -b 4096 > /dev/null
-	file=$LOOP_SCRATCH/mnt/ext4/file
-	;;
-esac
+scratch_fs ext4 -b 4096 > /dev/null
+file=$LOOP_SCRATCH/mnt/ext4/file
 dd if=/dev/zero of="$file" bs=1M count=256 conv=fsync status=none
 dd if="$file" iflag=nocache count=0 status=none
-direct=1 dio=on map=1
+direct=1 dio=on
 case $case in
 cached-*)
 	dio=off
 	cat "$file" > /dev/null
 	;;
-cold-*) dio=off map=0 ;;
 esac
 case $variant in
 limit)
@@ -52,11 +42,8 @@ esac
 echo 0 > /proc/sys/vm/dirty_writeback_centisecs
 echo 64 > /proc/sys/vm/nr_hugepages
 fio --name="$case" --filename="$device" --rw="rand${case#*-}" --bs=4k --size=256m \
-	--direct=$direct --ioengine=io_uring --iodepth=32 --norandommap=$map --invalidate=0 \
+	--direct=$direct --ioengine=io_uring --iodepth=32 --norandommap=1 --invalidate=0 \
 	--thread=1 --mem=mmaphuge --disk_util=0 --io_size=$((number * 4))k --output=/dev/null
 echo 0 > /proc/sys/kernel/kptr_restrict
 cat /proc/kallsyms > /run/vm/share/symbols
 [ "$variant" = limit ] || losetup -d "$device"
-case $case in
-cold-*) umount "$LOOP_SCRATCH/slow" ;;
-esac

@@ -17,10 +17,9 @@ CASES = {
     "direct-write": "Direct random write",
     "cached-read": "Buffered random read, cached",
     "cached-write": "Buffered random write, cached",
-    "cold-read": "Buffered random read, not cached, of a disk that takes 100 us",
 }
 # A function with less than this is in the rest.
-SMALL = 15
+SMALL = 20
 
 
 def functions(run):

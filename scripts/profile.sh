@@ -27,8 +27,8 @@ else
 	scripts/build.sh
 fi
 # The driver is built as users install it, as "make bench" does not measure INJECT either.
-few=4000
-many=24000
+few=10000
+many=110000
 out=$out/profile
 rm -rf "$out"
 mkdir -p "$out"

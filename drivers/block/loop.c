@@ -39,8 +39,8 @@
  *   loop/stats.h	 the counters and their names
  *
  * A room uses functions and data of the rooms below it in this list, and of none
- * above it. The rooms below do not know the heart: it passes down the functions that
- * the kernel and the workers call, in struct loop_entries.
+ * above it. No room calls the heart by name: it passes the functions that the kernel and
+ * the workers call there down to them, as pointers in struct loop_entries.
  *
  * States, enum loop_state
  *

@@ -470,7 +470,7 @@ void loop_backing_release(struct loop_backing *b)
 
 /*
  * No bio is in flight. This is exact for bios that found a backing before the caller
- * unpublished it. A bio starts before it ends, so the ends are summed up first.
+ * unpublished it. The ends are summed up first: a bio that ends meanwhile is in flight.
  */
 static bool loop_device_is_idle(struct loop_device *lo)
 {

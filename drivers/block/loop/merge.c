@@ -190,8 +190,9 @@ static bool loop_plug_continue(struct loop_plug *plug, struct bio *bio)
 
 /*
  * Puts @bio, a write with one segment, into the submitter's plug. Returns false if there
- * is none, or no room in the group. What is in the plug then stays there: the submitter
- * may wait for room, and what it submits is not started before it returns.
+ * is none, or no room in the group. Bios in the plug then stay there: a bio that the
+ * submitter submitted now would start only when the submitter, who may wait for room,
+ * returns.
  */
 bool loop_plug_add(struct loop_device *lo, struct bio *bio)
 {
