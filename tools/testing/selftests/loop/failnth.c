@@ -537,6 +537,7 @@ FIXTURE_VARIANT(failnth)
 	step undo;		/* as it was before the call */
 	int also;		/* an errno beside ENOMEM and EFAULT */
 	bool loud;		/* a call that fails may send uevents */
+	bool moves;		/* a call that fails may have attached and detached */
 	bool scans;		/* without memory, a scan may find fewer partitions */
 };
 
@@ -614,6 +615,7 @@ FIXTURE_VARIANT_ADD(failnth, attach_exclusive)
 FIXTURE_VARIANT_ADD(failnth, attach_held)
 {
 	.call = attach_held, .undo = close_lease,
+	.moves = true,
 };
 
 FIXTURE_VARIANT_ADD(failnth, announce)
@@ -1007,8 +1009,9 @@ TEST_F_TIMEOUT(failnth, each, 3600)
 				EXPECT_STREQ("", sent.s) {
 					TH_LOG("fault %d: %s", n, lt_errname(err));
 				}
-				EXPECT_EQ(seq, diskseq(self));
 			}
+			if (!variant->loud && !variant->moves)
+				EXPECT_EQ(seq, diskseq(self));
 			ASSERT_EQ(0, maybe(self, variant->ready));
 			ASSERT_EQ(0, variant->call(self)) {
 				TH_LOG("after fault %d: %s", n, lt_errname(err));
