@@ -54,7 +54,7 @@ bench-control:
 	@scripts/bench-control.sh
 
 profile:
-	@CASES='$(CASES)' scripts/profile.sh
+	@CASES='$(CASES)' LOOP_KO='$(LOOP_KO)' scripts/profile.sh
 
 lint:
 	@scripts/lint.sh

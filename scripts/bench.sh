@@ -4,34 +4,15 @@
 # "make bench" and "make bench-smp" call this. It boots a VM in which the kernel's own driver
 # and ours do the same I/O on the same files, and prints the results of both beside those of
 # the file itself. Results go to build/bench.
-# Environment: ROWS has patterns for tools/testing/selftests/loop/bench.sh. KERNEL is another
-# of Debian's kernels, named as in fetch-binary.sh, whose results go to build/bench/KERNEL.
-# LOOP_KO is a module to be measured instead of the module of this checkout.
+# Environment: ROWS has patterns for tools/testing/selftests/loop/bench.sh. KERNEL and LOOP_KO
+# are for bench-kernel.sh.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
 [ -z "${LOOP_KO:-}" ] || LOOP_KO=$(realpath "$LOOP_KO")
 cd "$top"
 name=$1
-out=build/bench
-log=build/vm
-kernel=$top/build/kernel
-ko=${LOOP_KO:-$top/loop.ko}
-if [ "${KERNEL:-}" ]; then
-	scripts/deps.sh
-	scripts/fetch-binary.sh "$KERNEL"
-	out=$out/$KERNEL
-	log=$log/$KERNEL
-	kernel=$top/build/binary/$KERNEL
-	ko=${LOOP_KO:-$kernel/loop.ko}
-	[ "${LOOP_KO:-}" ] || scripts/build-binary.sh "$kernel"
-	export VM_KERNEL="$kernel"
-elif [ "${LOOP_KO:-}" ]; then
-	scripts/deps.sh
-	scripts/fetch-kernel.sh
-else
-	scripts/build.sh
-fi
+. scripts/bench-kernel.sh
 
 # With --icount, time is the number of instructions, the same on a busy machine. It
 # allows one processor only. The files have to stay in the page cache beside the RAM disks.

@@ -3,30 +3,15 @@
 # "make profile" calls this. It counts the instructions of each function of the kernel for a
 # read or write of 4 KiB: two VMs do the same with different numbers of I/Os, and the
 # difference is what the I/Os cost. Results go to build/bench.
-# Environment: KERNEL is another of Debian's kernels, named as in fetch-binary.sh, whose
-# results go to build/bench/KERNEL. CASES has some of direct-read, direct-write, cached-read
-# and cached-write.
+# Environment: CASES has some of direct-read, direct-write, cached-read and cached-write.
+# KERNEL and LOOP_KO are for bench-kernel.sh.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
+[ -z "${LOOP_KO:-}" ] || LOOP_KO=$(realpath "$LOOP_KO")
 cd "$top"
-out=build/bench
-log=build/vm
-kernel=$top/build/kernel
-ko=$top/loop.ko
-if [ "${KERNEL:-}" ]; then
-	scripts/deps.sh
-	scripts/fetch-binary.sh "$KERNEL"
-	out=$out/$KERNEL
-	log=$log/$KERNEL
-	kernel=$top/build/binary/$KERNEL
-	ko=$kernel/loop.ko
-	scripts/build-binary.sh "$kernel"
-	export VM_KERNEL="$kernel"
-else
-	scripts/build.sh
-fi
-# The driver is built as users install it, as "make bench" does not measure INJECT either.
+. scripts/bench-kernel.sh
+
 few=10000
 many=110000
 out=$out/profile
