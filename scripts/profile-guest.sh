@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0
 # usage: profile-guest.sh VARIANT CASE NUMBER
 # "make profile" runs this in a VM, twice for each row of its tables: NUMBER I/Os of CASE on a
-# cached or uncached ext4 file on a RAM disk, itself (VARIANT limit), or on a loop device of
-# the kernel's own driver (stock) or of ours. Leaves the addresses of the kernel's functions in
+# cached or uncached ext4 file on a RAM disk, itself (VARIANT limit), or on a loop device
+# (ours). Leaves the addresses of the kernel's functions in
 # the shared directory.
 #
-# shellcheck disable=SC2119 # functions of common.sh take arguments elsewhere
+# shellcheck disable=SC2119 # loop_load takes arguments elsewhere
 set -eu
 
 variant=$1
@@ -34,7 +34,6 @@ limit)
 	device=$file
 	[ $dio = on ] || direct=0
 	;;
-stock) loop_load_stock ;;
 ours) loop_load ;;
 esac
 [ "$variant" = limit ] || device=$(losetup --show --direct-io=$dio -f "$file")
