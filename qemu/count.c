@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A plugin of QEMU for qemu/vm --count: counts the instructions at each address of the kernel,
- * and writes "ADDRESS COUNT" lines to the file "out" at the end.  Address 0 is all of user
- * space.
+ * and writes "ADDRESS COUNT" lines to the file "out" at the end.
  *
  * What jumps do not interrupt is counted with the address of its first instruction.  That is
  * exact to the function.
@@ -14,11 +13,8 @@
 
 #define export __attribute__((visibility("default")))
 
-#ifdef __aarch64__
-#define KERNEL 0xffff000000000000
-#else
-#define KERNEL 0xffff800000000000
-#endif
+/* The kernel has the upper half of the addresses. */
+#define KERNEL (UINT64_C(1) << 63)
 
 /* Debian has no package with QEMU's header, so what is used of it is declared here. */
 struct qemu_plugin_tb;
@@ -56,11 +52,15 @@ static void block_runs(unsigned int vcpu, void *data)
 
 static void translated(uint64_t id, struct qemu_plugin_tb *tb)
 {
-	struct block *block = calloc(1, sizeof(*block));
+	uint64_t address = qemu_plugin_tb_vaddr(tb);
+	struct block *block;
 
+	if (address < KERNEL)
+		return;
+	block = calloc(1, sizeof(*block));
 	if (!block)
 		abort();
-	block->address = qemu_plugin_tb_vaddr(tb);
+	block->address = address;
 	block->instructions = qemu_plugin_tb_n_insns(tb);
 	block->next = blocks;
 	blocks = block;
@@ -76,8 +76,7 @@ static void ends(uint64_t id, void *data)
 		abort();
 	for (b = blocks; b; b = b->next) {
 		if (b->runs)
-			fprintf(f, "%" PRIx64 " %" PRIu64 "\n",
-				b->address >= KERNEL ? b->address : 0,
+			fprintf(f, "%" PRIx64 " %" PRIu64 "\n", b->address,
 				b->runs * b->instructions);
 	}
 	if (fclose(f))

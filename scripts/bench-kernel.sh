@@ -3,10 +3,12 @@
 # bench.sh and profile.sh source this. It fetches the VM's kernel, or KERNEL, another of
 # Debian's kernels, named as in fetch-binary.sh, and builds loop.ko for it as users install
 # it, unless LOOP_KO is a module. It sets kernel and ko, and the directories of results and
-# logs, out and log.
+# logs, out and log, and goes to the top of the checkout.
 #
 # shellcheck disable=SC2034,SC2154 # the scripts that source this use and set the others
 
+[ -z "${LOOP_KO:-}" ] || LOOP_KO=$(realpath "$LOOP_KO")
+cd "$top" || exit
 out=build/bench
 log=build/vm
 kernel=$top/build/kernel

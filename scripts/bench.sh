@@ -9,10 +9,8 @@
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
-[ -z "${LOOP_KO:-}" ] || LOOP_KO=$(realpath "$LOOP_KO")
-cd "$top"
 name=$1
-. scripts/bench-kernel.sh
+. "$top/scripts/bench-kernel.sh"
 
 # With --icount, time is the number of instructions, the same on a busy machine. It
 # allows one processor only. The files have to stay in the page cache beside the RAM disks.

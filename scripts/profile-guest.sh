@@ -3,8 +3,7 @@
 # usage: profile-guest.sh VARIANT CASE NUMBER
 # "make profile" runs this in a VM, twice for each row of its tables: NUMBER I/Os of CASE on a
 # cached or uncached ext4 file on a RAM disk, itself (VARIANT limit), or on a loop device
-# (ours). Leaves the addresses of the kernel's functions in
-# the shared directory.
+# (ours). It leaves the addresses of the kernel's functions in the shared directory.
 #
 # shellcheck disable=SC2119 # loop_load takes arguments elsewhere
 set -eu
@@ -34,9 +33,11 @@ limit)
 	device=$file
 	[ $dio = on ] || direct=0
 	;;
-ours) loop_load ;;
+ours)
+	loop_load
+	device=$(losetup --show --direct-io=$dio -f "$file")
+	;;
 esac
-[ "$variant" = limit ] || device=$(losetup --show --direct-io=$dio -f "$file")
 # Writeback by a timer would be counted.
 echo 0 > /proc/sys/vm/dirty_writeback_centisecs
 echo 64 > /proc/sys/vm/nr_hugepages

@@ -3,8 +3,8 @@
 """profile-report.py DIRECTORY FEW MANY
 
 Prints tables of the instructions that one I/O costs in each function of the kernel, from the
-counts that profile.sh has left in DIRECTORY for VMs with FEW and with MANY I/Os. User space is
-left out, and so are functions that I/Os do not call: both run longer if the host is slow.
+counts that profile.sh has left in DIRECTORY for VMs with FEW and with MANY I/Os. Functions
+that I/Os do not call are left out, as they run longer if the host is slow.
 """
 
 import bisect
@@ -17,7 +17,6 @@ CASES = {
     "direct-read": "Direct random read",
     "direct-write": "Direct random write",
     "cached-read": "Buffered random read, cached",
-    "cached-write": "Buffered random write, cached",
 }
 # Functions whose costs differ by less are one row.
 SMALL = 20
@@ -56,12 +55,11 @@ def runs_for_each_io(costs):
 def report(directory, case, few, many):
     """Prints the table of one case."""
     costs = [per_io(directory, case, variant, few, many) for variant in VARIANTS]
-    rows, small, total = [], [0, 0], [0, 0]
+    rows, small = [], [0, 0]
     for module, name in set().union(*costs):
         row = [cost.get((module, name), 0) for cost in costs]
         if not runs_for_each_io(row):
             continue
-        total = [a + b for a, b in zip(total, row)]
         if abs(row[1] - row[0]) >= SMALL:
             rows.append((module, name, row))
         else:
@@ -69,6 +67,7 @@ def report(directory, case, few, many):
     # the driver first, and then by what the loop device adds
     rows.sort(key=lambda row: (row[0] != "loop", row[2][0] - row[2][1], row[1]))
     lines = [(name + (f" [{module}]" if module else ""), *row) for module, name, row in rows]
+    total = [a + sum(row[i] for _, _, row in rows) for i, a in enumerate(small)]
     driver = sum(cost for (module, _), cost in costs[1].items() if module == "loop")
     lines += [("functions that differ less", *small), ("all functions", *total),
               ("the driver's", 0, driver)]

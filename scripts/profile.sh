@@ -3,14 +3,12 @@
 # "make profile" calls this. It counts the instructions of each function of the kernel for a
 # read or write of 4 KiB: two VMs do the same with different numbers of I/Os, and the
 # difference is what the I/Os cost. Results go to build/bench.
-# Environment: CASES has some of direct-read, direct-write, cached-read and cached-write.
+# Environment: CASES has some of direct-read, direct-write and cached-read.
 # KERNEL and LOOP_KO are for bench-kernel.sh.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
-[ -z "${LOOP_KO:-}" ] || LOOP_KO=$(realpath "$LOOP_KO")
-cd "$top"
-. scripts/bench-kernel.sh
+. "$top/scripts/bench-kernel.sh"
 
 few=10000
 many=110000
