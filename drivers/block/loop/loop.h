@@ -176,6 +176,8 @@ struct loop_group {
 	atomic_t		plugged;	/* A: units that plugs hold; never all */
 	struct list_head	writes;		/* L: of struct loop_io */
 	struct work_struct	write_work;	/* A */
+	struct llist_head	done;		/* A: of struct loop_io, for end_work */
+	struct work_struct	end_work;	/* A */
 };
 
 enum loop_state {
@@ -238,7 +240,7 @@ struct loop_device {
 	struct work_struct	force_work;	/* A: has a reference on the disk */
 };
 
-/* This says who tries to read or write the file, and how. */
+/* This says who tries to read or write the file, and how: first workers, then submitters. */
 enum loop_io_state {
 	LOOP_IO_WORKER,		/* a worker, see loop_io_is_direct() */
 	LOOP_IO_BUFFERED,	/* a worker, by way of the page cache from now on */
@@ -257,7 +259,10 @@ struct loop_io {
 	struct bio		*bio;		/* C */
 	struct loop_backing	*b;		/* C */
 	struct loop_group	*group;		/* C */
-	struct list_head	node;		/* L or F: in group->writes or b->flush_list */
+	union {
+		struct list_head node;		/* L or F: in group->writes or b->flush_list */
+		struct llist_node done_node;	/* A: in group->done */
+	};
 	struct work_struct	work;		/* O */
 	refcount_t		ref;		/* A */
 	enum loop_io_state	state;		/* O */
@@ -480,6 +485,7 @@ struct loop_entries {
 	work_func_t		io_work;		/* of each bio */
 	work_func_t		swap_work;		/* of a bio that is swapped out */
 	work_func_t		write_work;		/* of each group */
+	work_func_t		end_work;		/* of each group */
 	work_func_t		flush_work;		/* of each backing */
 	/* submits a bio that stands for @nr bios and has a unit of @group's room */
 	void	(*submit)(struct bio *bio, struct loop_group *group, unsigned int nr);
@@ -487,6 +493,7 @@ struct loop_entries {
 
 extern const struct loop_entries *loop_entries;
 extern struct kmem_cache *loop_io_cache;
+DECLARE_PER_CPU(struct loop_io *, loop_io_spare);
 extern struct workqueue_struct *loop_remove_workqueue;
 extern unsigned int loop_queue_depth;
 
@@ -501,6 +508,7 @@ void loop_groups_free(struct loop_device *lo);
 void loop_groups_let_go(struct loop_device *lo);
 void loop_groups_reset(struct loop_device *lo);
 void loop_io_queue_work(struct loop_io *io);
+void loop_io_queue_end(struct loop_io *io);
 void loop_io_queue(struct loop_io *io);
 struct loop_io *loop_group_next_write(struct loop_group *group);
 void loop_io_run(struct loop_io *io, void (*run)(struct loop_io *io));
@@ -519,6 +527,12 @@ static inline void loop_room_get(struct loop_group *group)
 static inline bool loop_room_try_get(struct loop_group *group)
 {
 	return atomic_dec_if_positive(&group->room) >= 0;
+}
+
+/* Submitters wait for a unit. */
+static inline bool loop_room_is_awaited(const struct loop_group *group)
+{
+	return atomic_read(&group->room) < 0;
 }
 
 static inline void loop_room_put(struct loop_group *group)
