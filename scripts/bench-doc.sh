@@ -36,13 +36,19 @@ chart()
 }
 
 # take NAME FILE DIRECTORY...: replaces the tables of NAME by those of FILE in each
-# DIRECTORY, with the charts before them
+# DIRECTORY, with the charts before them, unless there are fewer than in the document
 take()
 {
 	name=$1 file=$2
 	shift 2
 	[ $# -gt 0 ] || return 0
 	found=1
+	had=$(sed -n "/^\.\. Tables of $name\$/,/^\.\. End of the tables/p" $to/loop.rst |
+		grep -c '^On Linux') || true
+	if [ "$had" -gt $# ]; then
+		echo "$0: $to/loop.rst has $name tables of $had kernels, build/bench of $#" >&2
+		return 0
+	fi
 	for dir in "$@"; do
 		chart "$dir" "$name" share "Share of the limit that stock and this driver reach"
 		chart "$dir" "$name" ratio "This driver compared with stock"
