@@ -32,8 +32,7 @@
  *			 how a backing is published and drained
  *   loop/swap.c	 bios that are swapped out to a file
  *   loop/merge.c	 small writes that become a larger one
- *   loop/work.c	 groups of bios, their bounds, and the queues where bios wait for
- *			 a worker
+ *   loop/work.c	 groups of bios, their bounds, and the queues where bios wait
  *   loop/inject.c	 failures of file I/O, in builds for tests only
  *   loop/loop.h	 types, what guards each field, prototypes
  *   loop/stats.h	 the counters and their names
@@ -306,12 +305,13 @@ static void loop_flush_queue(struct loop_io *io)
 }
 
 /*
- * A worker has done the bio, and submitters wait for room in its group. Ending it wakes a
- * submitter and an owner, which may preempt the worker. A softirq ends many at a time.
+ * A worker has written the bio, and submitters wait for room in its group. Ending it wakes
+ * two tasks, which may preempt the worker of all writes. A softirq ends many at a time.
  */
 static bool loop_io_ends_in_softirq(const struct loop_io *io)
 {
-	return io->state < LOOP_IO_INLINE && loop_room_is_awaited(io->group);
+	return in_task() && loop_io_is_write(io) && io->state < LOOP_IO_INLINE &&
+	       loop_room_is_awaited(io->group);
 }
 
 /* All of the bio is transferred. A write with FUA that the file did not sync is synced. */
@@ -1046,7 +1046,8 @@ static void loop_end_work(struct work_struct *work)
 	struct loop_group *group = container_of(work, struct loop_group, end_work);
 	struct loop_io *io, *next;
 
-	llist_for_each_entry_safe(io, next, llist_del_all(&group->done), done_node)
+	llist_for_each_entry_safe(io, next, llist_reverse_order(llist_del_all(&group->done)),
+				  done_node)
 		loop_io_end(io, BLK_STS_OK);
 }
 
@@ -1111,10 +1112,7 @@ static enum loop_path loop_io_path(const struct loop_io *io)
 	return loop_io_path_rw(io);
 }
 
-/*
- * The cgroup of the first writer to a file is charged for its writeback. So the submitter
- * calls this, and not a worker.
- */
+/* The first writer's cgroup is charged for writeback, so the submitter calls this. */
 static void loop_backing_attach_wb(struct loop_backing *b)
 {
 	if (!b->params.direct)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Groups of bios, which bound how many are in flight, the queues where bios wait for
- * a worker, and the memory for struct loop_io. This room knows nothing of files: the
+ * a worker or for their end, and the memory for struct loop_io. This room knows nothing of files: the
  * heart passes the functions that workers run, for all rooms, in loop_entries.
  *
  * It calls no other room. It takes lo->group_lock, in any context.
@@ -30,9 +30,6 @@ struct workqueue_struct *loop_remove_workqueue;
 
 /* Its workers write the pages that are swapped out, for all devices. */
 static struct workqueue_struct *loop_swap_workqueue;
-
-/* Ends bios in a softirq, for all devices. */
-static struct workqueue_struct *loop_end_workqueue;
 
 unsigned int loop_queue_depth = 128;
 
@@ -278,14 +275,16 @@ struct loop_io *loop_group_next_write(struct loop_group *group)
 	return io;
 }
 
-/* Queues the bio, which is done, to be ended in a softirq. */
+/*
+ * Queues the bio, which is done, to be ended in a softirq. The first bio on the list queues
+ * the run that takes it, so until then it holds the group. Others may have ended already.
+ */
 void loop_io_queue_end(struct loop_io *io)
 {
 	struct loop_group *group = io->group;
 
-	/* if it is not the first, the group may be gone now */
 	if (llist_add(&io->done_node, &group->done))
-		queue_work(loop_end_workqueue, &group->end_work);
+		queue_work(system_bh_wq, &group->end_work);
 }
 
 /*
@@ -323,13 +322,8 @@ int __init loop_work_init(const struct loop_entries *entries)
 	loop_swap_workqueue = alloc_workqueue("loop_swap", WQ_UNBOUND |
 					      WQ_FREEZABLE | WQ_MEM_RECLAIM,
 					      WQ_MAX_ACTIVE);
-	if (!loop_swap_workqueue)
-		goto out_remove;
-	loop_end_workqueue = alloc_workqueue("loop_end", WQ_BH, 0);
-	if (loop_end_workqueue)
+	if (loop_swap_workqueue)
 		return 0;
-	destroy_workqueue(loop_swap_workqueue);
-out_remove:
 	destroy_workqueue(loop_remove_workqueue);
 out_cache:
 	kmem_cache_destroy(loop_io_cache);
@@ -349,7 +343,8 @@ static void loop_io_spares_free(void)
 /* This is called when no device is left. */
 void loop_work_exit(void)
 {
-	destroy_workqueue(loop_end_workqueue);
+	/* the softirq that has ended the last bio may be inside the work function */
+	synchronize_rcu();
 	destroy_workqueue(loop_swap_workqueue);
 	destroy_workqueue(loop_remove_workqueue);
 	loop_io_spares_free();
