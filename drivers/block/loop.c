@@ -310,7 +310,7 @@ static void loop_flush_queue(struct loop_io *io)
  */
 static bool loop_io_ends_in_softirq(const struct loop_io *io)
 {
-	return in_task() && loop_io_is_write(io) && io->state < LOOP_IO_INLINE &&
+	return io->state < LOOP_IO_INLINE && loop_io_is_write(io) && in_task() &&
 	       loop_room_is_awaited(io->group);
 }
 
