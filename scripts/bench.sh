@@ -3,7 +3,8 @@
 # usage: bench.sh bench|bench-smp
 # "make bench" and "make bench-smp" call this. It boots a VM in which the kernel's own driver
 # and ours do the same I/O on the same files, and prints the results of both beside those of
-# the file itself. Results go to build/bench, or to build/bench/some if ROWS is not "all".
+# the file itself. Results go to build/bench, or to build/bench/some if ROWS is not "all" or
+# LOOP_KO is set.
 # Environment: ROWS has patterns for tools/testing/selftests/loop/bench.sh. KERNEL and LOOP_KO
 # are for bench-kernel.sh.
 set -eu
@@ -27,8 +28,9 @@ set -f
 qemu/vm --name "$name" $vm_options --timeout 7200 -- env LOOP_KO="$ko" \
 	tools/testing/selftests/loop/bench.sh $options /run/vm/share ${ROWS:-}
 
-# "make bench-doc" needs results of all rows, so others do not replace them.
-[ "${ROWS:-}" = all ] || out=$out/some
+# "make bench-doc" needs results of all rows and of our module, so others do not
+# replace them.
+[ "${ROWS:-}${LOOP_KO:-}" = all ] || out=$out/some
 mkdir -p "$out"
 scripts/bench-report.py "$log/$name.run/share" "$out/$name" \
 	"kernel=$(cat "$kernel/release")" \

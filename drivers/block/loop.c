@@ -408,7 +408,7 @@ static bool loop_backoff_skip(struct loop_backoff *backoff)
 enum loop_try {
 	LOOP_TRY_PENDING,	/* the completion handles the result */
 	LOOP_TRY_RETURNED,	/* io->ret is the result, and the caller handles it */
-	LOOP_TRY_ENDED,		/* the bio has ended, or a flush ends it */
+	LOOP_TRY_ENDED,		/* the bio has ended, or a flush or a softirq ends it */
 	LOOP_TRY_AGAIN,		/* a worker has to do what is left */
 };
 

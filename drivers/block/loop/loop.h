@@ -11,6 +11,7 @@
 #include <linux/cleanup.h>
 #include <linux/fs.h>
 #include <linux/fsnotify.h>
+#include <linux/llist.h>
 #include <linux/mempool.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>

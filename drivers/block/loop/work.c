@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Groups of bios, which bound how many are in flight, the queues where bios wait for
- * a worker or for their end, and the memory for struct loop_io. This room knows nothing of files: the
- * heart passes the functions that workers run, for all rooms, in loop_entries.
+ * a worker or for their end, and the memory for struct loop_io. This room knows nothing
+ * of files: the heart passes the functions that workers and softirqs run, for all rooms,
+ * in loop_entries.
  *
  * It calls no other room. It takes lo->group_lock, in any context.
  */
@@ -276,8 +277,9 @@ struct loop_io *loop_group_next_write(struct loop_group *group)
 }
 
 /*
- * Queues the bio, which is done, to be ended in a softirq. The first bio on the list queues
- * the run that takes it, so until then it holds the group. Others may have ended already.
+ * Queues a bio that is done, for a softirq to end it. The bio that finds the list empty
+ * queues end_work, and no other run takes it before, so it still holds the group then. Any
+ * other bio may have ended, and the group be gone, when llist_add() returns.
  */
 void loop_io_queue_end(struct loop_io *io)
 {
@@ -343,7 +345,7 @@ static void loop_io_spares_free(void)
 /* This is called when no device is left. */
 void loop_work_exit(void)
 {
-	/* the softirq that has ended the last bio may be inside the work function */
+	/* the softirq that ended the last bio may still be in loop_end_work() */
 	synchronize_rcu();
 	destroy_workqueue(loop_swap_workqueue);
 	destroy_workqueue(loop_remove_workqueue);

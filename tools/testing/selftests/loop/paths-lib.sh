@@ -206,7 +206,7 @@ groups_end()
 {
 	local dir
 
-	for dir in "$groups/a" "$groups/b" "$groups"; do
+	for dir in "$groups"/a/*/ "$groups/a" "$groups/b" "$groups"; do
 		[ ! -d "$dir" ] || wait_for 10 rmdir "$dir" 2>/dev/null
 	done
 }

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# More tasks write than hw_queue_depth lets in, so that they wait for room, and a softirq
-# ends what the worker has written: the data, cgroups that come and go, and detaches.
+# More tasks write than hw_queue_depth lets in, so they wait for room, and a softirq ends
+# what workers have written. This checks the data, groups that are replaced, and detaches.
 
 # shellcheck disable=SC2317 # claims call functions by name
 
@@ -39,7 +39,11 @@ ended_in_softirq()
 	echo 1 > "$event/enable"
 	"$@" || rc=1
 	echo 0 > "$event/enable"
-	same "exit status" 0 "$rc" && grep -q loop_end_work "$trace/trace"
+	grep -q loop_end_work "$trace/trace" || {
+		echo "no softirq has ended a write"
+		return 1
+	}
+	return "$rc"
 }
 
 # written on|off COMMAND...: attaches the image in that mode, for the command
@@ -47,29 +51,25 @@ written()
 {
 	local dev mode=$1
 
-	dev=$(attach_to "$dir/img" "$mode") && shift && "$@" "$dev" && forget "$dev" &&
-		detach "$dev"
+	shift
+	dev=$(attach_to "$dir/img" "$mode") && "$@" "$dev" && detach "$dev"
 }
 
-# written_in_groups COUNT: each cgroup has its own room, and is removed at once
-written_in_groups()
+# groups_write COUNT DEVICE: four tasks of each cgroup write, and then it is removed
+groups_write()
 {
-	local dev n rc=0 group
+	local n
 
-	dev=$(attach_to "$dir/img" off) || return
 	for ((n = 0; n < $1; n++)); do
-		group=$groups/a/$n
-		mkdir "$group" && (
-			echo "$BASHPID" > "$group/cgroup.procs" &&
-				exec dd if=/dev/zero of="$dev" bs=4k count=4 seek="$n" \
-					oflag=direct conv=notrunc status=none
-		) || rc=1
-		rmdir "$group" || rc=2
+		mkdir "$groups/a/$n" &&
+			in_group "a/$n" xargs -n 1 -P 4 sh -c "dd if=/dev/zero of=$2 bs=4k \
+				count=4 seek=\$1 oflag=direct conv=notrunc status=none" \
+				dd <<< "0 4 8 12" &&
+			wait_for 10 rmdir "$groups/a/$n" || return
 	done
-	same "what went wrong" 0 "$rc" && detach "$dev"
 }
 
-# detached_by_force: while tasks wait for room, all of them fail, and the device works again
+# detached_by_force: all that wait for room fail, and the device works again
 detached_by_force()
 {
 	local dev pid
@@ -79,42 +79,50 @@ detached_by_force()
 		--direct=1 --thread=1 --numjobs="$tasks" --size=4m --time_based=1 --runtime=600 \
 		> /dev/null 2>&1 &
 	pid=$!
-	wait_for 10 in_flight "$dev" write &&
-		"$LOOP_TEST_BIN/loopctl" detach --force --timeout 60 "$dev" &&
-		wait_for 20 has_ended "$pid" && fails wait "$pid" && wait_for 5 is_free "$dev" &&
-		written off writers
+	if ! wait_for 10 in_flight "$dev" write ||
+		! "$LOOP_TEST_BIN/loopctl" detach --force --timeout 60 "$dev" ||
+		! wait_for 20 has_ended "$pid"; then
+		kill -KILL "$pid"
+		wait "$pid"
+		return 1
+	fi
+	fails wait "$pid" && wait_for 5 is_free "$dev" && written off writers
 }
 
-# cycles COUNT: the device is detached as soon as the last write has ended
+# cycles COUNT: attaches, has each task write and read a block, and detaches
 cycles()
 {
-	local dev n
+	local n
 
 	for ((n = 0; n < $1; n++)); do
-		dev=$(attach_to "$dir/img" off) &&
-			writers "$dev" --size=4k --offset_increment=4k && detach "$dev" || return
+		written off writers --size=4k --offset_increment=4k || return
 	done
 }
 
 test_begin
-trace_start || bail_out "no tracefs"
-for type in ext4 tmpfs; do
-	dir=$(scratch_fs "$type") || bail_out "no $type"
-	image "$dir/img" 16M
+trace_start || skip_all "no tracepoints"
+types="ext4 tmpfs"
+for type in $types; do
+	image "$(scratch_fs "$type")/img" 16M || bail_out "no $type"
 done
 for depth in 1 2; do
-	claim "the module loads with a depth of $depth" eval \
-		"loop_unload && loop_load hw_queue_depth=$depth inline_io=N"
-	for dir in "$LOOP_SCRATCH"/mnt/*; do
-		claim "a depth of $depth, ${dir##*/}: a softirq ends buffered writes of $tasks tasks" \
-			written off ended_in_softirq writers
-		claim "a depth of $depth, ${dir##*/}: direct writes of workers" written on writers
+	loop_detach_all
+	claim "the module loads with a depth of $depth" \
+		loop_load hw_queue_depth="$depth" inline_io=N
+	[ "$(cat /sys/module/loop/parameters/hw_queue_depth)" = "$depth" ] ||
+		bail_out "the depth is not $depth"
+	for type in $types; do
+		dir=$LOOP_SCRATCH/mnt/$type
+		claim "a depth of $depth, $type: a softirq ends buffered writes of $tasks tasks" \
+			ended_in_softirq written off writers
+		claim "a depth of $depth, $type: workers write directly" written on writers
 	done
-	claim "a depth of $depth: detached by force while tasks wait for room" detached_by_force
-	claim "a depth of $depth: detached at once after the last write" cycles 10
+	claim "a depth of $depth: a detach by force fails the writes that wait for room" \
+		detached_by_force
+	claim "a depth of $depth: attached, written and detached, 10 times" cycles 10
 	if groups_start && echo +io > "$groups/a/cgroup.subtree_control"; then
-		claim "a depth of $depth: more cgroups than a device keeps groups for" \
-			written_in_groups 80
+		claim "a depth of $depth: more cgroups write than a device keeps groups for" \
+			ended_in_softirq written off groups_write 80
 	else
 		tap_skip "a depth of $depth: more cgroups" "no cgroup v2 with io and memory"
 	fi
