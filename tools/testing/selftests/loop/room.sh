@@ -46,23 +46,24 @@ ended_in_softirq()
 	return "$rc"
 }
 
-# written on|off COMMAND...: attaches the image in that mode, for the command
+# written on|off FUNCTION [ARGUMENT...]: attaches the image in that mode, and calls the
+# function with the device and the arguments
 written()
 {
 	local dev mode=$1
 
 	shift
-	dev=$(attach_to "$dir/img" "$mode") && "$@" "$dev" && detach "$dev"
+	dev=$(attach_to "$dir/img" "$mode") && "$1" "$dev" "${@:2}" && detach "$dev"
 }
 
-# groups_write COUNT DEVICE: four tasks of each cgroup write, and then it is removed
+# groups_write DEVICE COUNT: four tasks of each cgroup write, and then it is removed
 groups_write()
 {
 	local n
 
-	for ((n = 0; n < $1; n++)); do
+	for ((n = 0; n < $2; n++)); do
 		mkdir "$groups/a/$n" &&
-			in_group "a/$n" xargs -n 1 -P 4 sh -c "dd if=/dev/zero of=$2 bs=4k \
+			in_group "a/$n" xargs -n 1 -P 4 sh -c "dd if=/dev/zero of=$1 bs=4k \
 				count=4 seek=\$1 oflag=direct conv=notrunc status=none" \
 				dd <<< "0 4 8 12" &&
 			wait_for 10 rmdir "$groups/a/$n" || return
@@ -120,6 +121,8 @@ for depth in 1 2; do
 	claim "a depth of $depth: a detach by force fails the writes that wait for room" \
 		detached_by_force
 	claim "a depth of $depth: attached, written and detached, 10 times" cycles 10
+	# few of four tasks wait for room if there is more of it
+	[ "$depth" = 1 ] || continue
 	if groups_start && echo +io > "$groups/a/cgroup.subtree_control"; then
 		claim "a depth of $depth: more cgroups write than a device keeps groups for" \
 			ended_in_softirq written off groups_write 80
