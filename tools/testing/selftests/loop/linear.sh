@@ -64,10 +64,7 @@ requests()
 	shift
 	echo "dev == $((0x$(stat -c %t "$disk") << 20 | 0x$(stat -c %T "$disk")))" \
 		> "$trace/events/block/block_rq_issue/filter" || return
-	echo > "$trace/trace"
-	echo 1 > "$trace/events/block/block_rq_issue/enable"
-	"$@" > /dev/null 2>&1
-	echo 0 > "$trace/events/block/block_rq_issue/enable"
+	trace_while block/block_rq_issue "$@" > /dev/null 2>&1
 	sed -n 's/.*block_rq_issue: [0-9,]* \(.*\) \[.*/\1/p' "$trace/trace"
 }
 

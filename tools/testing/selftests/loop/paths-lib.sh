@@ -193,6 +193,19 @@ trace_start()
 	[ -d $trace/events/loop ]
 }
 
+# trace_while EVENT COMMAND...: leaves the event's lines in $trace/trace
+trace_while()
+{
+	local enable=$trace/events/$1/enable rc=0
+
+	shift
+	echo > "$trace/trace"
+	echo 1 > "$enable"
+	"$@" || rc=$?
+	echo 0 > "$enable"
+	return "$rc"
+}
+
 # ---- cgroups ----
 
 groups_start()

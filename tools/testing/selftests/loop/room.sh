@@ -33,12 +33,9 @@ writers()
 # ended_in_softirq COMMAND...: the command succeeds, and a softirq ends writes meanwhile
 ended_in_softirq()
 {
-	local event=$trace/events/workqueue/workqueue_execute_start rc=0
+	local rc=0
 
-	echo > "$trace/trace"
-	echo 1 > "$event/enable"
-	"$@" || rc=1
-	echo 0 > "$event/enable"
+	trace_while workqueue/workqueue_execute_start "$@" || rc=1
 	grep -q loop_end_work "$trace/trace" || {
 		echo "no softirq has ended a write"
 		return 1
