@@ -297,7 +297,7 @@ lost()
 # reported: the next write with FUA or the flush after it fails; true if the write was inline
 reported()
 {
-	lost && dd if="$random" of="$dev" bs=4k seek=16 count=1 oflag=direct conv=notrunc \
+	lost && dd if="$random" of="$dev" bs=4k seek=16 count=20 oflag=direct conv=notrunc \
 		status=none && snap "$dev" || exit
 	if [ "$("$paths" flagged "$dev" write 64 4096 dsync)" = ok ] &&
 		dd if=/dev/null of="$dev" conv=fsync,notrunc status=none; then
