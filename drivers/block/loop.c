@@ -138,39 +138,20 @@ static bool loop_io_is_write(const struct loop_io *io)
 	return op_is_write(bio_op(io->bio));
 }
 
+/* The bio swaps pages out, and the file can write them with little memory. */
+static bool loop_bio_is_swap_out(const struct loop_backing *b, const struct bio *bio)
+{
+	return (bio->bi_opf & REQ_SWAP) && b->swap_out &&
+	       bio_op(bio) == REQ_OP_WRITE && !(bio->bi_opf & REQ_FUA);
+}
+
 /*
- * Bios that are swapped out have a reserve of their own, as other bios may hold all
+ * Bios that swap out have a reserve of their own, as other bios may hold all
  * objects of the device's reserve while they wait for memory that swapping out frees.
  */
 static mempool_t *loop_bio_pool(struct loop_backing *b, const struct bio *bio)
 {
 	return loop_bio_is_swap_out(b, bio) ? &b->swap_pool : &b->lo->io_pool;
-}
-
-/*
- * Returns the bio's group when it has room. At most hw_queue_depth bios of a group are
- * in flight; the next submitters wait in order, or get NULL if they must not wait. Each
- * group has its own bound, so that a throttled cgroup does not hold up the others.
- */
-static struct loop_group *loop_bio_get_room(struct loop_backing *b, struct bio *bio)
-{
-	struct loop_group *group = loop_bio_is_swap_out(b, bio) ?
-				   &b->lo->swap_group :
-				   loop_group_get(b->lo, bio);
-
-	if (!(bio->bi_opf & REQ_NOWAIT)) {
-		loop_room_get(group);
-	} else if (!loop_room_try_get(group)) {
-		loop_group_put(group);
-		return NULL;
-	}
-	return group;
-}
-
-static void loop_group_put_room(struct loop_group *group)
-{
-	loop_room_put(group);
-	loop_group_put(group);
 }
 
 /*
@@ -189,7 +170,7 @@ static void loop_io_release(mempool_t *pool, struct loop_io *io)
 /* Frees the object, its room in the group and its clone. The bio stays counted. */
 static void loop_io_free(struct loop_io *io)
 {
-	loop_group_put_room(io->group);
+	loop_room_put(io->group);
 	if (io->b->clone_bdev)
 		bio_put(&container_of(io, struct loop_clone, io)->bio);
 	else
@@ -1171,11 +1152,11 @@ static struct loop_io *loop_io_start(struct bio *bio, struct loop_group *group)
 		return ERR_PTR(-EIO);
 	}
 	if (!group)
-		group = loop_bio_get_room(b, bio);
+		group = loop_room_get(lo, bio, loop_bio_is_swap_out(b, bio));
 	if (group) {
 		io = loop_io_alloc(b, bio);
 		if (!io)
-			loop_group_put_room(group);
+			loop_room_put(group);
 	}
 	if (!io) {
 		loop_bio_count_end(lo);
@@ -1216,7 +1197,7 @@ static void loop_bio_issue(struct bio *bio, struct loop_group *group)
 
 	io = loop_io_start(bio, group);
 	if (IS_ERR_OR_NULL(io) && group)
-		loop_group_put_room(group);
+		loop_room_put(group);
 	if (IS_ERR(io)) {
 		loop_bio_fail(bio, PTR_ERR(io));
 		return;

@@ -33,6 +33,12 @@ unsigned int loop_part_shift;
  * State
  */
 
+/* The device has a backing; in LOOP_RUNDOWN it may have lost it just now. */
+bool loop_state_is_attached(enum loop_state state)
+{
+	return state == LOOP_ATTACHED || state == LOOP_RUNDOWN;
+}
+
 void loop_set_state_locked(struct loop_device *lo, enum loop_state state)
 {
 	lockdep_assert_held(&loop_index.xa_lock);

@@ -39,6 +39,25 @@ static DEFINE_HASHTABLE(loop_ranges, 10);
  * The file behind a backing
  */
 
+struct inode *loop_file_inode(struct file *file)
+{
+	return file->f_mapping->host;
+}
+
+/* The block device that @file is, or NULL. */
+struct block_device *loop_file_bdev(struct file *file)
+{
+	struct inode *inode = loop_file_inode(file);
+
+	return S_ISBLK(inode->i_mode) ? I_BDEV(inode) : NULL;
+}
+
+/* A listener is asked before a range of @file is read or written, and may fill it. */
+bool loop_file_is_on_demand(struct file *file)
+{
+	return FMODE_FSNOTIFY_HSM(file->f_mode);
+}
+
 /* Returns the block device that @file is or lies on, or NULL. */
 static struct block_device *loop_file_lower_bdev(struct file *file)
 {

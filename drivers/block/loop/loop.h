@@ -358,6 +358,7 @@ struct loop_reconf {
 extern struct xarray loop_index;
 extern unsigned int loop_part_shift;
 
+bool loop_state_is_attached(enum loop_state state);
 void loop_set_state_locked(struct loop_device *lo, enum loop_state state);
 void loop_set_state(struct loop_device *lo, enum loop_state state);
 bool loop_move_state(struct loop_device *lo, enum loop_state from,
@@ -395,12 +396,6 @@ void loop_detach_at_close(struct loop_device *lo);
 void loop_force_work(struct work_struct *work);
 void loop_device_kill_locked(struct loop_device *lo);
 
-/* The device has a backing; in LOOP_RUNDOWN it may have lost it just now. */
-static inline bool loop_state_is_attached(enum loop_state state)
-{
-	return state == LOOP_ATTACHED || state == LOOP_RUNDOWN;
-}
-
 /* report.c */
 
 extern const char * const loop_stat_names[LOOP_NR_STATS];
@@ -412,6 +407,9 @@ void loop_bio_log_error(struct loop_device *lo, struct bio *bio,
 
 /* backing.c */
 
+struct inode *loop_file_inode(struct file *file);
+struct block_device *loop_file_bdev(struct file *file);
+bool loop_file_is_on_demand(struct file *file);
 int loop_file_validate(struct file *file);
 struct file *loop_file_open_quiet(struct file *file, bool read_only);
 bool loop_file_start_write_trylock(struct file *file);
@@ -441,36 +439,9 @@ struct loop_backing *loop_backing_unpublish(struct loop_device *lo);
 DEFINE_FREE(loop_backing_release, struct loop_backing *,
 	    IS_ERR_OR_NULL(_T) ? (void)0 : loop_backing_release(_T))
 
-static inline struct inode *loop_file_inode(struct file *file)
-{
-	return file->f_mapping->host;
-}
-
-/* The block device that @file is, or NULL. */
-static inline struct block_device *loop_file_bdev(struct file *file)
-{
-	struct inode *inode = loop_file_inode(file);
-
-	return S_ISBLK(inode->i_mode) ? I_BDEV(inode) : NULL;
-}
-
-/* A listener is asked before a range of @file is read or written, and may fill it. */
-static inline bool loop_file_is_on_demand(struct file *file)
-{
-	return FMODE_FSNOTIFY_HSM(file->f_mode);
-}
-
 /* swap.c */
 
 bool loop_io_write_swap(struct loop_io *io, const struct iov_iter *iter);
-
-/* The bio is swapped out, and the file can write it with little memory. */
-static inline bool loop_bio_is_swap_out(const struct loop_backing *b,
-					const struct bio *bio)
-{
-	return (bio->bi_opf & REQ_SWAP) && b->swap_out &&
-	       bio_op(bio) == REQ_OP_WRITE && !(bio->bi_opf & REQ_FUA);
-}
 
 /* merge.c */
 
@@ -503,8 +474,11 @@ void loop_work_exit(void);
 int loop_device_prepare(struct loop_device *lo);
 void loop_group_init(struct loop_group *group, struct loop_device *lo,
 		     unsigned int depth);
-struct loop_group *loop_group_get(struct loop_device *lo, struct bio *bio);
-void loop_group_put(struct loop_group *group);
+struct loop_group *loop_room_get(struct loop_device *lo, struct bio *bio, bool swap_out);
+struct loop_group *loop_room_get_plugged(struct loop_device *lo, struct bio *bio);
+void loop_room_unplug(struct loop_group *group);
+bool loop_room_is_awaited(const struct loop_group *group);
+void loop_room_put(struct loop_group *group);
 void loop_groups_free(struct loop_device *lo);
 void loop_groups_let_go(struct loop_device *lo);
 void loop_groups_reset(struct loop_device *lo);
@@ -513,34 +487,6 @@ void loop_io_queue_end(struct loop_io *io);
 void loop_io_queue(struct loop_io *io);
 struct loop_io *loop_group_next_write(struct loop_group *group);
 void loop_io_run(struct loop_io *io, void (*run)(struct loop_io *io));
-
-/*
- * Takes a unit of the group's room, and waits in order if none is left. The lock of
- * the semaphore is taken only if a task waits.
- */
-static inline void loop_room_get(struct loop_group *group)
-{
-	if (atomic_dec_return(&group->room) < 0)
-		down(&group->waiters);
-}
-
-/* Returns false if no unit is left. */
-static inline bool loop_room_try_get(struct loop_group *group)
-{
-	return atomic_dec_if_positive(&group->room) >= 0;
-}
-
-/* Submitters wait for a unit. */
-static inline bool loop_room_is_awaited(const struct loop_group *group)
-{
-	return atomic_read(&group->room) < 0;
-}
-
-static inline void loop_room_put(struct loop_group *group)
-{
-	if (atomic_inc_return(&group->room) <= 0)
-		up(&group->waiters);
-}
 
 /* inject.c */
 

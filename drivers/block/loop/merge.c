@@ -98,7 +98,7 @@ static void loop_plug_submit(struct loop_plug *plug)
 		part_stat_add(bdev, merges[STAT_WRITE], plug->nr - 1);
 		part_stat_unlock();
 	}
-	atomic_dec(&plug->group->plugged);
+	loop_room_unplug(plug->group);
 	loop_entries->submit(plug->merged ?: plug->first, plug->group, plug->nr);
 }
 
@@ -145,24 +145,16 @@ static void loop_unplug(struct blk_plug_cb *cb, bool from_schedule)
 /* Lets @plug hold only @bio. The submitter does not wait for room here. */
 static bool loop_plug_start(struct loop_plug *plug, struct bio *bio)
 {
-	struct loop_group *group = loop_group_get(plug->cb.data, bio);
+	struct loop_group *group = loop_room_get_plugged(plug->cb.data, bio);
 
-	if (!atomic_add_unless(&group->plugged, 1, loop_queue_depth - 1))
-		goto out_put;
-	if (!loop_room_try_get(group))
-		goto out_dec;
+	if (!group)
+		return false;
 	plug->group = group;
 	plug->first = bio;
 	plug->last = bio;
 	plug->merged = NULL;
 	plug->nr = 1;
 	return true;
-
-out_dec:
-	atomic_dec(&group->plugged);
-out_put:
-	loop_group_put(group);
-	return false;
 }
 
 /* Adds @bio if the file can write it together with those in @plug. */

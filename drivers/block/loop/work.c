@@ -142,7 +142,7 @@ loop_group_find_or_new(struct loop_device *lo, struct cgroup_subsys_state *blkcg
  * new one. A group outlives its cgroup; another cgroup inherits it if it gets the
  * same address.
  */
-struct loop_group *loop_group_get(struct loop_device *lo, struct bio *bio)
+static struct loop_group *loop_group_get(struct loop_device *lo, struct bio *bio)
 {
 	struct cgroup_subsys_state *blkcg = bio_blkcg_css(bio);
 
@@ -151,12 +151,89 @@ struct loop_group *loop_group_get(struct loop_device *lo, struct bio *bio)
 	return loop_group_find_or_new(lo, blkcg);
 }
 
-void loop_group_put(struct loop_group *group)
+static void loop_group_put(struct loop_group *group)
 {
 	if (!group->blkcg)
 		return;
 	scoped_guard(spinlock_irqsave, &group->lo->group_lock)
 		group->users--;
+}
+
+/*
+ * Room: at most hw_queue_depth bios of a group are in flight
+ */
+
+static void loop_group_wait_for_room(struct loop_group *group)
+{
+	if (atomic_dec_return(&group->room) < 0)
+		down(&group->waiters);
+}
+
+/* The lock of the semaphore is taken only if a task waits. */
+static void loop_group_add_room(struct loop_group *group)
+{
+	if (atomic_inc_return(&group->room) <= 0)
+		up(&group->waiters);
+}
+
+static bool loop_group_try_room(struct loop_group *group)
+{
+	return atomic_dec_if_positive(&group->room) >= 0;
+}
+
+/*
+ * Returns the bio's group with a unit of its room. Submitters wait for one in order, or get
+ * NULL if they must not wait. Each group has its own bound, so that a throttled cgroup does
+ * not hold up the others.
+ */
+struct loop_group *loop_room_get(struct loop_device *lo, struct bio *bio, bool swap_out)
+{
+	struct loop_group *group = swap_out ? &lo->swap_group : loop_group_get(lo, bio);
+
+	if (!(bio->bi_opf & REQ_NOWAIT)) {
+		loop_group_wait_for_room(group);
+	} else if (!loop_group_try_room(group)) {
+		loop_group_put(group);
+		return NULL;
+	}
+	return group;
+}
+
+/*
+ * Returns the bio's group with a unit of its room for the bios of a plug, until
+ * loop_room_unplug(), or NULL if none is left or plugs would hold all of them.
+ */
+struct loop_group *loop_room_get_plugged(struct loop_device *lo, struct bio *bio)
+{
+	struct loop_group *group = loop_group_get(lo, bio);
+
+	if (!atomic_add_unless(&group->plugged, 1, loop_queue_depth - 1))
+		goto out_put;
+	if (loop_group_try_room(group))
+		return group;
+	atomic_dec(&group->plugged);
+out_put:
+	loop_group_put(group);
+	return NULL;
+}
+
+/* The bios leave the plug, and one that stands for them keeps the unit. */
+void loop_room_unplug(struct loop_group *group)
+{
+	atomic_dec(&group->plugged);
+}
+
+/* Submitters wait for a unit. */
+bool loop_room_is_awaited(const struct loop_group *group)
+{
+	return atomic_read(&group->room) < 0;
+}
+
+/* Gives the unit back, and the group with it. */
+void loop_room_put(struct loop_group *group)
+{
+	loop_group_add_room(group);
+	loop_group_put(group);
 }
 
 /*
@@ -169,9 +246,9 @@ void loop_groups_let_go(struct loop_device *lo)
 
 	scoped_guard(spinlock_irqsave, &lo->group_lock)
 		list_for_each_entry(group, &lo->groups, node)
-			loop_room_put(group);
-	loop_room_put(&lo->root_group);
-	loop_room_put(&lo->swap_group);
+			loop_group_add_room(group);
+	loop_group_add_room(&lo->root_group);
+	loop_group_add_room(&lo->swap_group);
 }
 
 /* Gives each group its own bound again. No bio is in flight. */
