@@ -938,10 +938,11 @@ static void loop_io_unmap(struct loop_io *io)
 
 /*
  * A file takes an atomic write from user memory only. So a worker sends the clone, after
- * it has written and invalidated the range in the page cache.
+ * it has written and invalidated the range in the page cache. It may wait for the disk.
  */
 static void loop_io_write_atomic(struct loop_io *io)
 {
+	struct bio *clone = &container_of(io, struct loop_clone, io)->bio;
 	struct address_space *mapping = io->b->file->f_mapping;
 	loff_t end = io->pos + io->bio->bi_iter.bi_size - 1;
 
@@ -949,6 +950,7 @@ static void loop_io_write_atomic(struct loop_io *io)
 	filemap_write_and_wait_range(mapping, io->pos, end);
 	invalidate_inode_pages2_range(mapping, io->pos >> PAGE_SHIFT,
 				      end >> PAGE_SHIFT);
+	clone->bi_opf &= ~REQ_NOWAIT;
 	loop_io_clone(io);
 }
 
@@ -1072,14 +1074,22 @@ static void loop_flush_work(struct work_struct *work)
  * Submission
  */
 
-/* The block layer has checked the bio, but the capacity may have changed since. */
-static bool loop_bio_allowed(const struct loop_backing *b, struct bio *bio)
+/*
+ * The block layer has checked the bio, but before the bio entered the queue. The backing,
+ * its size and the limits may have changed since.
+ */
+static int loop_bio_check(const struct loop_backing *b, struct bio *bio)
 {
-	if (op_is_write(bio_op(bio)) && b->params.read_only &&
-	    bio->bi_iter.bi_size)
-		return false;
-	return !bio->bi_iter.bi_size ||
-	       bio_end_sector(bio) <= atomic64_read(&b->nr_sectors);
+	unsigned int len = bio->bi_iter.bi_size;
+
+	if (!len)
+		return 0;
+	if (op_is_write(bio_op(bio)) && b->params.read_only)
+		return -EIO;
+	if (unlikely((bio->bi_opf & REQ_ATOMIC) &&
+		     len > queue_atomic_write_unit_max_bytes(b->lo->disk->queue)))
+		return -EINVAL;
+	return bio_end_sector(bio) <= atomic64_read(&b->nr_sectors) ? 0 : -EIO;
 }
 
 static enum loop_path loop_io_path(const struct loop_io *io)
@@ -1142,14 +1152,16 @@ static struct loop_io *loop_io_start(struct bio *bio, struct loop_group *group)
 	struct loop_device *lo = bio->bi_bdev->bd_disk->private_data;
 	struct loop_backing *b = loop_backing_get(lo);
 	struct loop_io *io = NULL;
+	int err;
 
 	/* a bio without data is a flush while a file is being attached */
 	if (!b)
 		return bio->bi_iter.bi_size || READ_ONCE(lo->death) ?
 		       ERR_PTR(-EIO) : NULL;
-	if (!loop_bio_allowed(b, bio)) {
+	err = loop_bio_check(b, bio);
+	if (err) {
 		loop_bio_count_end(lo);
-		return ERR_PTR(-EIO);
+		return ERR_PTR(err);
 	}
 	if (!group)
 		group = loop_room_get(lo, bio, loop_bio_is_swap_out(b, bio));
@@ -1184,9 +1196,10 @@ static void loop_bio_fail(struct bio *bio, int err)
 		bio_wouldblock_error(bio);
 		return;
 	}
+	bio->bi_status = errno_to_blk_status(err);
 	loop_bio_log_error(bio->bi_bdev->bd_disk->private_data, bio,
-			   bio->bi_iter.bi_sector, errno_to_blk_status(err));
-	bio_io_error(bio);
+			   bio->bi_iter.bi_sector, bio->bi_status);
+	bio_endio(bio);
 }
 
 /* Sends a bio on its path. See loop_io_start() for @group. */
@@ -1260,7 +1273,7 @@ static bool loop_bio_plug(struct loop_device *lo, struct bio *bio)
 
 	if (!b)
 		return false;
-	if (loop_bio_allowed(b, bio)) {
+	if (!loop_bio_check(b, bio)) {
 		loop_backing_attach_wb(b);
 		plugged = loop_plug_add(lo, bio);
 	}

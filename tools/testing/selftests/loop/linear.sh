@@ -165,13 +165,18 @@ claim "a disk that discards and zeroes" on_scsi "0 100" lbpws=1 lbpu=1 lbprz=1 \
 claim "a disk with atomic writes" on_scsi 8 atomic_wr=1
 claim "a disk with checksums" on_scsi 8 dif=1 dix=1
 
+has_atomic()
+{
+	[ "$(cat "/sys/block/${1##*/}/queue/atomic_write_unit_max_bytes")" != 0 ]
+}
+
 # The page cache of the disk has what an atomic write changes; a worker does it.
 atomic_cached()
 {
 	local disk dev
 
 	disk=$(scsi_make atomic_wr=1) && dev=$(attach_to "$disk" on) || return
-	if [ "$(cat "/sys/block/${dev##*/}/queue/atomic_write_unit_max_bytes")" = 0 ]; then
+	if ! has_atomic "$dev"; then
 		detach "$dev" && scsi_remove && return "$KSFT_SKIP"
 	fi
 	exec 5< "$disk" && head -c 65536 <&5 > /dev/null &&
@@ -182,6 +187,55 @@ atomic_cached()
 		exec 5<&- && detach "$dev" && scsi_remove
 }
 claim "a disk with atomic writes: what is cached of it" atomic_cached
+
+# The task in the cgroup sleeps until its I/O ends.
+task_waits()
+{
+	local task
+
+	read -r task < "$groups/a/cgroup.procs" && grep -q "^State:.D" "/proc/$task/status"
+}
+
+# While an atomic write waits for the limit of its cgroup, direct I/O is turned off.
+atomic_late()
+{
+	local disk dev n pid rc=0
+
+	disk=$(scsi_make atomic_wr=1) && dev=$(attach_to "$disk" on) || return
+	if ! has_atomic "$dev"; then
+		detach "$dev" && scsi_remove && return "$KSFT_SKIP"
+	fi
+	n=$(lsblk -dnro MAJ:MIN "$dev") && echo "$n wbps=64" > "$groups/a/io.max" || return
+	in_group a "$paths" flagged "$dev" write 16 4096 atomic > "$LOOP_SCRATCH/late" &
+	pid=$!
+	wait_for 20 task_waits && losetup --direct-io=off "$dev" || rc=1
+	echo "$n wbps=max" > "$groups/a/io.max"
+	wait "$pid" && same atomic EINVAL "$(cat "$LOOP_SCRATCH/late")" || rc=1
+	detach "$dev" && scsi_remove && return "$rc"
+}
+if groups_start; then
+	claim "a disk with atomic writes: direct I/O is turned off meanwhile" atomic_late
+else
+	tap_skip "direct I/O is turned off meanwhile" "no cgroup v2 with io and memory"
+fi
+groups_end
+
+# A worker sends the atomic write, and may wait for a disk that cannot do without.
+atomic_waits()
+{
+	local disk dev rc=0
+
+	disk=$(scsi_make atomic_wr=1) && modprobe -q dm_crypt &&
+		map_to crypt "0 8192 crypt aes-xts-plain64 $(printf '%064d' 1) 0 $disk 0" &&
+		dev=$(attach_to "$mapper-crypt" on) || return
+	if has_atomic "$dev"; then
+		same atomic ok "$("$paths" flagged "$dev" write 16 4096 atomic-nowait)" || rc=1
+	else
+		rc=$KSFT_SKIP
+	fi
+	detach "$dev" && unmap_it crypt && scsi_remove && return "$rc"
+}
+claim "dm-crypt on a disk with atomic writes: one that must not wait" atomic_waits
 
 # LOOP_ATTACH_NO_DISCARD: zeroes do not unmap what the disk has.
 zeroes_keep()

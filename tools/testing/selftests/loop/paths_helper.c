@@ -12,7 +12,8 @@
  *                                          RWF_NOWAIT: "ok" or the errno
  *   paths_helper flagged DEVICE read|write SECTOR LENGTH FLAG    one direct transfer
  *                                          with RWF_ATOMIC, _HIPRI, _NOWAIT or
- *                                          _DSYNC: "ok" or the errno
+ *                                          _DSYNC, or atomic-nowait: "ok" or the
+ *                                          errno
  *   paths_helper unaligned DEVICE          a direct write and read of one
  *                                          block, from memory at 512 bytes
  *   paths_helper async aio|uring DEVICE read|write COUNT SEED [nowait]
@@ -167,6 +168,7 @@ static const struct {
 	int flag;
 } rw_flags[] = {
 	{ "atomic", RWF_ATOMIC },
+	{ "atomic-nowait", RWF_ATOMIC | RWF_NOWAIT },
 	{ "dsync", RWF_DSYNC },
 	{ "hipri", RWF_HIPRI },
 	{ "nowait", RWF_NOWAIT },
