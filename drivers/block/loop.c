@@ -550,27 +550,25 @@ static bool loop_io_can_bounce(const struct loop_io *io)
 {
 	const struct loop_backing *b = io->b;
 
-	return b->clone_bdev && io->state != LOOP_IO_BUFFERED &&
+	return b->params.direct && io->state != LOOP_IO_BUFFERED &&
 	       !loop_io_aligned(io) && loop_io_range_aligned(io) &&
 	       !(PAGE_SIZE & (b->dio_offset_mask | b->dio_mem_mask));
 }
 
 /*
- * Does direct I/O on a block device by way of one page, for at most one page of the
- * bio. The page cache would read the blocks beside one that is written, and write them
- * back, while a clone of another bio may change them.
+ * Does direct I/O by way of one page, for at most one page of the bio. The page cache
+ * would read the blocks beside one that is written, and write them back, while a clone or
+ * a direct write of another bio may change them.
  */
-static bool loop_io_bounce(struct loop_io *io)
+static void loop_io_bounce(struct loop_io *io)
 {
 	unsigned int len = min_t(unsigned int, io->bio->bi_iter.bi_size,
 				 PAGE_SIZE);
-	struct page *page = alloc_page(GFP_NOIO);
+	struct page *page = alloc_page(GFP_NOIO | __GFP_NOFAIL);
 	bool write = loop_io_is_write(io);
 	struct iov_iter data, iter;
 	struct bio_vec bvec;
 
-	if (!page)
-		return false;
 	loop_io_iter(io, &data);
 	bvec_set_page(&bvec, page, len, 0);
 	iov_iter_bvec(&iter, write ? ITER_SOURCE : ITER_DEST, &bvec, 1, len);
@@ -592,7 +590,6 @@ static bool loop_io_bounce(struct loop_io *io)
 	}
 	__free_page(page);
 	loop_io_try_end(io);
-	return true;
 }
 
 /*
@@ -652,8 +649,6 @@ static void loop_io_rw(struct loop_io *io)
 
 	if (loop_file_is_on_demand(file) && !loop_io_fill_on_demand(io))
 		return;
-	if (unlikely(loop_io_can_bounce(io)) && loop_io_bounce(io))
-		return;
 	if (loop_io_is_write(io)) {
 		io->iocb.ki_filp = file;
 		if (S_ISREG(file_inode(file)->i_mode))
@@ -662,6 +657,10 @@ static void loop_io_rw(struct loop_io *io)
 		/* the quiet file and some direct reads set no access time */
 		file_accessed(file);
 		WRITE_ONCE(io->b->atime_updated, jiffies);
+	}
+	if (unlikely(loop_io_can_bounce(io))) {
+		loop_io_bounce(io);
+		return;
 	}
 	if (!loop_io_is_direct(io)) {
 		io->state = LOOP_IO_BUFFERED;

@@ -115,21 +115,30 @@ claim "ext4 on dm-linear on a RAM disk: all is inline, nothing in vain" \
 umount "$at"
 unmap
 
-# The blocks have 1 KiB, so four are in a page; the memory begins with a block.
+# neighbours FILE: the blocks have 1 KiB, so four are in a page, and in a block of a file
+# system; the memory begins with a block.
 neighbours()
 {
-	local dev
+	local dev rc=0
 
-	dev=$(attach_to "$mapper" on -b 1024) && snap "$dev" || return
-	"$helper" neighbours "$dev" 500 || return
-	[ "$(since "$dev" worker_align)" -ge 500 ] || { all_since "$dev"; return 1; }
+	dev=$(attach_to "$1" on -b 1024) && snap "$dev" || return
+	"$helper" neighbours "$dev" 500 || rc=1
+	[ "$(since "$dev" worker_align)" -ge 500 ] || { all_since "$dev"; rc=1; }
 	detach "$dev"
+	return "$rc"
 }
 
 if map "0 $sectors crypt aes-xts-plain64 $(printf '%064d' 1) 0 $disk 0 1 sector_size:1024" \
 	2>/dev/null; then
 	claim "dm-crypt, blocks of 1 KiB: unaligned memory beside aligned, nothing is lost" \
-		neighbours
+		neighbours "$mapper"
+	for fs in ext4 xfs; do
+		fs_on "$mapper" $fs
+		written_image "$at/img" 64
+		claim "$fs on dm-crypt, blocks of 1 KiB: unaligned memory beside aligned" \
+			neighbours "$at/img"
+		umount "$at"
+	done
 	unmap
 else
 	tap_skip "dm-crypt, blocks of 1 KiB" "no dm-crypt"
