@@ -27,8 +27,8 @@ static unsigned int loop_number_releases;	/* number of releases; under the index
 
 void loop_device_free(struct loop_device *lo)
 {
-	if (lo->flush_queue)
-		destroy_workqueue(lo->flush_queue);
+	if (lo->write_queue)
+		destroy_workqueue(lo->write_queue);
 	if (lo->workqueue)
 		destroy_workqueue(lo->workqueue);
 	loop_groups_free(lo);

@@ -289,15 +289,16 @@ int loop_device_prepare(struct loop_device *lo)
 						WQ_UNBOUND | WQ_FREEZABLE,
 						WQ_MAX_ACTIVE, lo->number);
 	/*
-	 * Flushes have a queue of their own, as the bios of many cgroups may take
-	 * all workers that the other queue runs at a time. Each device has one, as
-	 * a flush of a file on another loop device waits for a flush of that device.
+	 * Flushes and the writes of groups have a queue of their own, as the reads of a
+	 * few cgroups may take all workers that the other queue runs at a time. Each
+	 * device has one, as a flush of a file on another loop device waits for a flush
+	 * of that device.
 	 */
-	if (!lo->flush_queue)
-		lo->flush_queue = alloc_workqueue("loop%d-flush",
+	if (!lo->write_queue)
+		lo->write_queue = alloc_workqueue("loop%d-write",
 						  WQ_UNBOUND | WQ_FREEZABLE,
-						  0, lo->number);
-	return lo->workqueue && lo->flush_queue ? 0 : -ENOMEM;
+						  WQ_MAX_ACTIVE, lo->number);
+	return lo->workqueue && lo->write_queue ? 0 : -ENOMEM;
 }
 
 /* Queues the bio for one of many workers. */
@@ -316,7 +317,7 @@ static void loop_io_queue_write(struct loop_io *io)
 	scoped_guard(spinlock_irqsave, &lo->group_lock) {
 		list_add_tail(&io->node, &group->writes);
 		/* after the unlock the bio may have ended, and the device be gone */
-		if (queue_work(lo->workqueue, &group->write_work))
+		if (queue_work(lo->write_queue, &group->write_work))
 			group->users++;
 	}
 }

@@ -643,6 +643,14 @@ static int own_read(struct _test_data_hang *self)
 	       pread(fd, lt_edge() - BLOCK, BLOCK, page_size()) != BLOCK ? errno : 0;
 }
 
+static int own_write(struct _test_data_hang *self)
+{
+	int fd = lt_open(A, O_RDWR | O_DIRECT);
+
+	return fd < 0 ||
+	       pwrite(fd, lt_edge() - BLOCK, BLOCK, page_size()) != BLOCK ? errno : 0;
+}
+
 static int own_detach(struct _test_data_hang *self)
 {
 	return detach(A);
@@ -777,6 +785,7 @@ FIXTURE_VARIANT(hang)
 	bool writeback;
 	bool attach;		/* needs the new ioctls */
 	bool read;		/* reads of A go on */
+	bool write;		/* writes to A go on */
 	bool flush;		/* flushes of A go on */
 	bool clear;		/* LOOP_CLR_FD of A goes on, and detaches it */
 	bool settings;		/* own_settings() goes on */
@@ -859,7 +868,7 @@ FIXTURE_VARIANT_ADD(hang, crowd)
 {
 	.what = hang_crowd, .at = FUSE_READ,
 	.state = LOOP_STATE_ATTACHED, .after = LOOP_STATE_FREE,
-	.detach = EBUSY, .remove = EBUSY, .clear = true, .flush = true,
+	.detach = EBUSY, .remove = EBUSY, .clear = true, .flush = true, .write = true,
 };
 
 FIXTURE_VARIANT_ADD(hang, upper)
@@ -1083,6 +1092,8 @@ TEST_F_TIMEOUT(hang, same, 600)
 		EXPECT_GOES_ON(own_exclusive);
 	if (variant->read)
 		EXPECT_GOES_ON(own_read);
+	if (variant->write)
+		EXPECT_GOES_ON(own_write);
 	if (variant->flush)
 		EXPECT_GOES_ON(hang_flush);
 	if (variant->detach >= 0 && self->has_attach)
