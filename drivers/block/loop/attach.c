@@ -892,5 +892,5 @@ void loop_device_kill_locked(struct loop_device *lo)
 	wake_up(&lo->events);
 	/* it is never queued already: only its run ends the death of a device */
 	get_device(disk_to_dev(lo->disk));
-	queue_work(loop_remove_workqueue, &lo->force_work);
+	queue_work(loop_force_workqueue, &lo->force_work);
 }

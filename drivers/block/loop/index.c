@@ -544,7 +544,8 @@ void loop_index_exit(void)
 	unsigned long number;
 
 	unregister_blkdev(LOOP_MAJOR, "loop");
-	/* these work items use the devices, and one queues another */
+	/* these work items use the devices, and one of the first may queue one of the second */
+	drain_workqueue(loop_force_workqueue);
 	drain_workqueue(loop_remove_workqueue);
 	xa_for_each(&loop_index, number, lo)
 		loop_device_delete(lo);

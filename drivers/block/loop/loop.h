@@ -467,6 +467,7 @@ extern const struct loop_entries *loop_entries;
 extern struct kmem_cache *loop_io_cache;
 DECLARE_PER_CPU(struct loop_io *, loop_io_spare);
 extern struct workqueue_struct *loop_remove_workqueue;
+extern struct workqueue_struct *loop_force_workqueue;
 extern unsigned int loop_queue_depth;
 
 int loop_work_init(const struct loop_entries *entries);

@@ -26,10 +26,16 @@ struct kmem_cache *loop_io_cache;
  */
 DEFINE_PER_CPU(struct loop_io *, loop_io_spare);
 
-/* Its workers remove ephemeral devices, and finish detaches by force. */
+/* Its workers remove ephemeral devices. */
 struct workqueue_struct *loop_remove_workqueue;
 
-/* Its workers write the pages that are swapped out, for all devices. */
+/*
+ * Its workers finish detaches by force, and may wait for a file that hangs. WQ_MAX_ACTIVE
+ * bounds how many devices can hang so before another one has to wait.
+ */
+struct workqueue_struct *loop_force_workqueue;
+
+/* Its workers swap pages out to files, for all devices. */
 static struct workqueue_struct *loop_swap_workqueue;
 
 unsigned int loop_queue_depth = 128;
@@ -399,11 +405,16 @@ int __init loop_work_init(const struct loop_entries *entries)
 	loop_remove_workqueue = alloc_workqueue("loop_remove", WQ_UNBOUND, 0);
 	if (!loop_remove_workqueue)
 		goto out_cache;
+	loop_force_workqueue = alloc_workqueue("loop_force", WQ_UNBOUND, WQ_MAX_ACTIVE);
+	if (!loop_force_workqueue)
+		goto out_remove;
 	loop_swap_workqueue = alloc_workqueue("loop_swap", WQ_UNBOUND |
 					      WQ_FREEZABLE | WQ_MEM_RECLAIM,
 					      WQ_MAX_ACTIVE);
 	if (loop_swap_workqueue)
 		return 0;
+	destroy_workqueue(loop_force_workqueue);
+out_remove:
 	destroy_workqueue(loop_remove_workqueue);
 out_cache:
 	kmem_cache_destroy(loop_io_cache);
@@ -426,6 +437,7 @@ void loop_work_exit(void)
 	/* the softirq that ended the last bio may still be in loop_end_work() */
 	synchronize_rcu();
 	destroy_workqueue(loop_swap_workqueue);
+	destroy_workqueue(loop_force_workqueue);
 	destroy_workqueue(loop_remove_workqueue);
 	loop_io_spares_free();
 	kmem_cache_destroy(loop_io_cache);

@@ -1684,6 +1684,95 @@ TEST_F_TIMEOUT(hang_signal, force, 600)
 	EXPECT_TRUE(let_go(&self->h, LOOP_STATE_FREE));
 }
 
+/* More devices than work items that a workqueue runs by default, on Linux 6.12 */
+#define MANY 257
+
+static int many[MANY];
+
+static int attach_ephemeral(const char *path)
+{
+	int file = open(path, O_RDWR | O_CLOEXEC);
+	struct loop_ctl_attach a = lt_to_attach(-1, file, LOOP_ATTACH_EPHEMERAL, 0);
+	int err = ioctl(lt_control(), LOOP_CTL_ATTACH, &a);
+
+	close(file);
+	return err ? -1 : a.out_index;
+}
+
+/* A read of each device is in flight until the child is killed. */
+static int read_many(struct _test_data_hang *self)
+{
+	static uint8_t buf[2 * BLOCK];
+	aio_context_t ctx = 0;
+
+	if (syscall(SYS_io_setup, MANY, &ctx))
+		return errno;
+	for (int i = 0; i < MANY; i++) {
+		struct iocb cb = {
+			.aio_lio_opcode = IOCB_CMD_PREAD,
+			.aio_fildes = lt_open(many[i], O_RDONLY | O_DIRECT),
+			.aio_buf = ((uintptr_t)buf + BLOCK) & -BLOCK,
+			.aio_nbytes = BLOCK,
+		};
+		struct iocb *p = &cb;
+
+		if (syscall(SYS_io_submit, ctx, 1, &p) != 1)
+			return errno;
+	}
+	for (;;)
+		pause();
+}
+
+/* Returns LOOP_PENDING_*, or -1. */
+static int force(int index, uint64_t deadline)
+{
+	struct loop_ctl_detach d = lt_to_detach(index, LOOP_DETACH_FORCE, deadline);
+
+	return ioctl(lt_control(), LOOP_CTL_DETACH, &d) ? -1 : (int)d.out_pending;
+}
+
+static int force_other(struct _test_data_hang *self)
+{
+	int index = attach_ephemeral(self->fast);
+
+	return index < 0 || force(index, UINT64_MAX) ? errno : 0;
+}
+
+static bool has_inflight(int index)
+{
+	char buf[64];
+
+	return lt_sysfs(index, "inflight", buf, sizeof(buf)) && atoi(buf) > 0;
+}
+
+/* Devices that were detached by force and still wait for their files hold up no other. */
+TEST_F_TIMEOUT(hang_signal, many_forced, 600)
+{
+	pid_t pid;
+	int i;
+
+	for (i = 0; i < MANY; i++) {
+		many[i] = attach_ephemeral(self->h.slow);
+		ASSERT_LE(0, many[i]);
+	}
+	pid = start_hanging(&self->h, read_many, FUSE_READ);
+	ASSERT_LT(0, pid);
+	for (i = 0; i < PATIENCE * 100 && !has_inflight(many[MANY - 1]); i++)
+		lt_sleep_ms(10);
+	for (i = 0; i < MANY; i++)
+		ASSERT_LT(0, force(many[i], lt_in_ms(0)) & LOOP_PENDING_FILE);
+	EXPECT_TRUE(goes_on(force_other, &self->h));
+	EXPECT_TRUE(goes_on(attach_other, &self->h));
+	EXPECT_TRUE(running(pid));
+
+	hold(&self->h, 0);
+	kill(pid, SIGKILL);
+	ended(pid);
+	for (i = 0; i < MANY; i++)
+		EXPECT_TRUE(lt_destroy(many[i], 2000));
+	EXPECT_EQ(0, umount2(self->h.mnt, 0));
+}
+
 /* While an ioctl on a lease runs, the device is in use. */
 TEST_F_TIMEOUT(hang_signal, lease_ioctl, 600)
 {
