@@ -49,11 +49,13 @@ void loop_set_state_locked(struct loop_device *lo, enum loop_state state)
 		__xa_clear_mark(&loop_index, lo->number, LOOP_INDEX_FREE);
 	if (lo->state != state)
 		trace_loop_state(lo->number, lo->state, state);
-	/* pairs with loop_entry_read() */
+	/* loop_attach_finish() sets these; only a rundown ends with the last close otherwise */
+	if (state != LOOP_ATTACHED) {
+		WRITE_ONCE(lo->autoclear, state == LOOP_RUNDOWN);
+		WRITE_ONCE(lo->lease_holds, false);
+	}
+	/* pairs with loop_entry_read() and loop_status_read() */
 	smp_store_release(&lo->state, state);
-	/* the last close ends a rundown; any other state begins without autoclear */
-	WRITE_ONCE(lo->autoclear, state == LOOP_RUNDOWN);
-	WRITE_ONCE(lo->lease_holds, false);
 }
 
 void loop_set_state(struct loop_device *lo, enum loop_state state)
@@ -534,7 +536,6 @@ static void loop_attach_finish(struct loop_backing *b,
 	__module_get(THIS_MODULE);
 	b->diskseq = lo->disk->diskseq;
 	xa_lock(&loop_index);
-	loop_set_state_locked(lo, LOOP_ATTACHED);
 	WRITE_ONCE(lo->attachment, lo->attachment + 1);
 	WRITE_ONCE(lo->diskseq, b->diskseq);
 	WRITE_ONCE(lo->autoclear, arg->config->info.lo_flags &
@@ -547,6 +548,8 @@ static void loop_attach_finish(struct loop_backing *b,
 	/* the control device unpins it after it has written the answers */
 	if (attach)
 		WRITE_ONCE(lo->pins, lo->pins + 1);
+	/* a task that sees this state sees all of the above, also without the lock */
+	loop_set_state_locked(lo, LOOP_ATTACHED);
 	xa_unlock(&loop_index);
 	/* a task that waits for the end of the last attachment may have missed it */
 	wake_up(&lo->events);

@@ -286,7 +286,8 @@ static int loop_status_read(struct loop_device *lo, struct loop_info64 *info)
 	struct loop_backing *b __free(loop_backing_release) =
 						loop_backing_hold(lo);
 
-	if (!b || READ_ONCE(lo->state) != LOOP_ATTACHED)
+	/* pairs with loop_set_state_locked() */
+	if (!b || smp_load_acquire(&lo->state) != LOOP_ATTACHED)
 		return -ENXIO;
 
 	memset(info, 0, sizeof(*info));
