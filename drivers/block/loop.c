@@ -6,17 +6,18 @@
  *
  * Objects
  *
- *   struct loop_device	 one number: its gendisk, its state, its backing
+ *   struct loop_device	 /dev/loopN: its gendisk, its state, its backing
  *   struct loop_backing an attached file, and how the device uses it
- *   struct loop_group	 the bios of one cgroup on one device
+ *   struct loop_group	 the bios of one cgroup on one device, or all that swap out
  *   struct loop_io	 a bio in flight
  *
  * A backing is built and validated completely, and then published. For another file,
  * range, block size or way of I/O, a new backing is built from the one in force, and
- * replaces it while no bio is in flight. A change that fails has changed nothing. The
- * size of the file, the name and the flags can change while I/O goes on.
+ * replaces it while no bio is in flight. If a change fails, the backing in force stays;
+ * only LOOP_CHANGE_FD may have told file systems above by then that the medium is gone.
+ * The size, the name, autoclear and partscan can change while I/O goes on.
  *
- * Rooms: the files (the room of a group, in work.c and loop.h, bounds its bios)
+ * Rooms, which are the files. (The room of a group bounds its bios in flight, see work.c.)
  *
  *   loop.c		 this one, the heart: init and exit, open and close, and the
  *			 life of a bio from submission to end
@@ -30,7 +31,7 @@
  *   loop/report.c	 sysfs, lines of the log, tracepoints
  *   loop/backing.c	 the backing file: what it can do, the queue limits that follow;
  *			 how a backing is published and drained
- *   loop/swap.c	 bios that are swapped out to a file
+ *   loop/swap.c	 bios that swap pages out to a file
  *   loop/merge.c	 small writes that become a larger one
  *   loop/work.c	 groups of bios, their bounds, and the queues where bios wait
  *   loop/inject.c	 failures of file I/O, in builds for tests only
@@ -38,19 +39,21 @@
  *   loop/stats.h	 the counters and their names
  *
  * A room uses functions and data of the rooms below it in this list, and of none
- * above it. No room calls the heart by name: it passes the functions that the kernel and
- * the workers call there down to them, as pointers in struct loop_entries.
+ * above it. No room calls the heart by name: the functions of the heart that a room has
+ * to call, or to pass on to the kernel, are pointers in struct loop_entries.
  *
  * States, enum loop_state
  *
  *   FREE -> ATTACHING -> ATTACHED -> RUNDOWN -> FREE
- *   ATTACHING -> FREE, if it fails; -> REMOVING, if the device was made for it
+ *   ATTACHING -> FREE, if the attach fails; -> REMOVING, if it fails and the call has
+ *			 made the device, which then began in ATTACHING
  *   FREE -> REMOVING, and for ephemeral devices RUNDOWN -> REMOVING
  *
  * Locks, outermost first
  *
- *   disk->open_mutex	 the block layer's: open, last close, partition scans; to
- *			 detach and to remove
+ *   exclusive claim	 of the disk: an attach, a change of block size or offset
+ *   disk->open_mutex	 the block layer's, around each open, close and partition scan;
+ *			 to announce, to detach and to remove
  *   lo->mutex		 a change of one device
  *   limits lock, freeze the block layer's: a change of the backing
  *   lo->uevent_mutex	 sending the disk's CHANGE events, or holding them back
@@ -79,7 +82,10 @@
 /* After n tries in a row that would have waited, 2^n - 1 bios are not tried. */
 #define LOOP_BACKOFF_MAX	4	/* the largest n */
 
-/* After a folio is written, it may become dirty again before it is invalidated. */
+/*
+ * A folio is written and invalidated at most this often, as it may become dirty again in
+ * between.
+ */
 #define LOOP_STALE_TRIES	8
 
 static bool loop_inline = true;
@@ -87,14 +93,15 @@ static bool loop_inline = true;
 /*
  * Life of a bio
  *
- * loop_submit_bio() sends a bio on one of three paths:
+ * loop_submit_bio() has merge.c collect small writes of the page cache in the submitter's
+ * plug. loop_bio_issue() sends each bio on one of three paths, which loop_io_path() chooses:
  *
- *   cloned  The backing file is a block device with direct I/O, which gets a clone
- *	     of the bio.
+ *   cloned  The backing file is a block device with direct I/O. It gets a clone of the
+ *	     bio if loop_io_can_clone() allows it.
  *   inline  The submitter itself reads or writes the file, with IOCB_NOWAIT. If such
  *	     a try would wait, fails or does only a part, a worker does the rest, and
- *	     the worker's result is the bio's.
- *   worker  A worker does all other bios. loop_io_path_rw() has the reasons.
+ *	     the worker's result is the bio's. But a sync that fails is not tried again.
+ *   worker  A worker does all other bios. The names of enum loop_path are the reasons.
  */
 
 static void loop_bio_count_end(struct loop_device *lo)

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * One device: its state, its uevents, how a file is attached, replaced and detached,
- * also by force; and how each change of an attachment begins and ends.
+ * also by force; and how each change of an attachment begins and ends. The index of the
+ * devices is here, as its lock protects their states; index.c fills it.
  *
- * This file calls backing.c, which builds and publishes a backing, report.c for the
- * attributes of an attached device, and work.c for its workqueues and groups. A
- * change takes the exclusive claim of the disk and then lo->mutex. open_mutex is
- * taken for a partition scan, after lo->mutex is released, and to detach: then
- * lo->mutex comes inside it. lo->uevent_mutex and the lock of the index come inside
- * either. The caller of loop_device_detach() holds open_mutex.
+ * This room calls backing.c, which builds and publishes a backing, report.c for the
+ * attributes of an attached device, and work.c for its workqueues and groups. An attach,
+ * and a change of block size or offset, takes the exclusive claim of the disk, unless the
+ * caller has it. Each change then takes lo->mutex. open_mutex is taken to scan partitions
+ * and to announce, after lo->mutex is released, and to detach: then lo->mutex comes inside
+ * it. A detach by force takes first lo->mutex alone, and then the two. lo->uevent_mutex and
+ * the lock of the index come inside either, and lo->group_lock inside the latter. The
+ * caller of loop_device_detach() holds open_mutex.
  */
 #include <linux/cred.h>
 #include <linux/file.h>

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The backing file: what it can do, the backing that is made from it, the queue limits
- * that follow from it, and how a backing is published and drained. All that depends on
- * the kind of file or file system is in this room.
+ * that follow from it, and how a backing is published and drained. What the driver knows
+ * of each file system is in this room.
  *
- * It uses work.c only for the memory of struct loop_io and for the heart's functions.
- * Callers that publish or unpublish a backing hold lo->mutex; the limits lock and the
- * freeze of the queue come inside that, and loop_chain_mutex inside those.
- * loop_claim_lock is this room's own.
+ * This room uses work.c only for the memory of struct loop_io and for the heart's
+ * functions. Callers that publish or unpublish a backing hold lo->mutex; the limits lock
+ * and the freeze of the queue come inside that, and loop_chain_mutex inside those.
+ * loop_chain_mutex and loop_claim_lock are this room's own.
  */
 #include <linux/backing-dev.h>
 #include <linux/bio.h>

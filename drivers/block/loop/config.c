@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The ioctls of a device, which attach a file, tell the settings of an attachment and
- * change them; on a lease as well.
+ * The ioctls of a device, which attach a file, tell and change the settings of the
+ * attachment, and end it. lease.c calls loop_ioctl() for those that work on a lease.
  *
- * This file calls attach.c, which begins, publishes and ends each change, and backing.c
- * to build a backing. It takes the lock of the index, inside lo->mutex to set a status.
- * LOOP_CLR_FD takes it as well, and only tries to take open_mutex around it.
+ * This room calls attach.c, which begins, publishes and ends each change, and backing.c
+ * to build a backing and to look at one. It takes the lock of the index inside lo->mutex
+ * to set a status, and without lo->mutex for LOOP_CLR_FD, which also takes open_mutex if
+ * it is free.
  */
 #include <linux/capability.h>
 #include <linux/compat.h>

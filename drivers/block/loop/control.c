@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * /dev/loop-control: its ioctls, which add and remove devices, and attach, detach
- * and list them. This file reads and checks their structures, and writes the answers.
+ * and list them, and its attribute features. This room reads and checks the structures
+ * of the ioctls, and writes the answers.
  *
- * This file calls index.c for devices, lease.c for leases and detaching, attach.c
- * to attach, and backing.c to look at a backing. It takes no lock of its own.
+ * This room calls index.c for devices, lease.c for leases and detaching, attach.c to
+ * attach and to describe an attachment, and backing.c to check a file and to look at a
+ * backing. It takes no lock itself: loop_reconf_begin() takes lo->mutex for it.
  */
 #include <linux/compat.h>
 #include <linux/device_cgroup.h>

@@ -3,10 +3,10 @@
  * The devices by number: made, found, reserved for one caller, removed; the module
  * parameters about numbers, and the devices that are made at load.
  *
- * This file calls attach.c for states, report.c for the attributes of a disk,
- * backing.c for limits and work.c for groups. It takes the lock of the index, mostly
- * alone, and inside open_mutex to remove a device. It holds neither across add_disk()
- * or del_gendisk().
+ * This room calls attach.c for states, report.c for the attributes of a disk, backing.c
+ * for limits, and work.c for groups, the memory of bios, the workqueue that removes devices
+ * and the operations of a disk. It takes the lock of the index: inside open_mutex to remove
+ * a device, else alone. It holds neither across add_disk() or del_gendisk().
  */
 #include <linux/device_cgroup.h>
 #include <linux/major.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Failures of file I/O for tests. This file is compiled only with
+ * Failures of file I/O for tests. This room is built only with
  * CONFIG_BLK_DEV_LOOP_INJECT. It calls no other room, and takes no lock.
  */
 #include <linux/moduleparam.h>

@@ -3,10 +3,10 @@
  * The lease, which LOOP_CTL_ATTACH returns, and the ways in which LOOP_CTL_DETACH
  * detaches.
  *
- * This file calls index.c to wait until an ephemeral device is gone, config.c for the
- * ioctls of a device, attach.c to detach and to scan partitions, and backing.c to look
- * at a backing. It takes the lock of the index, mostly alone, and inside open_mutex to
- * detach. A partition scan claims the disk.
+ * This room calls index.c to wait until an ephemeral device is gone, config.c for the
+ * ioctls of a device, attach.c to pin, announce, detach and scan a device, and backing.c to
+ * look at a backing. It takes open_mutex to detach, and the lock of the index inside
+ * it or alone. BLKRRPART claims the disk exclusively before it takes open_mutex.
  */
 #include <linux/anon_inodes.h>
 #include <linux/capability.h>

@@ -25,7 +25,7 @@
 #include <linux/xarray.h>
 #include <linux/loop.h>
 
-/* This many bios that are swapped out to a file can be in flight. */
+/* This many bios that swap pages out to a file can be in flight. */
 #define LOOP_SWAP_DEPTH		4
 
 /* This many bios of a device make progress when no memory is left. */
@@ -56,8 +56,8 @@ enum loop_stat {
 };
 
 /*
- * Each processor has these. A bio can start on one and end on another, so only the
- * sums over all processors mean something.
+ * Each processor has these. A bio can start on one and end on another, so of all but
+ * next_write only the sums over all processors mean something.
  */
 struct loop_counters {
 	unsigned long		started;
@@ -83,10 +83,10 @@ struct loop_counters {
  * U: lo->uevent_mutex protects it
  * X: the lock of the index, loop_index.xa_lock, protects it
  *
- * Fields with H, S or X are read without the lock, and can change at any time: both
- * sides use READ_ONCE() and WRITE_ONCE(), or the field is atomic. The I/O path reads
- * fields with M without the lock, as these were written before the backing was
- * published.
+ * Fields with H, S or X can be read without the lock if both sides use READ_ONCE() and
+ * WRITE_ONCE(), or if the field is atomic; they can change at any time then. The name and
+ * detaching are read with the lock only. The I/O path reads fields with M without the
+ * lock, as these were written before the backing was published.
  * A loop_params whose backing is not published yet, and fields with X of a device
  * that is not attached, belong to the task that builds them.
  */
@@ -163,7 +163,7 @@ struct loop_backing {
 };
 
 /*
- * The bios of one cgroup on one device, or all that are swapped out to the device. A
+ * The bios of one cgroup on one device, or all that swap pages out to the device. A
  * group bounds how many of its bios are in flight. One worker does its writes in
  * order, as buffered writes take the file's lock in turn; see loop_io_queue().
  */
@@ -455,7 +455,7 @@ bool loop_plug_add(struct loop_device *lo, struct bio *bio);
 struct loop_entries {
 	const struct block_device_operations *fops;	/* of each disk */
 	work_func_t		io_work;		/* of each bio */
-	work_func_t		swap_work;		/* of a bio that is swapped out */
+	work_func_t		swap_work;		/* of a bio that swaps out */
 	work_func_t		write_work;		/* of each group */
 	work_func_t		end_work;		/* of each group */
 	work_func_t		flush_work;		/* of each backing */

@@ -4,17 +4,18 @@
  * request of them. The page cache of a block device is written back block by block,
  * and a file does one large write with far less work than many small ones.
  *
- * Bios wait in the submitter's plug until it is finished, or the submitter sleeps. They
- * hold one unit of their group's room, so that the submitter is held back as without a
- * plug.
+ * Bios wait in the submitter's plug until it is finished, the submitter sleeps, or a bio
+ * comes that does not continue them. They hold one unit of their group's room together. A
+ * bio for which there is none is not plugged, and its submitter waits as usual.
  *
  * When a task finishes its plug, a callback of another driver, such as md, may wait for
  * the device before the callback for these bios has run. So plugs leave one unit of room
  * to others, and their bios are not in flight: a change of the backing does not wait for
  * them, and they go to the backing that is in force when they are submitted.
  *
- * The heart calls loop_plug_add(), and has passed down the function that submits.
- * This room calls work.c, and takes no lock.
+ * The heart calls loop_plug_add(), and gets the bios back by way of loop_entries->submit.
+ * This room calls work.c for room. While it submits the bios of a plug that has ended, it
+ * keeps the queue from being frozen; it takes no other lock.
  */
 #include <linux/bio.h>
 #include <linux/blk-cgroup.h>

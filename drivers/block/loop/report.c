@@ -3,8 +3,8 @@
  * The reports of a device: its attributes in sysfs, the lines of the log about bios
  * that fail, and the tracepoints, which this room defines for all rooms.
  *
- * This room calls backing.c to hold the backing in force while it looks at it. It
- * takes no lock.
+ * This room calls backing.c to hold the backing in force while it looks at it, and to ask
+ * which conditions are not met. It takes no lock.
  */
 #include <linux/device.h>
 #include <linux/sysfs.h>

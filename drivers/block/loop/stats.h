@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The counters of a device, in the order of its attribute loop_stats: a symbol, and
- * the name that the attribute and the tracepoint loop_bio_queue use. Each bio that is
- * issued has one LOOP_PATH. The files that include this define LOOP_PATH() and LOOP_STAT().
+ * the name that the attribute and the tracepoint loop_bio_queue use. Each bio that is sent
+ * on its way has one LOOP_PATH; bios that were merged have one together. The files that
+ * include this define LOOP_PATH() and LOOP_STAT().
  */
 LOOP_PATH(INLINE,		"inline")	/* the submitter tries it first */
 LOOP_PATH(CLONED,		"cloned")	/* the device below gets a clone */

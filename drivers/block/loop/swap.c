@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Bios that are swapped out to a file. Tasks may wait for memory that is free only
+ * Bios that swap pages out to a file. Tasks may wait for memory that is free only
  * when such a bio has ended. So these bios have a group and a reserve of their own, wait
  * for a worker of a queue with a rescuer, and are written past the page cache with the
- * memory reserves at hand. Documentation/block/loop.rst says what this does not solve.
+ * memory reserves at hand. If the write needs a transaction, another worker does it without
+ * the reserves. Documentation/block/loop.rst says what this does not solve.
  *
- * The heart calls loop_bio_is_swap_out() and loop_io_write_swap(). This room
- * calls no other, and takes no lock.
+ * The heart calls loop_io_write_swap(). This room calls no other. It keeps the file system
+ * from being frozen, until the heart handles the result, and takes no other lock.
  */
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
@@ -32,6 +33,10 @@ static bool loop_file_overwrites(struct file *file, loff_t pos, unsigned int len
 	return true;
 }
 
+/*
+ * The write is synchronous: the first asynchronous one to a file system makes a workqueue,
+ * whose kernel thread needs memory that only this write may free.
+ */
 static ssize_t loop_io_try_swap(struct loop_io *io, struct iov_iter iter)
 {
 	struct kiocb *iocb = &io->iocb;

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Groups of bios, which bound how many are in flight, the queues where bios wait for
- * a worker or for their end, and the memory for struct loop_io. This room knows nothing
- * of files: the heart passes the functions that workers and softirqs run, for all rooms,
- * in loop_entries.
+ * a worker or for their end, and the memory for struct loop_io. This room calls no file:
+ * it queues the functions of the heart in loop_entries, which it keeps for all rooms.
  *
  * It calls no other room. It takes lo->group_lock, in any context.
  */

@@ -11,15 +11,18 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-/* Sizes in bytes. A name has at most LO_NAME_SIZE - 1 bytes before its NUL. */
+/* These sizes are in bytes. A name has at most LO_NAME_SIZE - 1 bytes before its NUL. */
 #define LO_NAME_SIZE	64
 #define LO_KEY_SIZE	32
 
 /**
  * enum - lo_flags of a device with a backing file
- * @LO_FLAGS_READ_ONLY: the device and its backing file are not written to.
+ * @LO_FLAGS_READ_ONLY: the device cannot be written to, and does not write to its
+ *	backing file.
  * @LO_FLAGS_AUTOCLEAR: the device is detached when its last opener has closed it
- *	and its lease, if there is one, is closed as well.
+ *	and its lease, if there is one, is closed as well. LOOP_CLR_FD and
+ *	LOOP_DETACH_LAZY set the flag on a device that is open, and the lease does not
+ *	count any more.
  * @LO_FLAGS_PARTSCAN: the partition table is read, and read again on changes.
  * @LO_FLAGS_DIRECT_IO: the backing file is read and written past its page
  *	cache.
@@ -35,7 +38,7 @@ enum {
 #define LOOP_SET_STATUS_SETTABLE_FLAGS \
 	(LO_FLAGS_AUTOCLEAR | LO_FLAGS_PARTSCAN)
 
-/* They clear these flags if they are not in lo_flags, and ignore other flags. */
+/* The same ioctls clear these flags if they are not in lo_flags, and ignore other flags. */
 #define LOOP_SET_STATUS_CLEARABLE_FLAGS	(LO_FLAGS_AUTOCLEAR)
 
 /* LOOP_CONFIGURE and LOOP_CTL_ATTACH take these flags; another one is EINVAL. */
@@ -60,7 +63,8 @@ enum {
  * @lo_init: no effect.
  * @reserved: no effect.
  *
- * This structure has no size limit and its offset is small: use struct loop_info64.
+ * LOOP_SET_STATUS sets the size limit to 0, and the offset is an int: use struct
+ * loop_info64.
  */
 struct loop_info {
 	int			lo_number;
@@ -125,7 +129,7 @@ struct loop_info64 {
  * @info: the status to start with.
  * @__reserved: zeroes, else EINVAL.
  *
- * Attaches a file in one step: the device is never seen half configured.
+ * The ioctl attaches a file with all its settings in one step.
  */
 struct loop_config {
 	__u32			fd;
@@ -161,13 +165,14 @@ struct loop_config {
 #define LOOP_CONFIGURE		0x4C0A	/* struct loop_config *: attach */
 
 /* ioctls of /dev/loop-control; these three return a number, or -1 and errno */
-#define LOOP_CTL_ADD		0x4C80	/* int number; negative: lowest free */
+#define LOOP_CTL_ADD		0x4C80	/* int number; negative: the lowest unused */
 #define LOOP_CTL_REMOVE		0x4C81	/* int number */
 #define LOOP_CTL_GET_FREE	0x4C82	/* no argument */
 
 /*
- * The ioctls below return 0, or -1 and errno. Each takes a structure that may grow
- * at its end. The structure starts with its size in bytes as the caller knows it:
+ * LOOP_CTL_ATTACH, LOOP_CTL_DETACH and LOOP_CTL_LIST return 0, or -1 and errno. Each takes
+ * a structure that may grow at its end. It starts with its size in bytes as the caller
+ * knows it:
  *
  *   below that of the first version	EINVAL
  *   above that of this kernel		E2BIG, if a byte past the latter is not 0
@@ -184,7 +189,8 @@ struct loop_config {
  * LOOP_CTL_ADD and LOOP_CTL_ATTACH of a number whose device is being removed wait until
  * it is gone. They fail with EINTR if the caller is killed meanwhile.
  *
- * Devices have the numbers from 0 to the highest one that has minors.
+ * There are 2^20 minors. A device has 2^n of them, where 2^n is the lowest that is above
+ * the module parameter max_part, so the highest number is 2^(20 - n) - 1.
  */
 
 /**
@@ -195,21 +201,21 @@ struct loop_config {
  *	is sent all the same. If the lease is closed before that, the device is
  *	detached, as soon as nobody has it open, without an event. The flag needs
  *	LOOP_ATTACH_LEASE, else the call fails with EINVAL.
- * @LOOP_ATTACH_EXCLUSIVE: while the file is attached, each ioctl that would attach
- *	an overlapping range of the same file fails with EBUSY. So does this call if
- *	there is such an attachment already, and so do LOOP_SET_CAPACITY,
- *	LOOP_SET_DIRECT_IO and LOOP_SET_BLOCK_SIZE of a partition that has become
- *	larger. Without a size limit the range has no end, as the file may
- *	grow. A file on overlayfs is the same as the file that it stands for, and a
- *	partition is a range of its disk.
+ * @LOOP_ATTACH_EXCLUSIVE: while the file is attached, each ioctl that would give
+ *	another device an overlapping range of the same file fails with EBUSY. This
+ *	call does so if another device has such a range already. Without a size limit
+ *	the range has no end, as the file may grow. A file on overlayfs is the same as
+ *	the file that it stands for, and a partition is a range of its disk. If the
+ *	file is a partition that has become larger, LOOP_SET_CAPACITY,
+ *	LOOP_SET_DIRECT_IO and LOOP_SET_BLOCK_SIZE may fail with EBUSY.
  * @LOOP_ATTACH_EPHEMERAL: the call makes a new device, which is removed when it
  *	is detached in any way. If @index names a device that
  *	exists, the call fails with EEXIST.
  * @LOOP_ATTACH_DIRECT_ALIGNED: direct I/O, if it is on or turned on later, is used
  *	for requests whose offset, length and memory the file accepts. Other requests
- *	go through the page cache of the file. The block size does not depend on
- *	what direct I/O needs, and only the offset has to be aligned to that, except
- *	on a block device whose page cache has larger blocks than its sectors.
+ *	go through the page cache of the file. Only the offset has to be aligned to
+ *	what direct I/O needs, and not the block size. On a block device whose page
+ *	cache has larger blocks than its sectors, both have to be.
  * @LOOP_ATTACH_NO_INLINE: workers do all I/O on the file.
  * @LOOP_ATTACH_UNCACHED: buffered I/O leaves nothing in the page cache of the
  *	file, if the kernel and the file system support that.
@@ -300,8 +306,8 @@ enum {
  * allow that the device is read and written. A call that fails leaves no device
  * behind that did not exist before.
  *
- * A lease is a file descriptor that holds the attachment, and neither opens the
- * device nor writes to it. With LO_FLAGS_AUTOCLEAR the device stays attached while
+ * A lease is a file descriptor that stands for the attachment. It is no opener of the
+ * device, and has no data. With LO_FLAGS_AUTOCLEAR the device stays attached while
  * it is open or its lease is, and is detached with the last of them, however the
  * process ends. Without the flag, the lease does not keep the device attached, and
  * closing it does not detach the device, unless LOOP_ATTACH_HOLD is set and the
@@ -311,16 +317,17 @@ enum {
  * poll() of a lease returns POLLHUP once the attachment has ended, and as soon as a
  * detach by force begins. It returns POLLPRI if the size or a setting has changed
  * since the attachment, or since LOOP_GET_STATUS or LOOP_GET_STATUS64 was last
- * called on the lease. These ioctls work on a lease as on the device that
- * is open for writing, and ask for no other right: LOOP_CLR_FD, LOOP_SET_STATUS,
- * LOOP_SET_STATUS64, LOOP_GET_STATUS, LOOP_GET_STATUS64, LOOP_CHANGE_FD,
- * LOOP_SET_CAPACITY, LOOP_SET_DIRECT_IO, LOOP_SET_BLOCK_SIZE; BLKRRPART, which
- * reads the partition table also of a device that is attached without
- * LO_FLAGS_PARTSCAN, and fails with EBUSY if somebody has the device exclusively or a
- * partition open, or before the device is announced; and LOOP_LEASE_ANNOUNCE.
- * LOOP_CLR_FD detaches the device before it returns, unless somebody has it open or
- * another ioctl on the lease is under way. An ioctl that is not in this list fails with
- * ENOTTY. Once the attachment has ended, each of these fails with ENXIO.
+ * called on the lease.
+ *
+ * These ioctls work on a lease as on the device that is open for writing, and ask for no
+ * other right: LOOP_CLR_FD, LOOP_SET_STATUS, LOOP_SET_STATUS64, LOOP_GET_STATUS,
+ * LOOP_GET_STATUS64, LOOP_CHANGE_FD, LOOP_SET_CAPACITY, LOOP_SET_DIRECT_IO and
+ * LOOP_SET_BLOCK_SIZE. LOOP_CLR_FD detaches the device before it returns, unless somebody
+ * has it open or another ioctl on the lease is under way. BLKRRPART reads the partition
+ * table even without LO_FLAGS_PARTSCAN. It fails with EBUSY if somebody has the device
+ * exclusively or a partition open, or before the device is announced. LOOP_LEASE_ANNOUNCE
+ * works only on a lease. All others fail with ENOTTY, and from the time when the attachment
+ * is about to end, all of these fail with ENXIO.
  */
 struct loop_ctl_attach {
 	__u32			size;
@@ -347,8 +354,9 @@ struct loop_ctl_attach {
 #define LOOP_CTL_ATTACH_SIZE_VER0	152
 
 /*
- * This ioctl of a lease sends the uevents and reads the partition table, which
- * LOOP_ATTACH_HOLD holds back. It fails with EALREADY if nothing is held back.
+ * This ioctl of a lease does what LOOP_ATTACH_HOLD holds back: it reads the partition
+ * table, with LO_FLAGS_PARTSCAN, and sends the uevents. It fails with EALREADY if nothing
+ * is held back.
  */
 #define LOOP_LEASE_ANNOUNCE	_IO(0x4C, 0x86)
 
@@ -356,8 +364,9 @@ struct loop_ctl_attach {
  * enum - mode of struct loop_ctl_detach
  * @LOOP_DETACH_NOW: the call detaches the device if nobody has it open, and fails
  *	with EBUSY otherwise. It waits for an open, a close or a partition scan that
- *	is under way. It also fails with EBUSY while an ioctl on a lease of the device
- *	runs, and if the device was detached by force and is not free yet.
+ *	is under way. It also fails with EBUSY while LOOP_CTL_ATTACH or an ioctl on a
+ *	lease of the device runs, and if the device was detached by force and is not
+ *	free yet.
  * @LOOP_DETACH_WAIT: the call waits until nobody has the device open, and then
  *	detaches it.
  * @LOOP_DETACH_WATCH: the call only waits until others have detached the device.
@@ -366,7 +375,7 @@ struct loop_ctl_attach {
  * @LOOP_DETACH_FORCE: the call detaches the device although it may be open. No later
  *	I/O reaches the file: reads, direct writes and the sync of written data
  *	fail with EIO. File systems on the device and its partitions are shut down if
- *	they support that, and a program that has the device open keeps a dead one.
+ *	they support that. A program that has the device open keeps it open.
  *	The call then waits, until @deadline, for I/O in flight on the file and for
  *	the release of the file. Data that were synced before are in the file. The
  *	same call can be made again to wait longer.
@@ -409,8 +418,8 @@ enum {
  * @diskseq: the sequence number of the attachment; another one is ESTALE. 0 without
  *	LOOP_DETACH_ANY is EINVAL.
  * @deadline: for LOOP_DETACH_WAIT, _WATCH and _FORCE, the time of CLOCK_MONOTONIC,
- *	in nanoseconds, at which the call returns at the latest; 2^63 - 1 and above:
- *	no limit. For the other modes 0.
+ *	in nanoseconds, until which the call waits; 2^63 - 1 and above: no limit. For
+ *	the other modes 0.
  * @out_pending: LOOP_PENDING_*: it tells what is not done yet when the call returns
  *	0. It is 0 for LOOP_DETACH_NOW, _WAIT and _WATCH.
  * @reserved: 0.
@@ -471,7 +480,7 @@ enum {
  * @backing_ino: inode number of the backing file.
  * @backing_rdev: device number of the backing file if that is a block device,
  *	else 0.
- * @diskseq: the disk's sequence number.
+ * @diskseq: the sequence number of the attachment or, without one, of the disk.
  * @openers: how many times the device or a partition of it is open now.
  * @attach_flags: LOOP_ATTACH_* in force: LOOP_ATTACH_LEASE while a lease is open,
  *	LOOP_ATTACH_HOLD until the device is announced.
@@ -525,10 +534,10 @@ enum {
  * @out_count: entries filled.
  * @out_next: the @start of the next call; 2^32 - 1 if there are no more devices.
  *
- * The ioctl lists the devices that the caller's device cgroup lets it read. Each
- * entry is true for one moment; devices may come and go between two. The control
- * device may be open for reading only. If the call fails with EFAULT or EINTR, some
- * entries may have been written.
+ * The ioctl lists the devices that the caller's device cgroup lets it read. The state and
+ * the backing file of an entry are from one moment; its other members may be newer, and
+ * devices may come and go between two entries. The control device may be open for reading
+ * only. If the call fails with EFAULT or EINTR, some entries may have been written.
  */
 struct loop_ctl_list {
 	__u32			size;
