@@ -17,7 +17,7 @@
  * only LOOP_CHANGE_FD may have told file systems above by then that the medium is gone.
  * The size, the name, autoclear and partscan can change while I/O goes on.
  *
- * Rooms, which are the files. (The room of a group bounds its bios in flight, see work.c.)
+ * Rooms, which are the files
  *
  *   loop.c		 this one, the heart: init and exit, open and close, and the
  *			 life of a bio from submission to end
@@ -174,10 +174,10 @@ static void loop_io_release(mempool_t *pool, struct loop_io *io)
 		mempool_free(io, pool);
 }
 
-/* Frees the object, its room in the group and its clone. The bio stays counted. */
+/* Frees the object, its slot in the group and its clone. The bio stays counted. */
 static void loop_io_free(struct loop_io *io)
 {
-	loop_room_put(io->group);
+	loop_slot_put(io->group);
 	if (io->b->clone_bdev)
 		bio_put(&container_of(io, struct loop_clone, io)->bio);
 	else
@@ -293,13 +293,13 @@ static void loop_flush_queue(struct loop_io *io)
 }
 
 /*
- * A worker has written the bio, and submitters wait for room in its group. Ending it wakes
+ * A worker has written the bio, and submitters wait for slots of its group. Ending it wakes
  * two tasks, which may preempt the worker of all writes. A softirq ends many at a time.
  */
 static bool loop_io_ends_in_softirq(const struct loop_io *io)
 {
 	return io->state < LOOP_IO_INLINE && loop_io_is_write(io) && in_task() &&
-	       loop_room_is_awaited(io->group);
+	       loop_slot_is_awaited(io->group);
 }
 
 /* All of the bio is transferred. A write with FUA that the file did not sync is synced. */
@@ -1151,7 +1151,7 @@ static struct loop_io *loop_io_alloc(struct loop_backing *b, struct bio *bio)
 
 /*
  * Counts the bio and returns its object, NULL if there is nothing to do, or an error. A
- * bio that has been in a plug has a unit of its @group's room already.
+ * bio that has been in a plug has a slot of its @group already.
  */
 static struct loop_io *loop_io_start(struct bio *bio, struct loop_group *group)
 {
@@ -1170,11 +1170,11 @@ static struct loop_io *loop_io_start(struct bio *bio, struct loop_group *group)
 		return ERR_PTR(err);
 	}
 	if (!group)
-		group = loop_room_get(lo, bio, loop_bio_is_swap_out(b, bio));
+		group = loop_slot_get(lo, bio, loop_bio_is_swap_out(b, bio));
 	if (group) {
 		io = loop_io_alloc(b, bio);
 		if (!io)
-			loop_room_put(group);
+			loop_slot_put(group);
 	}
 	if (!io) {
 		loop_bio_count_end(lo);
@@ -1216,7 +1216,7 @@ static void loop_bio_issue(struct bio *bio, struct loop_group *group)
 
 	io = loop_io_start(bio, group);
 	if (IS_ERR_OR_NULL(io) && group)
-		loop_room_put(group);
+		loop_slot_put(group);
 	if (IS_ERR(io)) {
 		loop_bio_fail(bio, PTR_ERR(io));
 		return;
@@ -1227,7 +1227,7 @@ static void loop_bio_issue(struct bio *bio, struct loop_group *group)
 	}
 
 	loop_io_trace_start(io);
-	/* the device may have died while the bio waited for room, or for memory */
+	/* the device may have died while the bio waited for a slot, or for memory */
 	if (unlikely(READ_ONCE(io->b->lo->death))) {
 		loop_io_end(io, BLK_STS_IOERR);
 		return;

@@ -892,7 +892,7 @@ void loop_device_kill_locked(struct loop_device *lo)
 
 	loop_set_state_locked(lo, LOOP_RUNDOWN);
 	WRITE_ONCE(lo->death, LOOP_DYING);
-	/* bios that wait for room in a group go on, and then find the device dying */
+	/* bios that wait for a slot of a group go on, and then find the device dying */
 	loop_groups_let_go(lo);
 	wake_up(&lo->drained);
 	wake_up(&lo->events);

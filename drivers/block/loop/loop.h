@@ -172,9 +172,9 @@ struct loop_group {
 	struct cgroup_subsys_state *blkcg;	/* C: only compared; NULL for root and swap */
 	struct list_head	node;		/* L: in lo->groups */
 	unsigned int		users;		/* L: bios, and write_work */
-	atomic_t		room;		/* A: units, each bio in flight has one */
-	struct semaphore	waiters;	/* A: submitters that found no room */
-	atomic_t		plugged;	/* A: units that plugs hold; never all */
+	atomic_t		slots;		/* A: free ones; each bio in flight has one */
+	struct semaphore	waiters;	/* A: submitters that found no free slot */
+	atomic_t		plugged;	/* A: slots that plugs hold; never all */
 	struct list_head	writes;		/* L: of struct loop_io */
 	struct work_struct	write_work;	/* A */
 	struct llist_head	done;		/* A: of struct loop_io, for end_work */
@@ -459,7 +459,7 @@ struct loop_entries {
 	work_func_t		write_work;		/* of each group */
 	work_func_t		end_work;		/* of each group */
 	work_func_t		flush_work;		/* of each backing */
-	/* submits a bio that stands for @nr bios and has a unit of @group's room */
+	/* submits a bio that stands for @nr bios and has a slot of @group */
 	void	(*submit)(struct bio *bio, struct loop_group *group, unsigned int nr);
 };
 
@@ -475,11 +475,11 @@ void loop_work_exit(void);
 int loop_device_prepare(struct loop_device *lo);
 void loop_group_init(struct loop_group *group, struct loop_device *lo,
 		     unsigned int depth);
-struct loop_group *loop_room_get(struct loop_device *lo, struct bio *bio, bool swap_out);
-struct loop_group *loop_room_get_plugged(struct loop_device *lo, struct bio *bio);
-void loop_room_unplug(struct loop_group *group);
-bool loop_room_is_awaited(const struct loop_group *group);
-void loop_room_put(struct loop_group *group);
+struct loop_group *loop_slot_get(struct loop_device *lo, struct bio *bio, bool swap_out);
+struct loop_group *loop_slot_get_plugged(struct loop_device *lo, struct bio *bio);
+void loop_slot_unplug(struct loop_group *group);
+bool loop_slot_is_awaited(const struct loop_group *group);
+void loop_slot_put(struct loop_group *group);
 void loop_groups_free(struct loop_device *lo);
 void loop_groups_let_go(struct loop_device *lo);
 void loop_groups_reset(struct loop_device *lo);

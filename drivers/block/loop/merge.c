@@ -5,16 +5,16 @@
  * and a file does one large write with far less work than many small ones.
  *
  * Bios wait in the submitter's plug until it is finished, the submitter sleeps, or a bio
- * comes that does not continue them. They hold one unit of their group's room together. A
- * bio for which there is none is not plugged, and its submitter waits as usual.
+ * comes that does not continue them. They hold one slot of their group together. A bio for
+ * which there is none is not plugged, and its submitter waits as usual.
  *
  * When a task finishes its plug, a callback of another driver, such as md, may wait for
- * the device before the callback for these bios has run. So plugs leave one unit of room
+ * the device before the callback for these bios has run. So plugs leave one slot
  * to others, and their bios are not in flight: a change of the backing does not wait for
  * them, and they go to the backing that is in force when they are submitted.
  *
  * The heart calls loop_plug_add(), and gets the bios back by way of loop_entries->submit.
- * This room calls work.c for room. While it submits the bios of a plug that has ended, it
+ * This room calls work.c for slots. While it submits the bios of a plug that has ended, it
  * keeps the queue from being frozen; it takes no other lock.
  */
 #include <linux/bio.h>
@@ -29,7 +29,7 @@
 /* The bios of one device in one plug. Each one continues the one before. */
 struct loop_plug {
 	struct blk_plug_cb	cb;	/* its data is the device */
-	struct loop_group	*group;	/* with a unit of its room */
+	struct loop_group	*group;	/* with one of its slots */
 	struct bio		*first;
 	struct bio		*last;
 	struct bio		*merged; /* it stands for all; NULL: there is only one */
@@ -62,7 +62,7 @@ static void loop_merged_end(struct bio *merged)
 	bio_put(merged);
 }
 
-/* Adds the one segment of @bio. Returns false if there is no room for it. */
+/* Adds the one segment of @bio. Returns false if it does not fit. */
 static bool loop_merged_add(struct bio *merged, struct bio *bio)
 {
 	struct bio_vec bvec = mp_bvec_iter_bvec(bio->bi_io_vec, bio->bi_iter);
@@ -99,7 +99,7 @@ static void loop_plug_submit(struct loop_plug *plug)
 		part_stat_add(bdev, merges[STAT_WRITE], plug->nr - 1);
 		part_stat_unlock();
 	}
-	loop_room_unplug(plug->group);
+	loop_slot_unplug(plug->group);
 	loop_entries->submit(plug->merged ?: plug->first, plug->group, plug->nr);
 }
 
@@ -143,10 +143,10 @@ static void loop_unplug(struct blk_plug_cb *cb, bool from_schedule)
 	queue_work(loop_plug_workqueue, &plug->work);
 }
 
-/* Lets @plug hold only @bio. The submitter does not wait for room here. */
+/* Lets @plug hold only @bio. The submitter does not wait for a slot here. */
 static bool loop_plug_start(struct loop_plug *plug, struct bio *bio)
 {
-	struct loop_group *group = loop_room_get_plugged(plug->cb.data, bio);
+	struct loop_group *group = loop_slot_get_plugged(plug->cb.data, bio);
 
 	if (!group)
 		return false;
@@ -183,8 +183,8 @@ static bool loop_plug_continue(struct loop_plug *plug, struct bio *bio)
 
 /*
  * Puts @bio, a write with one segment, into the submitter's plug. Returns false if there
- * is none, or no room in the group. Bios in the plug then stay there: a bio that the
- * submitter submitted now would start only when the submitter, who may wait for room,
+ * is none, or no free slot of the group. Bios in the plug then stay there: a bio that the
+ * submitter submitted now would start only when the submitter, who may wait for a slot,
  * returns.
  */
 bool loop_plug_add(struct loop_device *lo, struct bio *bio)

@@ -56,9 +56,9 @@ MODULE_PARM_DESC(hw_queue_depth, "Bios of a device and cgroup that may be in fli
  * Groups
  */
 
-static void loop_room_init(struct loop_group *group, unsigned int depth)
+static void loop_slots_init(struct loop_group *group, unsigned int depth)
 {
-	atomic_set(&group->room, depth);
+	atomic_set(&group->slots, depth);
 	sema_init(&group->waiters, 0);
 }
 
@@ -66,7 +66,7 @@ void loop_group_init(struct loop_group *group, struct loop_device *lo,
 		     unsigned int depth)
 {
 	group->lo = lo;
-	loop_room_init(group, depth);
+	loop_slots_init(group, depth);
 	INIT_LIST_HEAD(&group->writes);
 	INIT_WORK(&group->write_work, loop_entries->write_work);
 	init_llist_head(&group->done);
@@ -165,39 +165,39 @@ static void loop_group_put(struct loop_group *group)
 }
 
 /*
- * Room: at most hw_queue_depth bios of a group are in flight
+ * Slots: at most hw_queue_depth bios of a group are in flight
  */
 
-static void loop_group_wait_for_room(struct loop_group *group)
+static void loop_group_wait_for_slot(struct loop_group *group)
 {
-	if (atomic_dec_return(&group->room) < 0)
+	if (atomic_dec_return(&group->slots) < 0)
 		down(&group->waiters);
 }
 
 /* The lock of the semaphore is taken only if a task waits. */
-static void loop_group_add_room(struct loop_group *group)
+static void loop_group_add_slot(struct loop_group *group)
 {
-	if (atomic_inc_return(&group->room) <= 0)
+	if (atomic_inc_return(&group->slots) <= 0)
 		up(&group->waiters);
 }
 
-static bool loop_group_try_room(struct loop_group *group)
+static bool loop_group_try_slot(struct loop_group *group)
 {
-	return atomic_dec_if_positive(&group->room) >= 0;
+	return atomic_dec_if_positive(&group->slots) >= 0;
 }
 
 /*
- * Returns the bio's group with a unit of its room. Submitters wait for one in order, or get
+ * Returns the bio's group with one of its slots. Submitters wait for one in order, or get
  * NULL if they must not wait. Each group has its own bound, so that a throttled cgroup does
  * not hold up the others.
  */
-struct loop_group *loop_room_get(struct loop_device *lo, struct bio *bio, bool swap_out)
+struct loop_group *loop_slot_get(struct loop_device *lo, struct bio *bio, bool swap_out)
 {
 	struct loop_group *group = swap_out ? &lo->swap_group : loop_group_get(lo, bio);
 
 	if (!(bio->bi_opf & REQ_NOWAIT)) {
-		loop_group_wait_for_room(group);
-	} else if (!loop_group_try_room(group)) {
+		loop_group_wait_for_slot(group);
+	} else if (!loop_group_try_slot(group)) {
 		loop_group_put(group);
 		return NULL;
 	}
@@ -205,16 +205,16 @@ struct loop_group *loop_room_get(struct loop_device *lo, struct bio *bio, bool s
 }
 
 /*
- * Returns the bio's group with a unit of its room for the bios of a plug, until
- * loop_room_unplug(), or NULL if none is left or plugs would hold all of them.
+ * Returns the bio's group with one of its slots for the bios of a plug, until
+ * loop_slot_unplug(), or NULL if none is free or plugs would hold all of them.
  */
-struct loop_group *loop_room_get_plugged(struct loop_device *lo, struct bio *bio)
+struct loop_group *loop_slot_get_plugged(struct loop_device *lo, struct bio *bio)
 {
 	struct loop_group *group = loop_group_get(lo, bio);
 
 	if (!atomic_add_unless(&group->plugged, 1, loop_queue_depth - 1))
 		goto out_put;
-	if (loop_group_try_room(group))
+	if (loop_group_try_slot(group))
 		return group;
 	atomic_dec(&group->plugged);
 out_put:
@@ -222,28 +222,28 @@ out_put:
 	return NULL;
 }
 
-/* The bios leave the plug, and one that stands for them keeps the unit. */
-void loop_room_unplug(struct loop_group *group)
+/* The bios leave the plug, and one that stands for them keeps the slot. */
+void loop_slot_unplug(struct loop_group *group)
 {
 	atomic_dec(&group->plugged);
 }
 
-/* Submitters wait for a unit. */
-bool loop_room_is_awaited(const struct loop_group *group)
+/* Submitters wait for a slot. */
+bool loop_slot_is_awaited(const struct loop_group *group)
 {
-	return atomic_read(&group->room) < 0;
+	return atomic_read(&group->slots) < 0;
 }
 
-/* Gives the unit back, and the group with it. */
-void loop_room_put(struct loop_group *group)
+/* Gives the slot back, and the group with it. */
+void loop_slot_put(struct loop_group *group)
 {
-	loop_group_add_room(group);
+	loop_group_add_slot(group);
 	loop_group_put(group);
 }
 
 /*
- * Gives each group of a dead device room for one more. A bio that waits for room
- * takes it, fails, and so passes it on to the next.
+ * Gives each group of a dead device one more slot. A bio that waits for one takes it,
+ * fails, and so passes it on to the next.
  */
 void loop_groups_let_go(struct loop_device *lo)
 {
@@ -251,9 +251,9 @@ void loop_groups_let_go(struct loop_device *lo)
 
 	scoped_guard(spinlock_irqsave, &lo->group_lock)
 		list_for_each_entry(group, &lo->groups, node)
-			loop_group_add_room(group);
-	loop_group_add_room(&lo->root_group);
-	loop_group_add_room(&lo->swap_group);
+			loop_group_add_slot(group);
+	loop_group_add_slot(&lo->root_group);
+	loop_group_add_slot(&lo->swap_group);
 }
 
 /* Gives each group its own bound again. No bio is in flight. */
@@ -263,9 +263,9 @@ void loop_groups_reset(struct loop_device *lo)
 
 	scoped_guard(spinlock_irqsave, &lo->group_lock)
 		list_for_each_entry(group, &lo->groups, node)
-			loop_room_init(group, loop_queue_depth);
-	loop_room_init(&lo->root_group, loop_queue_depth);
-	loop_room_init(&lo->swap_group, LOOP_SWAP_DEPTH);
+			loop_slots_init(group, loop_queue_depth);
+	loop_slots_init(&lo->root_group, loop_queue_depth);
+	loop_slots_init(&lo->swap_group, LOOP_SWAP_DEPTH);
 }
 
 void loop_groups_free(struct loop_device *lo)

@@ -254,7 +254,7 @@ waits_and_dies()
 	wait_for 10 counted "$dev" cloned > /dev/null || return
 	dd if=/dev/zero of="$dev" bs=4k count=1 seek=20 oflag=direct status=none 2> /dev/null &
 	second=$!
-	wait_for 10 waits_for_room "$second" && {
+	wait_for 10 waits_for_slot "$second" && {
 		"$LOOP_TEST_BIN/loopctl" detach --force --timeout 1 "$dev"
 		fails wait "$second"
 	}
@@ -264,7 +264,7 @@ waits_and_dies()
 }
 
 # The functions in which a task sleeps are not in its stack.
-waits_for_room()
+waits_for_slot()
 {
 	head -n 1 "/proc/$1/stack" | grep -q '\[loop\]'
 }
@@ -285,10 +285,10 @@ died()
 if command -v dmsetup > /dev/null; then
 	claim "the module loads with a depth of 1" eval \
 		'loop_unload && loop_load hw_queue_depth=1'
-	claim "loop_bio_done: a write that waits for room when the device is detached by force" \
+	claim "loop_bio_done: a write that waits for a slot when the device is detached by force" \
 		died
 else
-	tap_skip "loop_bio_done: a write that waits for room" "no dmsetup"
+	tap_skip "loop_bio_done: a write that waits for a slot" "no dmsetup"
 fi
 
 test_end

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# More tasks write than hw_queue_depth lets in, so they wait for room, and a softirq ends
+# More tasks write than hw_queue_depth lets in, so they wait for slots, and a softirq ends
 # what workers have written. This checks the data, groups that are replaced, and detaches.
 
 # shellcheck disable=SC2317 # claims call functions by name
@@ -67,7 +67,7 @@ groups_write()
 	done
 }
 
-# detached_by_force: all that wait for room fail, and the device works again
+# detached_by_force: all that wait for slots fail, and the device works again
 detached_by_force()
 {
 	local dev pid
@@ -115,10 +115,10 @@ for depth in 1 2; do
 			ended_in_softirq written off writers
 		claim "a depth of $depth, $type: workers write directly" written on writers
 	done
-	claim "a depth of $depth: a detach by force fails the writes that wait for room" \
+	claim "a depth of $depth: a detach by force fails the writes that wait for slots" \
 		detached_by_force
 	claim "a depth of $depth: attached, written and detached, 10 times" cycles 10
-	# few of four tasks wait for room if there is more of it
+	# few of four tasks wait for slots if there are more
 	[ "$depth" = 1 ] || continue
 	if groups_start && echo +io > "$groups/a/cgroup.subtree_control"; then
 		claim "a depth of $depth: more cgroups write than a device keeps groups for" \
