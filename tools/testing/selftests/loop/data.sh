@@ -42,14 +42,11 @@ verify()
 	local target=$1 direct=$2
 
 	shift 2
-	fio --output-format=terse --filename="$target" --ioengine=libaio \
+	quiet_fio --filename="$target" --ioengine=libaio \
 		--size=6M --blockalign=512 --fallocate=none \
 		--name=writer --rw=randwrite --direct="$direct" --bsrange=512-128k \
 		--randseed=42 --verify=crc32c --verify_fatal=1 --iodepth=16 \
-		--end_fsync=1 "$@" > "$LOOP_SCRATCH/fio" 2>&1 || {
-		head -n 20 "$LOOP_SCRATCH/fio"
-		return 1
-	}
+		--end_fsync=1 "$@"
 }
 
 # Readers of all data run beside the writer, and none may fail.

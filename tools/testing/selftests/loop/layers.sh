@@ -145,13 +145,10 @@ verify()
 	for dev in "$@"; do
 		jobs+=("--name=${dev##*/}" "--filename=$dev")
 	done
-	fio --output-format=terse --ioengine=libaio --direct=1 --rw=randwrite \
+	quiet_fio --ioengine=libaio --direct=1 --rw=randwrite \
 		--size=$((512 + 7680 * long))k --bsrange=512-64k --blockalign=512 --iodepth=16 \
 		--verify=crc32c --verify_fatal=1 --do_verify=1 --end_fsync=1 --fallocate=none \
-		"${jobs[@]}" > "$LOOP_SCRATCH/fio" 2>&1 || {
-		grep -v '^[0-9];' "$LOOP_SCRATCH/fio" | head -n 20
-		return 1
-	}
+		"${jobs[@]}"
 }
 
 deep_devices()

@@ -206,6 +206,15 @@ trace_while()
 	return "$rc"
 }
 
+# quiet_fio OPTION...: runs fio, and prints what it says only if it fails
+quiet_fio()
+{
+	fio --output-format=terse "$@" > "$LOOP_SCRATCH/fio" 2>&1 || {
+		grep -v '^[0-9];' "$LOOP_SCRATCH/fio" | head -n 20
+		return 1
+	}
+}
+
 # ---- cgroups ----
 
 groups_start()

@@ -21,13 +21,9 @@ writers()
 	local dev=$1
 
 	shift
-	fio --minimal --name=writers --filename="$dev" --rw=randwrite --bs=4k \
+	quiet_fio --name=writers --filename="$dev" --rw=randwrite --bs=4k \
 		--ioengine=psync --direct=1 --thread=1 --numjobs="$tasks" --size=128k \
-		--offset_increment=128k --verify=crc32c --verify_fatal=1 "$@" \
-		> "$LOOP_SCRATCH/fio" 2>&1 || {
-		tail -n 20 "$LOOP_SCRATCH/fio"
-		return 1
-	}
+		--offset_increment=128k --verify=crc32c --verify_fatal=1 "$@"
 }
 
 # ended_in_softirq COMMAND...: the command succeeds, and a softirq ends writes meanwhile
