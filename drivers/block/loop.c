@@ -581,7 +581,8 @@ static void loop_io_bounce(struct loop_io *io)
 	iov_iter_bvec(&iter, write ? ITER_SOURCE : ITER_DEST, &bvec, 1, len);
 	init_sync_kiocb(&io->iocb, io->b->file);
 	io->iocb.ki_pos = io->pos;
-	io->iocb.ki_flags |= IOCB_DIRECT;
+	/* the file may be open with O_APPEND */
+	io->iocb.ki_flags = IOCB_DIRECT;
 	io->iocb.ki_ioprio = io->bio->bi_ioprio;
 	if (write) {
 		io->iocb.ki_flags |= IOCB_WRITE;

@@ -119,9 +119,25 @@ unmap
 # system; the memory begins with a block.
 neighbours()
 {
-	local dev rc=0
+	local dev
 
-	dev=$(attach_to "$1" on -b 1024) && snap "$dev" || return
+	dev=$(attach_to "$1" on -b 1024) && neighbours_on "$dev"
+}
+
+# appended FILE: the same with a file that is open with O_APPEND
+appended()
+{
+	local dev size
+
+	size=$(stat -c %s "$1") && dev=$("$helper" attach-append "$1" 1024) &&
+		neighbours_on "$dev" && same size "$size" "$(stat -c %s "$1")"
+}
+
+neighbours_on()
+{
+	local dev=$1 rc=0
+
+	snap "$dev"
 	"$helper" neighbours "$dev" 500 || rc=1
 	[ "$(since "$dev" worker_align)" -ge 500 ] || { all_since "$dev"; rc=1; }
 	detach "$dev"
@@ -137,6 +153,8 @@ if map "0 $sectors crypt aes-xts-plain64 $(printf '%064d' 1) 0 $disk 0 1 sector_
 		written_image "$at/img" 64
 		claim "$fs on dm-crypt, blocks of 1 KiB: unaligned memory beside aligned" \
 			neighbours "$at/img"
+		claim "$fs on dm-crypt, blocks of 1 KiB: a file that is open with O_APPEND" \
+			appended "$at/img"
 		umount "$at"
 	done
 	unmap

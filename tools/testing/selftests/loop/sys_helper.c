@@ -27,6 +27,9 @@
  *   sys_helper extents FILE DEVICE      compares the data of FILE with DEVICE,
  *                                       which must have zeroes in its holes
  *   sys_helper direct-align FILE        prints the alignment of direct I/O, or 0
+ *   sys_helper attach-append FILE SIZE  attaches it to a free device with direct I/O
+ *                                       and that block size; the file is open with
+ *                                       O_APPEND; prints the device
  *   sys_helper neighbours DEVICE COUNT  writes blocks of 1 KiB side by side, from
  *                                       memory that is aligned and that is not
  *   sys_helper fill FILE SOURCE END READY
@@ -171,6 +174,19 @@ static int cmd_attach(char **arg)
 	if (ioctl(open_control(), LOOP_CTL_ATTACH, &a))
 		return result(-1);
 	return result(a.out_index);
+}
+
+static int cmd_attach_append(char **arg)
+{
+	struct loop_ctl_attach a = {
+		.size = sizeof(a), .index = -1, .lo_flags = LO_FLAGS_DIRECT_IO,
+		.fd = open_or_die(arg[0], O_RDWR | O_APPEND), .block_size = atoi(arg[1]),
+	};
+
+	if (ioctl(open_control(), LOOP_CTL_ATTACH, &a))
+		return result(-1);
+	printf("/dev/loop%d\n", a.out_index);
+	return 0;
 }
 
 static int cmd_detach(char **arg)
@@ -813,6 +829,7 @@ const struct command commands[] = {
 	{ "configure-bad", 2, cmd_configure_bad },
 	{ "cycles", 3, cmd_cycles },
 	{ "attach", 2, cmd_attach },
+	{ "attach-append", 2, cmd_attach_append },
 	{ "detach", 1, cmd_detach },
 	{ "attach-cycles", 3, cmd_attach_cycles },
 	{ "attach-until", 2, cmd_attach_until },
