@@ -620,9 +620,11 @@ static void loop_backing_derive_features(struct loop_backing *b)
 	}
 	if (lower && blk_queue_rot(bdev_get_queue(lower)))
 		b->features |= BLK_FEAT_ROTATIONAL;
-	/* with direct I/O, the device below gets the pages of the bio */
-	if ((b->params.direct || b->swap_out) &&
-	    loop_file_wants_stable_pages(b->file))
+	/*
+	 * With direct I/O, the device below gets the pages of the bio. A file system above
+	 * asks for this only when it is mounted, and direct I/O may be turned on later.
+	 */
+	if (loop_file_wants_stable_pages(b->file))
 		b->features |= BLK_FEAT_STABLE_WRITES;
 }
 

@@ -271,7 +271,7 @@ if wanted disk; then
 	claim "a disk, buffered: FUA and flush are on the medium when they end" disk off 0
 	echo 1 > "/sys/block/${low##*/}/queue/stable_writes"
 	claim "a disk that wants stable pages, direct I/O: so does the device" disk on 1
-	claim "a disk that wants stable pages, buffered: the device need not" disk off 0
+	claim "a disk that wants stable pages, buffered: so does the device" disk off 1
 	echo 0 > "/sys/block/${low##*/}/queue/stable_writes"
 fi
 
