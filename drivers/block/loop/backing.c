@@ -743,10 +743,9 @@ int loop_backing_derive(struct loop_backing *b, bool resize)
 		      loop_file_can_swap(b->file) &&
 		      !((b->params.offset | PAGE_SIZE) & b->dio_offset_mask);
 	b->mixes = loop_backing_mixes(b);
-	b->write_waits = b->mixes ||
-			 (b->params.direct &&
-			  (loop_inode_fs(loop_file_data_inode(b->file)) &
-			   LOOP_FS_FORGETS_ASYNC));
+	b->write_waits = b->mixes || !b->params.direct ||
+			 (loop_inode_fs(loop_file_data_inode(b->file)) &
+			  LOOP_FS_FORGETS_ASYNC);
 	loop_backing_derive_features(b);
 	loop_backing_derive_limits(b);
 	loop_backing_derive_inline(b);

@@ -125,7 +125,7 @@ struct loop_backing {
 	bool			inline_cached;	/* C: inline reads ask the page cache only */
 	bool			uncached;	/* C: buffered I/O leaves nothing in the cache */
 	bool			honours_dsync;	/* C: direct writes obey IOCB_DSYNC */
-	bool			write_waits;	/* C: writes of workers are synchronous */
+	bool			write_waits;	/* C: writes are synchronous */
 	bool			mixes;		/* C: a folio gets direct and buffered writes */
 	struct loop_backoff	backoff[2];	/* for reads, and for writes */
 	struct block_device	*clone_bdev;	/* C: gets clones of bios, or NULL */
