@@ -288,7 +288,7 @@ static void loop_flush_queue(struct loop_io *io)
 	scoped_guard(spinlock_irqsave, &b->flush_lock) {
 		list_add_tail(&io->node, &b->flush_list);
 		/* after the unlock the bio may have ended, and the backing be gone */
-		queue_work(b->lo->write_queue, &b->flush_work);
+		queue_work(b->lo->flush_queue, &b->flush_work);
 	}
 }
 

@@ -29,8 +29,10 @@ void loop_device_free(struct loop_device *lo)
 {
 	if (lo->write_queue)
 		destroy_workqueue(lo->write_queue);
-	if (lo->workqueue)
-		destroy_workqueue(lo->workqueue);
+	if (lo->flush_queue)
+		destroy_workqueue(lo->flush_queue);
+	if (lo->read_queue)
+		destroy_workqueue(lo->read_queue);
 	loop_groups_free(lo);
 	mempool_exit(&lo->io_pool);
 	free_percpu(lo->counters);

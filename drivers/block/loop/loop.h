@@ -203,8 +203,9 @@ struct loop_device {
 	struct loop_backing __rcu *backing;	/* R */
 	enum loop_death		death;		/* X: each bio looks at it */
 	mempool_t		io_pool;	/* A */
-	struct workqueue_struct	*workqueue;	/* M: made by the first attach */
+	struct workqueue_struct	*read_queue;	/* M: made by the first attach */
 	struct workqueue_struct	*write_queue;	/* M: made by the first attach */
+	struct workqueue_struct	*flush_queue;	/* M: made by the first attach */
 	struct loop_counters __percpu *counters; /* A */
 	wait_queue_head_t	drained;	/* A: a bio ended, or a backing lost a user */
 	struct queue_limits	free_limits;	/* C */

@@ -29,8 +29,9 @@ DEFINE_PER_CPU(struct loop_io *, loop_io_spare);
 struct workqueue_struct *loop_remove_workqueue;
 
 /*
- * Its workers finish detaches by force, and may wait for a file that hangs. WQ_MAX_ACTIVE
- * bounds how many devices can hang so before another one has to wait.
+ * Its workers finish detaches by force, and may wait for a file that hangs. WQ_MAX_ACTIVE,
+ * shared out among the NUMA nodes, bounds how many devices can hang so before another one
+ * has to wait.
  */
 struct workqueue_struct *loop_force_workqueue;
 
@@ -280,37 +281,43 @@ void loop_groups_free(struct loop_device *lo)
  * Queues
  */
 
-/* Makes the workqueues, which a device keeps from its first attach on. */
+/*
+ * This has no WQ_MEM_RECLAIM, as a worker may flush a workqueue that does not have it
+ * either: xfs does this when it is out of space.
+ */
+static struct workqueue_struct *loop_queue_alloc(struct loop_device *lo, const char *what)
+{
+	return alloc_workqueue("loop%d-%s", WQ_UNBOUND | WQ_FREEZABLE, WQ_MAX_ACTIVE,
+			       lo->number, what);
+}
+
+/*
+ * Makes the workqueues, which a device keeps from its first attach on. Reads of a few
+ * throttled cgroups, and then their writes, may take all workers that a queue runs at a
+ * time; so each kind has a queue. Each device has its own, as for example a flush of a file
+ * on another loop device waits for a flush of that device.
+ */
 int loop_device_prepare(struct loop_device *lo)
 {
 	lockdep_assert_held(&lo->mutex);
 
-	/*
-	 * This has no WQ_MEM_RECLAIM, as a worker may flush a workqueue that does
-	 * not have it either: xfs does this when it is out of space.
-	 */
-	if (!lo->workqueue)
-		lo->workqueue = alloc_workqueue("loop%d",
-						WQ_UNBOUND | WQ_FREEZABLE,
-						WQ_MAX_ACTIVE, lo->number);
-	/*
-	 * Flushes and the writes of groups have a queue of their own, as the reads of a
-	 * few cgroups may take all workers that the other queue runs at a time. Each
-	 * device has one, as a flush of a file on another loop device waits for a flush
-	 * of that device.
-	 */
+	if (!lo->read_queue)
+		lo->read_queue = loop_queue_alloc(lo, "read");
 	if (!lo->write_queue)
-		lo->write_queue = alloc_workqueue("loop%d-write",
-						  WQ_UNBOUND | WQ_FREEZABLE,
-						  WQ_MAX_ACTIVE, lo->number);
-	return lo->workqueue && lo->write_queue ? 0 : -ENOMEM;
+		lo->write_queue = loop_queue_alloc(lo, "write");
+	if (!lo->flush_queue)
+		lo->flush_queue = loop_queue_alloc(lo, "flush");
+	return lo->read_queue && lo->write_queue && lo->flush_queue ? 0 : -ENOMEM;
 }
 
 /* Queues the bio for one of many workers. */
 void loop_io_queue_work(struct loop_io *io)
 {
+	struct loop_device *lo = io->group->lo;
+
 	INIT_WORK(&io->work, loop_entries->io_work);
-	queue_work(io->group->lo->workqueue, &io->work);
+	queue_work(bio_op(io->bio) == REQ_OP_READ ? lo->read_queue : lo->write_queue,
+		   &io->work);
 }
 
 /* Queues the bio for the one worker that does the group's writes. */
