@@ -134,7 +134,7 @@ static enum status attach_file(const char *name, bool read_only)
 	for (i = 0; i < ATTEMPTS && again; i++)
 		status = attach_once(control, file, flags, &again);
 	if (again) {
-		fprintf(stderr, "%s: %d free devices were taken by others\n",
+		fprintf(stderr, "%s: others took %d free devices, or have the file exclusively\n",
 			program, ATTEMPTS);
 		status = STATUS_NO_DEVICE;
 	}

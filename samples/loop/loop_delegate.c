@@ -6,12 +6,14 @@
  */
 #include <err.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -82,7 +84,7 @@ static void resize(int sock, off_t size)
 	struct loop_info64 info;
 	int lease, image;
 
-	if (setgid(NOBODY) || setuid(NOBODY))
+	if (setgroups(0, NULL) || setgid(NOBODY) || setuid(NOBODY))
 		err(1, "setuid");
 	receive_fds(sock, &lease, &image);
 	if (ftruncate(image, size))
@@ -121,12 +123,20 @@ int main(int argc, char **argv)
 	};
 	struct pollfd change = { .events = POLLPRI };
 	int control, sock[2], status;
+	unsigned long long size;
+	struct stat st;
+	char *end;
 
 	if (argc != 3)
 		errx(2, "usage: %s IMAGE NEW-SIZE", argv[0]);
+	size = strtoull(argv[2], &end, 0);
+	if (end == argv[2] || *end)
+		errx(2, "%s: not a number of bytes", argv[2]);
 	a.fd = open(argv[1], O_RDWR | O_CLOEXEC);
-	if (a.fd < 0)
+	if (a.fd < 0 || fstat(a.fd, &st))
 		err(1, "%s", argv[1]);
+	if (size < (unsigned long long)st.st_size)
+		errx(2, "%s: larger than %llu bytes already", argv[1], size);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock))
 		err(1, "socketpair");
 	switch (fork()) {
@@ -134,7 +144,7 @@ int main(int argc, char **argv)
 		err(1, "fork");
 	case 0:
 		close(sock[0]);
-		resize(sock[1], strtoull(argv[2], NULL, 0));
+		resize(sock[1], size);
 	}
 
 	control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);

@@ -264,6 +264,19 @@ static enum status run(const struct request *r)
 	return found ? STATUS_NOT_RUN : STATUS_NOT_FOUND;
 }
 
+/* The number cannot be printed, and nobody else knows which device has the file. */
+static enum status attach_undo(int control, const struct loop_ctl_attach *a)
+{
+	struct loop_ctl_detach d = {
+		.size = sizeof(d), .mode = LOOP_DETACH_NOW,
+		.index = a->out_index, .diskseq = a->out_diskseq,
+	};
+
+	if (ioctl(control, LOOP_CTL_DETACH, &d))
+		warn("/dev/loop%d: the file stays attached", a->out_index);
+	return STATUS_FAILED;
+}
+
 static enum status attach(struct request *r)
 {
 	struct loop_ctl_attach *a = &r->a;
@@ -295,7 +308,7 @@ static enum status attach(struct request *r)
 	if (r->command)
 		return run(r);
 	printf("/dev/loop%d\n", a->out_index);
-	return STATUS_OK;
+	return fflush(stdout) ? attach_undo(control, a) : STATUS_OK;
 }
 
 int cmd_attach(int argc, char **argv)

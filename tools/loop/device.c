@@ -204,6 +204,7 @@ bool read_counter(FILE *file, struct counter *c)
 void read_path(const struct loop_ctl_entry *e, char *path, size_t size)
 {
 	unsigned long long seq = 0;
+	size_t len;
 	FILE *file;
 
 	path[0] = '\0';
@@ -212,10 +213,10 @@ void read_path(const struct loop_ctl_entry *e, char *path, size_t size)
 	file = open_sysfs(e->index, "loop/backing_file");
 	if (!file)
 		return;
-	if (!fgets(path, size, file))
-		path[0] = '\0';
+	/* The path may have line breaks, and ends with one more. */
+	len = fread(path, 1, size - 1, file);
 	fclose(file);
-	path[strcspn(path, "\n")] = '\0';
+	path[len ? len - 1 : 0] = '\0';
 	file = open_sysfs(e->index, "diskseq");
 	if (!file || fscanf(file, "%llu", &seq) != 1 || seq != e->diskseq)
 		path[0] = '\0';

@@ -7,6 +7,7 @@
  */
 #include <dirent.h>
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -16,6 +17,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <wctype.h>
 #include "loopctl.h"
 
 /* The device and its partitions */
@@ -341,15 +343,43 @@ void holders_free(struct holders *h)
 	free(h->line);
 }
 
+/*
+ * Prints a line for each user. Other users choose the names of their processes and
+ * directories, so what is no printable character becomes a question mark.
+ */
+void holders_print(const struct holders *h, FILE *file, const char *prefix)
+{
+	const char *c, *end;
+	unsigned int i;
+	wchar_t wide;
+	int len;
+
+	for (i = 0; i < h->count; i++) {
+		fputs(prefix, file);
+		end = h->line[i] + strlen(h->line[i]);
+		for (c = h->line[i]; c < end; c += len) {
+			len = mbtowc(&wide, c, end - c);
+			if (len > 0 && iswprint(wide)) {
+				fwrite(c, len, 1, file);
+			} else {
+				fputc('?', file);
+				len = len > 0 ? len : 1;
+			}
+		}
+		fputc('\n', file);
+	}
+}
+
 /* Prints on stderr who uses the device. */
 void holders_report(int control, unsigned int index)
 {
 	struct holders h;
-	unsigned int i;
+	char prefix[64];
 
 	holders_init(&h, control, index);
-	for (i = 0; i < h.count; i++)
-		warnx("/dev/loop%u is used by %s", index, h.line[i]);
+	snprintf(prefix, sizeof(prefix), "%s: /dev/loop%u is used by ",
+		 program_invocation_short_name, index);
+	holders_print(&h, stderr, prefix);
 	if (!h.count)
 		warnx("/dev/loop%u: /proc and /sys do not tell who uses it",
 		      index);

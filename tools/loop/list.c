@@ -223,6 +223,9 @@ static enum status list(int control, struct selection *s, bool all,
 		if (selected(s, e))
 			add_row(t, e);
 	printed = table_end(t);
+	/* the list has not been read, so it does not tell what is missing */
+	if (status != STATUS_OK)
+		return status;
 	status = selection_missing(s, no_device, status);
 	return status == STATUS_OK ? printed : status;
 }
@@ -378,11 +381,8 @@ static enum status show_unmet(const struct loop_ctl_entry *e)
 
 static void show_holders(const struct holders *h)
 {
-	unsigned int i;
-
 	printf("\nHOLDERS\n");
-	for (i = 0; i < h->count; i++)
-		puts(h->line[i]);
+	holders_print(h, stdout, "");
 }
 
 /* Prints the counters that are not 0; the device may have none. */
@@ -452,6 +452,7 @@ static enum status show_json(const struct loop_ctl_entry *e,
 {
 	FILE *file = open_sysfs(e->index, "loop_stats");
 	struct counter c;
+	enum column_type type;
 	char text[32], *lines;
 
 	table_begin(t);
@@ -464,9 +465,10 @@ static enum status show_json(const struct loop_ctl_entry *e,
 	if (file)
 		fclose(file);
 	lines = h ? join(h) : NULL;
+	/* libsmartcols prints an empty array as [null], so no holders are null */
+	type = h && h->count ? TYPE_LIST : TYPE_TEXT;
 	if (lines)
-		table_append(t, &(struct column){ "holders", TYPE_LIST, NULL },
-			     lines);
+		table_append(t, &(struct column){ "holders", type, NULL }, lines);
 	free(lines);
 	return table_end(t);
 }

@@ -56,6 +56,7 @@ struct holders {
 };
 
 void holders_init(struct holders *h, int control, unsigned int index);
+void holders_print(const struct holders *h, FILE *file, const char *prefix);
 void holders_report(int control, unsigned int index);
 void holders_free(struct holders *h);
 

@@ -397,7 +397,7 @@ loopctl_held()
 # The holders are another mount namespace, a process, a mapping, dm and a loop device.
 loopctl_holders()
 {
-	local d top pid at=$LOOP_SCRATCH/holders out
+	local d top pid at=$LOOP_SCRATCH/$'hold\eers' out
 
 	mkdir -p "$at"
 	mkfs.ext4 -q -F "$file" && d=$("$loopctl" attach "$file") || return
@@ -405,12 +405,14 @@ loopctl_holders()
 	pid=$!
 	wait_for 10 grep -q " $at ext4 " "/proc/$pid/mounts" || return
 	out=$("$loopctl" show --holders "$d")
-	grep -q "^mount $at (ext4) in the mount namespace of process $pid (sleep)\$" <<< "$out" || {
+	grep -q "^mount ${at//$'\e'/?} (ext4) in the mount namespace of process $pid (sleep)\$" \
+		<<< "$out" || {
 		echo "$out"
 		return 1
 	}
 	kill "$pid"
 	wait "$pid"
+	"$loopctl" show --json --holders "$d" | in_json 'd[0]["holders"] is None' || return
 	top=$("$loopctl" attach --read-only "$d") &&
 		"$loopctl" show -H "$d" | grep -qx "device $top" &&
 		"$loopctl" show --json --holders "$d" | in_json 'd[0]["holders"] == ["device " + sys.argv[2]]' "$top" &&
@@ -429,6 +431,24 @@ time.sleep(100)' "$d" > "$LOOP_SCRATCH/mapped" &
 	kill "$pid"
 	wait "$pid"
 	"$loopctl" detach --wait "$d"
+}
+
+# A line break in the name of the file
+loopctl_line_break()
+{
+	local d name=$LOOP_SCRATCH/$'line\nbreak'
+
+	image "$name" 1M && d=$("$loopctl" attach "$name") &&
+		"$loopctl" list --json --output BACK-FILE "$d" |
+		in_json 'd[0]["back-file"] == sys.argv[2]' "$name" && "$loopctl" detach "$d" &&
+		rm "$name"
+}
+
+# What cannot be printed is undone.
+loopctl_full()
+{
+	fails "$loopctl" attach "$file" > /dev/full &&
+		same "the file is attached to" "" "$("$loopctl" find "$file")"
 }
 
 # in_json CODE ARGUMENT...: CODE is true for the JSON on stdin; d has the devices
@@ -561,6 +581,8 @@ if [ -x "$loopctl" ]; then
 	claim "loopctl: detach --diskseq, --any" loopctl_diskseq
 	claim "loopctl: attach FILE -- COMMAND" loopctl_held
 	claim "loopctl: show --holders" loopctl_holders
+	claim "loopctl: a file whose name has a line break" loopctl_line_break
+	claim "loopctl: attach, and no space to print the device" loopctl_full
 else
 	tap_skip "loopctl" "not built"
 fi
