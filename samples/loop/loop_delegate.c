@@ -5,9 +5,11 @@
  * device. It could also run in a container that has no /dev/loop-control.
  */
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,7 +87,7 @@ static void resize(int sock, off_t size)
 	int lease, image;
 
 	if (setgroups(0, NULL) || setgid(NOBODY) || setuid(NOBODY))
-		err(1, "setuid");
+		err(1, "drop privileges");
 	receive_fds(sock, &lease, &image);
 	if (ftruncate(image, size))
 		err(1, "ftruncate");
@@ -129,8 +131,9 @@ int main(int argc, char **argv)
 
 	if (argc != 3)
 		errx(2, "usage: %s IMAGE NEW-SIZE", argv[0]);
+	errno = 0;
 	size = strtoull(argv[2], &end, 0);
-	if (end == argv[2] || *end)
+	if (end == argv[2] || *end || errno || size > INT64_MAX)
 		errx(2, "%s: not a number of bytes", argv[2]);
 	a.fd = open(argv[1], O_RDWR | O_CLOEXEC);
 	if (a.fd < 0 || fstat(a.fd, &st))

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -267,13 +268,16 @@ static enum status run(const struct request *r)
 /* The number cannot be printed, and nobody else knows which device has the file. */
 static enum status attach_undo(int control, const struct loop_ctl_attach *a)
 {
+	/* udev may have the device open just now */
 	struct loop_ctl_detach d = {
-		.size = sizeof(d), .mode = LOOP_DETACH_NOW,
+		.size = sizeof(d), .mode = LOOP_DETACH_LAZY,
 		.index = a->out_index, .diskseq = a->out_diskseq,
 	};
+	int why = errno;
 
 	if (ioctl(control, LOOP_CTL_DETACH, &d))
 		warn("/dev/loop%d: the file stays attached", a->out_index);
+	errno = why;
 	return STATUS_FAILED;
 }
 
@@ -307,8 +311,10 @@ static enum status attach(struct request *r)
 		return attach_failed(r);
 	if (r->command)
 		return run(r);
-	printf("/dev/loop%d\n", a->out_index);
-	return fflush(stdout) ? attach_undo(control, a) : STATUS_OK;
+	signal(SIGPIPE, SIG_IGN);
+	if (printf("/dev/loop%d\n", a->out_index) < 0 || fflush(stdout))
+		return attach_undo(control, a);
+	return STATUS_OK;
 }
 
 int cmd_attach(int argc, char **argv)

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
-
+#include <wchar.h>
 #include <wctype.h>
 #include "loopctl.h"
 
@@ -344,29 +344,34 @@ void holders_free(struct holders *h)
 }
 
 /*
- * Prints a line for each user. Other users choose the names of their processes and
- * directories, so what is no printable character becomes a question mark.
+ * Other users choose the names of their processes and directories, so a byte that belongs
+ * to no printable character becomes a question mark.
  */
+static void make_printable(char *text)
+{
+	mbstate_t state = { };
+	wchar_t wide;
+	size_t len;
+
+	while (*text) {
+		len = mbrtowc(&wide, text, strlen(text), &state);
+		if (len != (size_t)-1 && len != (size_t)-2 && iswprint(wide)) {
+			text += len;
+			continue;
+		}
+		*text++ = '?';
+		memset(&state, 0, sizeof(state));
+	}
+}
+
+/* Prints a line for each user. */
 void holders_print(const struct holders *h, FILE *file, const char *prefix)
 {
-	const char *c, *end;
 	unsigned int i;
-	wchar_t wide;
-	int len;
 
 	for (i = 0; i < h->count; i++) {
-		fputs(prefix, file);
-		end = h->line[i] + strlen(h->line[i]);
-		for (c = h->line[i]; c < end; c += len) {
-			len = mbtowc(&wide, c, end - c);
-			if (len > 0 && iswprint(wide)) {
-				fwrite(c, len, 1, file);
-			} else {
-				fputc('?', file);
-				len = len > 0 ? len : 1;
-			}
-		}
-		fputc('\n', file);
+		make_printable(h->line[i]);
+		fprintf(file, "%s%s\n", prefix, h->line[i]);
 	}
 }
 

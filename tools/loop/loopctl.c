@@ -11,12 +11,14 @@
  */
 #include <err.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <locale.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "loopctl.h"
 
@@ -155,8 +157,14 @@ static const struct {
 int main(int argc, char **argv)
 {
 	unsigned int i;
-	int status;
+	int status, fd;
 
+	/* No file gets the number of a standard stream that is closed. */
+	do {
+		fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
 	/* libsmartcols needs to know which characters can be printed. */
 	setlocale(LC_CTYPE, "");
 	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")))

@@ -743,6 +743,7 @@ int loop_backing_derive(struct loop_backing *b, bool resize)
 		      loop_file_can_swap(b->file) &&
 		      !((b->params.offset | PAGE_SIZE) & b->dio_offset_mask);
 	b->mixes = loop_backing_mixes(b);
+	/* without direct I/O, swapping out writes directly beside buffered writes */
 	b->write_waits = b->mixes || !b->params.direct ||
 			 (loop_inode_fs(loop_file_data_inode(b->file)) &
 			  LOOP_FS_FORGETS_ASYNC);

@@ -9,8 +9,8 @@
  * which there is none is not plugged, and its submitter waits as usual.
  *
  * When a task finishes its plug, a callback of another driver, such as md, may wait for
- * the device before the callback for these bios has run. So plugs leave one slot
- * to others, and their bios are not in flight: a change of the backing does not wait for
+ * the device before the callback for these bios has run. So plugs leave one slot to
+ * others, and their bios are not in flight: a change of the backing does not wait for
  * them, and they go to the backing that is in force when they are submitted.
  *
  * The heart calls loop_plug_add(), and gets the bios back by way of loop_entries->submit.

@@ -282,7 +282,7 @@ void loop_groups_free(struct loop_device *lo)
  */
 
 /*
- * This has no WQ_MEM_RECLAIM, as a worker may flush a workqueue that does not have it
+ * The queue has no WQ_MEM_RECLAIM, as a worker may flush a workqueue that does not have it
  * either: xfs does this when it is out of space.
  */
 static struct workqueue_struct *loop_queue_alloc(struct loop_device *lo, const char *what)
@@ -292,8 +292,8 @@ static struct workqueue_struct *loop_queue_alloc(struct loop_device *lo, const c
 }
 
 /*
- * Makes the workqueues, which a device keeps from its first attach on. Reads of a few
- * throttled cgroups, and then their writes, may take all workers that a queue runs at a
+ * Makes the workqueues, which a device keeps from its first attach on. The reads of a few
+ * throttled cgroups, or the writes of many, may take all workers that a queue runs at a
  * time; so each kind has a queue. Each device has its own, as for example a flush of a file
  * on another loop device waits for a flush of that device.
  */

@@ -448,6 +448,8 @@ loopctl_line_break()
 loopctl_full()
 {
 	fails "$loopctl" attach "$file" > /dev/full &&
+		fails stdbuf -oL "$loopctl" attach "$file" > /dev/full &&
+		fails "$loopctl" attach "$file" >&- &&
 		same "the file is attached to" "" "$("$loopctl" find "$file")"
 }
 

@@ -137,7 +137,7 @@ neighbours_on()
 {
 	local dev=$1 rc=0
 
-	snap "$dev"
+	snap "$dev" || return
 	"$helper" neighbours "$dev" 500 || rc=1
 	[ "$(since "$dev" worker_align)" -ge 500 ] || { all_since "$dev"; rc=1; }
 	detach "$dev"

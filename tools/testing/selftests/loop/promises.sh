@@ -170,14 +170,13 @@ shapes()
 
 # promised NAME FILE SYNC OWN DISCARD ZEROES STABLE: OWN tells whether the file system or
 # the driver's flush syncs a direct write with FUA. SYNC is the sync that is seen below.
-# STABLE is for direct I/O.
 promised()
 {
 	claim "$1, direct I/O: FUA and flush are on the medium when they end" \
 		medium "$2" on "$3" "$4" "$7"
 	claim "$1, direct I/O: discard $5, zeroes $6, any alignment" shapes "$2" on "$5" "$6"
 	claim "$1, buffered: FUA and flush are on the medium when they end" \
-		medium "$2" off "$3" flush 0
+		medium "$2" off "$3" flush "$7"
 	claim "$1, buffered: discard $5, zeroes $6, any alignment" shapes "$2" off "$5" "$6"
 	loop_detach_all
 }
