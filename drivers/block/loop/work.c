@@ -182,7 +182,8 @@ static void loop_group_add_slot(struct loop_group *group)
 		up(&group->waiters);
 }
 
-static bool loop_group_try_slot(struct loop_group *group)
+/* It is inline for bios that must not wait, such as all of io_uring. */
+static inline bool loop_group_try_slot(struct loop_group *group)
 {
 	return atomic_dec_if_positive(&group->slots) >= 0;
 }
