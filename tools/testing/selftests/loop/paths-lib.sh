@@ -215,6 +215,13 @@ quiet_fio()
 	}
 }
 
+# waits_in_loop PID: the task sleeps in the driver.  The functions of the scheduler are not in
+# its stack.
+waits_in_loop()
+{
+	head -n 1 "/proc/$1/stack" | grep -q '\[loop\]'
+}
+
 # ---- cgroups ----
 
 groups_start()

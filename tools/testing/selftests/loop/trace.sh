@@ -254,19 +254,13 @@ waits_and_dies()
 	wait_for 10 counted "$dev" cloned > /dev/null || return
 	dd if=/dev/zero of="$dev" bs=4k count=1 seek=20 oflag=direct status=none 2> /dev/null &
 	second=$!
-	wait_for 10 waits_for_slot "$second" && {
+	wait_for 10 waits_in_loop "$second" && {
 		"$LOOP_TEST_BIN/loopctl" detach --force --timeout 1 "$dev"
 		fails wait "$second"
 	}
 	dmsetup resume loop-selftest-dies
 	wait "$first"
 	wait_for 10 detached_at_last && unmap_it dies
-}
-
-# The functions in which a task sleeps are not in its stack.
-waits_for_slot()
-{
-	head -n 1 "/proc/$1/stack" | grep -q '\[loop\]'
 }
 
 detached_at_last()
