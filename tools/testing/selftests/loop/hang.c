@@ -357,29 +357,33 @@ static int hang_drain(struct _test_data_hang *self)
 	return close(fd) ? errno : 0;
 }
 
+/* Submits a read of a block, all into the same memory. */
+static bool submit_read(aio_context_t ctx, int fd, uint64_t offset)
+{
+	static uint8_t buf[2 * BLOCK];
+	struct iocb cb = {
+		.aio_lio_opcode = IOCB_CMD_PREAD, .aio_fildes = fd,
+		.aio_buf = ((uintptr_t)buf + BLOCK) & -BLOCK,
+		.aio_nbytes = BLOCK, .aio_offset = offset,
+	};
+	struct iocb *p = &cb;
+
+	return syscall(SYS_io_submit, ctx, 1, &p) == 1;
+}
+
 /* Reads from the device above A until its queue is full and a submitter waits. */
 static int fill_upper(struct _test_data_hang *self)
 {
-	static struct iocb cb[SIZE / BLOCK];
-	static uint8_t buf[2 * BLOCK];
-	struct iocb *p;
+	const uint64_t count = SIZE / BLOCK;
 	aio_context_t ctx = 0;
-	int i, fd = lt_open(UPPER, O_RDONLY | O_DIRECT);
+	int fd = lt_open(UPPER, O_RDONLY | O_DIRECT);
 
-	if (fd < 0 || syscall(SYS_io_setup, ARRAY_SIZE(cb), &ctx))
+	if (fd < 0 || syscall(SYS_io_setup, count, &ctx))
 		return errno;
-	for (i = 0; i < ARRAY_SIZE(cb); i++) {
-		cb[i] = (struct iocb) {
-			.aio_lio_opcode = IOCB_CMD_PREAD, .aio_fildes = fd,
-			.aio_buf = ((uintptr_t)buf + BLOCK) & -BLOCK,
-			.aio_nbytes = BLOCK,
-			/* The reads are not sequential. */
-			.aio_offset = (uint64_t)(i * 37) % ARRAY_SIZE(cb) * BLOCK,
-		};
-		p = &cb[i];
-		if (syscall(SYS_io_submit, ctx, 1, &p) != 1)
+	/* The reads are not sequential. */
+	for (uint64_t i = 0; i < count; i++)
+		if (!submit_read(ctx, fd, i * 37 % count * BLOCK))
 			return errno;
-	}
 	return 0;
 }
 
@@ -474,8 +478,6 @@ static int enter_cgroup(int nr)
 /* All read the same page. The server gets one request, and all wait for it. */
 static int read_in_cgroup(int nr)
 {
-	static uint8_t buf[2 * BLOCK];
-	struct iocb cb[CROWD_READS], *p;
 	struct io_event events[CROWD_READS];
 	aio_context_t ctx = 0;
 	int i, fd, err = enter_cgroup(nr);
@@ -483,16 +485,9 @@ static int read_in_cgroup(int nr)
 	fd = lt_open(A, O_RDONLY | O_DIRECT);
 	if (err || fd < 0 || syscall(SYS_io_setup, CROWD_READS, &ctx))
 		return err ?: errno;
-	for (i = 0; i < CROWD_READS; i++) {
-		cb[i] = (struct iocb) {
-			.aio_lio_opcode = IOCB_CMD_PREAD, .aio_fildes = fd,
-			.aio_buf = ((uintptr_t)buf + BLOCK) & -BLOCK,
-			.aio_nbytes = BLOCK,
-		};
-		p = &cb[i];
-		if (syscall(SYS_io_submit, ctx, 1, &p) != 1)
+	for (i = 0; i < CROWD_READS; i++)
+		if (!submit_read(ctx, fd, 0))
 			return errno;
-	}
 	if (syscall(SYS_io_getevents, ctx, CROWD_READS, CROWD_READS, events,
 		    NULL) != CROWD_READS)
 		return errno;
@@ -656,16 +651,23 @@ static int own_detach(struct _test_data_hang *self)
 	return detach(A);
 }
 
+/* Returns LOOP_PENDING_*, or -1. */
+static int force(int index, uint64_t deadline)
+{
+	struct loop_ctl_detach d = lt_to_detach(index, LOOP_DETACH_FORCE, deadline);
+
+	return ioctl(lt_control(), LOOP_CTL_DETACH, &d) ? -1 : (int)d.out_pending;
+}
+
 /* The exit status of own_force() if it has succeeded, plus out_pending */
 #define FORCED 200
 
 /* Ends the attachment although the file hangs. */
 static int own_force(struct _test_data_hang *self)
 {
-	struct loop_ctl_detach d = lt_to_detach(A, LOOP_DETACH_FORCE, lt_in_ms(300));
+	int pending = force(A, lt_in_ms(300));
 
-	return ioctl(lt_control(), LOOP_CTL_DETACH, &d) ? errno :
-							  FORCED + d.out_pending;
+	return pending < 0 ? errno : FORCED + pending;
 }
 
 /* A task that already has the device open gets an error at once. */
@@ -1702,33 +1704,15 @@ static int attach_ephemeral(const char *path)
 /* A read of each device is in flight until the child is killed. */
 static int read_many(struct _test_data_hang *self)
 {
-	static uint8_t buf[2 * BLOCK];
 	aio_context_t ctx = 0;
 
 	if (syscall(SYS_io_setup, MANY, &ctx))
 		return errno;
-	for (int i = 0; i < MANY; i++) {
-		struct iocb cb = {
-			.aio_lio_opcode = IOCB_CMD_PREAD,
-			.aio_fildes = lt_open(many[i], O_RDONLY | O_DIRECT),
-			.aio_buf = ((uintptr_t)buf + BLOCK) & -BLOCK,
-			.aio_nbytes = BLOCK,
-		};
-		struct iocb *p = &cb;
-
-		if (syscall(SYS_io_submit, ctx, 1, &p) != 1)
+	for (int i = 0; i < MANY; i++)
+		if (!submit_read(ctx, lt_open(many[i], O_RDONLY | O_DIRECT), 0))
 			return errno;
-	}
 	for (;;)
 		pause();
-}
-
-/* Returns LOOP_PENDING_*, or -1. */
-static int force(int index, uint64_t deadline)
-{
-	struct loop_ctl_detach d = lt_to_detach(index, LOOP_DETACH_FORCE, deadline);
-
-	return ioctl(lt_control(), LOOP_CTL_DETACH, &d) ? -1 : (int)d.out_pending;
 }
 
 static int force_other(struct _test_data_hang *self)
