@@ -275,7 +275,7 @@ static enum status attach_undo(int control, const struct loop_ctl_attach *a)
 	};
 	int why = errno;
 
-	if (ioctl(control, LOOP_CTL_DETACH, &d))
+	if (detach_ioctl(control, &d))
 		warn("/dev/loop%d: the file stays attached", a->out_index);
 	errno = why;
 	return STATUS_FAILED;

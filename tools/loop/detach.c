@@ -24,7 +24,7 @@ static unsigned long long deadline(unsigned long long timeout)
 }
 
 /* Makes the call again after a signal; the deadline stays what it is. */
-static int detach_ioctl(int control, struct loop_ctl_detach *d)
+int detach_ioctl(int control, struct loop_ctl_detach *d)
 {
 	int ret;
 

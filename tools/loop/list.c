@@ -223,11 +223,10 @@ static enum status list(int control, struct selection *s, bool all,
 		if (selected(s, e))
 			add_row(t, e);
 	printed = table_end(t);
-	/* the list has not been read, so it does not tell what is missing */
-	if (status != STATUS_OK)
-		return status;
-	status = selection_missing(s, no_device, status);
-	return status == STATUS_OK ? printed : status;
+	/* a list that has not been read does not tell what is missing */
+	if (status == STATUS_OK)
+		status = selection_missing(s, no_device, printed);
+	return status;
 }
 
 int cmd_list(int argc, char **argv)

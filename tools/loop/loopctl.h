@@ -48,6 +48,10 @@ int cmd_stat(int argc, char **argv);
 enum status gpt_sector_size(int file, const char *name, __u64 offset,
 			    __u32 *size);
 
+/* detach.c: LOOP_CTL_DETACH, again after a signal */
+
+int detach_ioctl(int control, struct loop_ctl_detach *d);
+
 /* holders.c: who uses a device, one line of text for each user */
 
 struct holders {
